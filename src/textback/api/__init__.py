@@ -1,0 +1,1 @@
+"""HTTP without wire formats: what every dialect and the carriers' webhooks share."""

@@ -1,0 +1,73 @@
+"""The web application: envelope, error shape, health, hooks, and the dialects it is handed."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from textback import __version__
+from textback.api import health, hooks
+from textback.api.envelope import Envelope
+from textback.runtime import Runtime
+
+DESCRIPTION = """
+Text people, and let an agent carry on when they text back.
+
+`POST /v1/outbound-sms` is PolyAI's route, byte for byte where PolyAI documents it.
+Every error is `{"detail": "<one sentence>"}`.
+"""
+
+
+def create_app(rt: Runtime, dialects: Sequence[APIRouter]) -> ASGIApp:
+    app = FastAPI(
+        title="textback",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
+    app.state.runtime = rt
+    app.add_exception_handler(HTTPException, _http_error)
+    for router in (*dialects, hooks.router, health.router, _docs):
+        app.include_router(router)
+    # Swagger UI comes with us: the page works without the internet.
+    assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
+    app.mount("/docs/assets", assets)
+    return Envelope(app, rt.now)
+
+
+_docs = APIRouter()
+
+
+@_docs.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    return get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="textback API",
+        swagger_js_url="docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="docs/assets/swagger-ui.css",
+        swagger_favicon_url="docs/assets/favicon-32x32.png",
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """404 and 405 of the router, in our shape."""
+    if not isinstance(error, HTTPException):
+        raise error
+    path = request.url.path
+    match error.status_code:
+        case 404:
+            detail = f"There is nothing at {path}; the API is described at /docs."
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            detail = f"{request.method} does not work at {path}; use {allowed}."
+        case _:
+            detail = str(error.detail)
+    return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)

@@ -1,0 +1,70 @@
+"""What routes are handed: the runtime, the body within its limit, the project's quota."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import cast
+
+from starlette.requests import Request
+
+from textback.core.commands import Caller
+from textback.core.errors import RateLimited
+from textback.core.gcra import Denied, Granted
+from textback.runtime import Runtime
+
+
+def runtime(request: Request) -> Runtime:
+    return cast("Runtime", request.app.state.runtime)
+
+
+async def body(request: Request, *, at_most: int) -> bytes | None:
+    """The whole body, or None as soon as it is seen to be larger than `at_most` bytes."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > at_most:
+        return None
+    read = bytearray()
+    async for chunk in request.stream():
+        read += chunk
+        if len(read) > at_most:
+            return None
+    return bytes(read)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A request that was counted against the project's rate limit."""
+
+    headers: Mapping[str, str]
+    """RateLimit fields, draft-ietf-httpapi-ratelimit-headers-10; Retry-After when refused."""
+    refusal: RateLimited | None
+
+
+async def count(rt: Runtime, caller: Caller) -> Counted:
+    """Take one unit of the project's quota. Never fails: without Redis a local limit holds."""
+    answer = await rt.quota.take(_key(caller), caller.rate_limit)
+    rate = caller.rate_limit
+    headers = {
+        "RateLimit-Policy": f'"project";q={int(rate.amount)};w={ceil(rate.seconds)}',
+        "RateLimit": f'"project";r={_remaining(answer)};t={ceil(answer.reset)}',
+    }
+    if isinstance(answer, Granted):
+        return Counted(headers, None)
+    seconds = max(1, ceil(answer.retry_after))
+    message = f"The project's rate limit is used up; try again in {seconds} s."
+    return Counted(
+        {**headers, "Retry-After": str(seconds)},
+        RateLimited(message, retry_after=answer.retry_after),
+    )
+
+
+async def uncount(rt: Runtime, caller: Caller) -> None:
+    """The request turned out to be a repetition, which is not counted."""
+    await rt.quota.give_back(_key(caller), caller.rate_limit)
+
+
+def _key(caller: Caller) -> str:
+    return f"project:{caller.project_id}"
+
+
+def _remaining(answer: Granted | Denied) -> int:
+    return answer.remaining if isinstance(answer, Granted) else 0

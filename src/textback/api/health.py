@@ -1,0 +1,49 @@
+"""Is it alive, is it ready, and what has it counted."""
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from textback.api import deps
+from textback.core.errors import Unavailable
+from textback.core.gcra import Rate
+from textback.core.ports import Unreachable
+from textback.db import migrate, reads
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/health/live")
+async def live() -> Response:
+    """The process answers. Asks nothing of anybody: a database's outage is no reason to restart."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/health/ready")
+async def ready(request: Request) -> Response:
+    """Whether requests should be sent here: the database is there and migrated.
+
+    Without Redis we go on with a local limit, so that is told, and no reason to stop.
+    """
+    rt = deps.runtime(request)
+    try:
+        revision = await reads.revision(rt.db)
+        database = "ok" if revision == migrate.head() else f"at revision {revision}: migrate"
+    except Unavailable:
+        database = "unreachable"
+    try:
+        await rt.pace.take("health", Rate(1000, 1))
+        redis = "ok"
+    except Unreachable:
+        redis = "unreachable: limits hold per process, and nothing is sent"
+    good = database == "ok"
+    return JSONResponse(
+        {"status": "ok" if good else "unavailable", "database": database, "redis": redis},
+        200 if good else 503,
+    )
+
+
+@router.get("/metrics")
+async def metrics() -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,130 @@
+"""Carriers' webhooks: verify, parse, hand to the flow, acknowledge what is durable."""
+
+from typing import Literal
+
+import structlog
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from textback import metrics
+from textback.api import deps
+from textback.core import phone
+from textback.core.errors import Unavailable
+from textback.core.ports import CarrierAccount, HookRequest, Hooks, Ignored, Malformed
+from textback.flows import admit, inbound, receipt
+from textback.runtime import Runtime
+
+log = structlog.stdlib.get_logger()
+router = APIRouter(include_in_schema=False)
+
+MAX_BODY = 128 * 1024
+"""Bytes; the largest webhook of Twilio's, with ten media files, stays far below."""
+
+Kind = Literal["inbound", "status"]
+
+
+class _Answered(Exception):  # noqa: N818 - carries the answer
+    def __init__(self, response: Response) -> None:
+        self.response = response
+
+
+@router.post("/hooks/{carrier}/inbound")
+async def inbound_hook(carrier: str, request: Request) -> Response:
+    return await _answer(carrier, request, "inbound")
+
+
+@router.post("/hooks/{carrier}/status")
+async def status_hook(carrier: str, request: Request) -> Response:
+    return await _answer(carrier, request, "status")
+
+
+async def _answer(carrier: str, request: Request, kind: Kind) -> Response:
+    rt = deps.runtime(request)
+    hooks = rt.hooks.get(carrier)
+    if hooks is None:
+        return _refused(404, f"No carrier here is called {carrier}.")
+    try:
+        asked, account = await _verified(rt, hooks, carrier, request, kind)
+        outcome = await (_inbound if kind == "inbound" else _status)(rt, hooks, asked, account)
+    except _Answered as answered:
+        return answered.response
+    except Unavailable as error:
+        # The carrier may bring it again (Twilio: when its retries are switched on); soon is best.
+        metrics.HOOKS.labels(carrier, kind, "unavailable").inc()
+        return _refused(503, error.sentence, {"Retry-After": "2"})
+    metrics.HOOKS.labels(carrier, kind, outcome).inc()
+    return Response(hooks.ack_body, media_type=hooks.ack_content_type)
+
+
+async def _verified(
+    rt: Runtime, hooks: Hooks, carrier: str, request: Request, kind: Kind
+) -> tuple[HookRequest, CarrierAccount]:
+    body = await deps.body(request, at_most=MAX_BODY)
+    if body is None:
+        raise _Answered(_refused(413, f"A webhook may have {MAX_BODY} bytes at most."))
+    raw_path = request.scope.get("raw_path") or request.url.path.encode()
+    query = request.scope["query_string"]
+    asked = HookRequest(
+        url=rt.public_url + (raw_path + (b"?" + query if query else b"")).decode("latin-1"),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body,
+    )
+    sid = hooks.account_sid(asked)
+    account = (
+        await admit.carrier_account(rt.db, rt.vault, kind=carrier, account_sid=sid) if sid else None
+    )
+    if account is None or not hooks.verify(asked, account.auth_token):
+        metrics.HOOKS.labels(carrier, kind, "forged").inc()
+        log.warning(
+            "hook.refused",
+            carrier=carrier,
+            hook=kind,
+            why="the account is not one of ours" if account is None else "the signature is wrong",
+            # What a wrong signature most often comes from: compare with the URL set at the carrier.
+            expected_url=asked.url.split("?")[0],
+        )
+        raise _Answered(_refused(403, "The webhook's account or signature is not valid here."))
+    return asked, account
+
+
+async def _inbound(rt: Runtime, hooks: Hooks, asked: HookRequest, account: CarrierAccount) -> str:
+    said = hooks.parse_inbound(asked)
+    if isinstance(said, Malformed):
+        raise _Answered(_refused(400, said.why))
+    if isinstance(said, Ignored):
+        log.info("inbound.ignored", why=said.why)
+        return "ignored"
+    heard = await inbound.hear(rt.db, account.carrier_id, said, now=rt.now())
+    log.info(
+        "inbound.heard",
+        outcome=heard.outcome,
+        conversation_id=heard.conversation_id,
+        message_id=heard.message_id,
+        why=heard.why,
+        agent_number=phone.masked(said.agent_number),
+    )
+    return heard.outcome
+
+
+async def _status(rt: Runtime, hooks: Hooks, asked: HookRequest, account: CarrierAccount) -> str:
+    said = hooks.parse_status(asked)
+    if isinstance(said, Malformed):
+        raise _Answered(_refused(400, said.why))
+    if isinstance(said, Ignored):
+        log.info("receipt.ignored", why=said.why)
+        return "ignored"
+    outcome = await receipt.hear(rt.db, account.carrier_id, said, now=rt.now())
+    log.info(
+        "receipt.heard",
+        outcome=outcome,
+        message_id=said.message_id,
+        carrier_message_id=said.carrier_message_id,
+        status=said.status,
+        error_code=said.error_code,
+    )
+    return outcome
+
+
+def _refused(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"detail": detail}, status, headers=headers)

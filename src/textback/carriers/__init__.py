@@ -1,0 +1,1 @@
+"""Who moves the texts: one module or folder per carrier; they know only `core`."""

@@ -1,0 +1,205 @@
+"""The Twilio carrier: sends through the Messages API and looks into its list.
+
+Creating a message cannot be made idempotent (https://www.twilio.com/docs/api/errors/20500), so the
+request leaves once, and everything but a clear answer is `NoAnswer`.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeGuard
+
+import httpx
+from twilio.base.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
+    TwilioRestException,
+    TwilioServiceException,
+)
+from twilio.rest import Client  # pyright: ignore[reportMissingTypeStubs]
+from twilio.rest.api.v2010.account.message import (  # pyright: ignore[reportMissingTypeStubs]
+    MessageInstance,
+    MessageList,
+)
+
+from textback import __version__
+from textback.carriers.twilio import checks, errors
+from textback.carriers.twilio.exchange import NEVER_LEFT, Exchange, base_url, pool
+from textback.core.phone import Phone
+from textback.core.ports import (
+    CarrierAccount,
+    Finding,
+    NoAnswer,
+    NotFound,
+    Outgoing,
+    SendError,
+    Taken,
+)
+
+_LONGEST_VALIDITY: Final = 36_000
+"""Seconds; Twilio's own limit. Over 5 is advised, but a text that may live no longer may not."""
+
+_CLOCK_SKEW: Final = timedelta(minutes=3)
+"""Twilio's dates have whole seconds, and its clock is not ours."""
+
+_PAGE_SIZE: Final = 100
+_MAX_PAGES: Final = 10
+
+_LONGEST_REASON: Final = 500
+
+_SID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Wider than Twilio's 2 letters and 32 hex digits, narrower than what cannot be an id."""
+
+_TRIAL_PREFIX: Final = "Sent from your Twilio trial account - "
+
+
+class TwilioCarrier:
+    """One Twilio account. Holds a pool of connections until `close`."""
+
+    def __init__(
+        self,
+        account: CarrierAccount,
+        *,
+        timeout: timedelta,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`timeout` bounds each `send` and each `look_up` as a whole.
+
+        Raises ValueError when the account's base_url is not an http or https address.
+        """
+        self._account = account
+        self._timeout = timeout
+        self._base = base_url(account.base_url)
+        self._pool = pool(self._base, timeout, transport)
+
+    async def send(self, outgoing: Outgoing) -> Taken | SendError | NoAnswer:
+        try:
+            outgoing.text.encode()
+        except UnicodeEncodeError:
+            return SendError("encoding", "the text is not valid Unicode", "never")
+        exchange = self._exchange()
+        seconds = int(outgoing.valid_for.total_seconds())
+        try:
+            message = await self._client(exchange).messages.create_async(
+                to=outgoing.user_number,
+                from_=outgoing.agent_number,
+                body=outgoing.text,
+                status_callback=outgoing.status_url,
+                validity_period=max(1, min(seconds, _LONGEST_VALIDITY)),
+            )
+        except (TwilioRestException, TwilioServiceException) as answer:
+            return _judged(exchange, answer)
+        except NEVER_LEFT as error:
+            # It never reached Twilio, so it is nothing the text did: wait, and count no attempt.
+            return SendError("connection", f"could not connect: {error}", "slow_down")
+        except Exception as error:  # noqa: BLE001 - whatever broke once bytes left: it may be out
+            return _unknown(exchange, _named(error))
+        if not _is_sid(message.sid):
+            return _unknown(exchange, "the answer names no message")
+        return Taken(message.sid)
+
+    async def look_up(
+        self, outgoing: Outgoing, *, known: frozenset[str]
+    ) -> Taken | NotFound | NoAnswer:
+        exchange = self._exchange()
+        try:
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                return await self._search(self._client(exchange).messages, outgoing, known)
+        except Exception as error:  # noqa: BLE001 - a list that could not be read says nothing
+            return _unknown(exchange, _named(error))
+
+    async def check(self, numbers: Sequence[tuple[Phone, str]]) -> Sequence[Finding]:
+        return await checks.check(self._client(self._exchange()), self._account, numbers)
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+    def _exchange(self) -> Exchange:
+        return Exchange(self._pool, self._base, self._timeout)
+
+    def _client(self, exchange: Exchange) -> Client:
+        """A record around the exchange: cheap (7 microseconds), so each call has its own."""
+        return Client(
+            self._account.account_sid,
+            self._account.auth_token,
+            http_client=exchange,
+            # Not empty, or the SDK reads the process's own environment.
+            environment={"TWILIO_ACCOUNT_SID": self._account.account_sid},
+            user_agent_extensions=[f"textback/{__version__}"],
+        )
+
+    async def _search(
+        self, messages: MessageList, outgoing: Outgoing, known: frozenset[str]
+    ) -> Taken | NotFound | NoAnswer:
+        """Newest first, by date sent. No DateSent filter: a text still queued at Twilio has none.
+
+        How the list sorts those is not documented, so a page is read whole, and only a page without
+        any message from our time ends the search.
+        """
+        since = outgoing.claimed_at - _CLOCK_SKEW
+        found: list[MessageInstance] = []
+        redacted = False
+        page = await messages.page_async(
+            to=outgoing.user_number, from_=outgoing.agent_number, page_size=_PAGE_SIZE
+        )
+        for left in range(_MAX_PAGES, 0, -1):
+            recent = [m for m in page if m.date_created is None or m.date_created >= since]
+            ours = [m for m in recent if m.direction == "outbound-api" and m.sid not in known]
+            found += [m for m in ours if _same_words(m.body, outgoing.text)]
+            redacted = redacted or any(not m.body for m in ours)
+            following = page.next_page_url if recent else None
+            if following is None:
+                break
+            if left == 1:
+                return NoAnswer("the carrier's list is too long to read")
+            page = await messages.get_page_async(following)
+        sids = [m.sid for m in sorted(found, key=_created) if _is_sid(m.sid)]
+        if sids:
+            return Taken(sids[0])
+        if redacted:
+            return NoAnswer("the carrier's list holds a message without its words")
+        return NotFound()
+
+
+def _judged(
+    exchange: Exchange, answer: TwilioRestException | TwilioServiceException
+) -> SendError | NoAnswer:
+    """An answer that is not 2xx. The status is the wire's: a problem document may say another."""
+    status = exchange.status or 0
+    if not errors.is_refusal(status):
+        return _unknown(exchange, "no usable answer")
+    # Without a code of Twilio's in the body, the SDK puts the HTTP status in its place.
+    code = None if answer.code in {None, status} else str(answer.code)
+    if isinstance(answer, TwilioServiceException):
+        said = answer.detail or answer.title
+    else:
+        said = answer.msg.removeprefix("Unable to create record: ")
+    reason = str(said).replace("\x00", "\ufffd")[:_LONGEST_REASON]
+    return errors.refusal(status, code, reason, retry_after=exchange.headers.get("retry-after"))
+
+
+def _unknown(exchange: Exchange, what: str) -> NoAnswer:
+    if exchange.status is None:
+        return NoAnswer(what)
+    request_id = exchange.headers.get("twilio-request-id", "none")
+    return NoAnswer(f"{what} (HTTP {exchange.status}, Twilio-Request-Id {request_id})")
+
+
+def _named(error: Exception) -> str:
+    """Never the error's own words: the SDK quotes whole answers there, with texts in them."""
+    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
+        return "timed out"
+    return f"no usable answer: {type(error).__name__}"
+
+
+def _is_sid(sid: object) -> TypeGuard[str]:
+    return isinstance(sid, str) and _SID.fullmatch(sid) is not None
+
+
+def _same_words(listed: str | None, sent: str) -> bool:
+    """Apart from white space, which gateways trim: missing our text would send it twice."""
+    words = (listed or "").removeprefix(_TRIAL_PREFIX).split()
+    return words == sent.split()
+
+
+def _created(message: MessageInstance) -> datetime:
+    return message.date_created or datetime.max.replace(tzinfo=UTC)

@@ -1,0 +1,72 @@
+"""What every command begins with: settings, logs, and errors that a person can act on."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+import uvloop
+from pydantic import ValidationError
+
+from textback import logs
+from textback.settings import MissingSettings, Settings
+
+T = TypeVar("T")
+
+DEMO_FILE = "demo.json"
+
+
+def fail(sentence: str) -> typer.Exit:
+    """Say what is wrong on standard error; raise what this gives."""
+    typer.echo(sentence, err=True)
+    return typer.Exit(1)
+
+
+def settings() -> Settings:
+    """From the environment and `.env`; what is not set there, from a demo that runs here."""
+    try:
+        found = Settings()
+    except ValidationError as error:
+        problems = [
+            f"TEXTBACK_{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_input=False)
+        ]
+        raise fail("\n".join(problems)) from None
+    if found.database_url is None and (demo := running_demo(found.data)) is not None:
+        typer.echo(
+            f"(TEXTBACK_DATABASE_URL is not set: this is the demo in {found.data})", err=True
+        )
+        return found.model_copy(update=demo)
+    return found
+
+
+def running_demo(data: Path) -> dict[str, Any] | None:
+    """The settings of the demo whose state is in `data`, if it runs now."""
+    try:
+        demo = json.loads((data / DEMO_FILE).read_text())
+        os.kill(demo.pop("pid"), 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return demo
+
+
+def configure_logs(found: Settings) -> None:
+    pretty = found.log_format == "pretty" or (found.log_format == "auto" and sys.stdout.isatty())
+    logs.configure(found.log_level, pretty=pretty)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run to the end; what an operator can repair is one sentence, not a traceback."""
+    from textback.core.errors import Unavailable  # noqa: PLC0415 - keeps --help quick
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main())
+    except (MissingSettings, ValueError) as error:
+        raise fail(str(error)) from None
+    except Unavailable:
+        raise fail("The database cannot be reached; check TEXTBACK_DATABASE_URL.") from None

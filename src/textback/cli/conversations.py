@@ -1,0 +1,102 @@
+"""`textback conversations`: what was said with whom, and what became of it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from textback.cli.context import fail
+from textback.db import reads
+from textback.db.reads import ConversationRecord, MessageRecord
+from textback.db.session import create_engine
+from textback.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    limit: int
+    state: str | None
+    project: str | None
+    user: str | None
+
+
+async def run(found: Settings, conversation_id: str | None, which: Which, *, as_json: bool) -> None:
+    db = create_engine(found.need("database_url")["database_url"], pool_size=2)
+    try:
+        if conversation_id is None:
+            listed = await reads.list_conversations(
+                db, limit=which.limit, state=which.state, project=which.project, user=which.user
+            )
+            print(dumped([asdict(c) for c in listed])) if as_json else _list(listed)
+            return
+        one = await reads.get_conversation(db, conversation_id)
+        if one is None:
+            raise fail(f"There is no conversation {conversation_id}.")
+        conversation, messages = one
+        if as_json:
+            print(dumped(asdict(conversation) | {"messages": [asdict(m) for m in messages]}))
+        else:
+            _transcript(conversation, messages)
+    finally:
+        await db.dispose()
+
+
+def dumped(value: object) -> str:
+    def other(x: object) -> str:
+        if isinstance(x, datetime):
+            return x.isoformat()
+        raise TypeError(type(x).__name__)
+
+    return json.dumps(value, default=other, indent=2, ensure_ascii=False)
+
+
+def _list(listed: Sequence[ConversationRecord]) -> None:
+    if not listed:
+        print("No conversations.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in (
+        "id",
+        "state",
+        "project",
+        "agent",
+        "user",
+        "texts",
+        "last activity",
+        "last text",
+    ):
+        table.add_column(heading, no_wrap=heading != "last text", overflow="ellipsis")
+    for c in listed:
+        table.add_row(
+            c.id,
+            c.state if c.reason is None else f"{c.state}: {c.reason}",
+            c.project_id,
+            c.agent_number,
+            c.user_number,
+            str(c.messages),
+            _when(c.last_activity_at),
+            (c.last_text or "").replace("\n", " ")[:40],
+        )
+    # Piped, a table must not lose its ids to a narrow terminal.
+    console = Console()
+    (console if console.is_terminal else Console(width=250)).print(table)
+
+
+def _transcript(c: ConversationRecord, messages: Sequence[MessageRecord]) -> None:
+    print(
+        f"{c.id}  {c.state}{'' if c.reason is None else f' ({c.reason})'}  project {c.project_id}"
+    )
+    print(f"agent {c.agent_number}  user {c.user_number}  opened {_when(c.opened_at)}\n")
+    for m in messages:
+        who = "user " if m.direction == "inbound" else "agent"
+        fate = m.kind if m.direction == "inbound" else f"{m.kind}, {m.state}"
+        why = " ".join(filter(None, [m.reason, m.error_code, m.error]))
+        print(f"{_when(m.created_at)}  {who}  {m.text}")
+        print(f"{'':19}         {fate}{': ' + why if why else ''}  {m.id}")
+
+
+def _when(at: datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")

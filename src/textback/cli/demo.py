@@ -1,0 +1,162 @@
+"""`textback demo`: the whole product in one process, on its own Postgres and Redis."""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from rich.console import Console
+
+from textback import logs, wiring
+from textback.cli import context, narrate
+from textback.cli.apply import provision
+from textback.cli.serving import options, stop_on_signals
+from textback.db import migrate
+from textback.embedded import Servers, running
+from textback.runtime import Runtime
+from textback.settings import Settings
+from textback.worker.main import Worker
+
+AGENT_NUMBER = "+14155550100"
+USER_NUMBER = "+14155550123"
+
+ACCOUNT = """
+accounts:
+  - id: demo
+    name: Demo
+    api_keys:
+      - {name: demo, key: "${DEMO_API_KEY}"}
+    carriers:
+      - {id: demo-sandbox, kind: sandbox}
+    agents:
+      - id: bookings
+        greeting: "Hello, this is Acme Dental. How can I help?"
+        engine:
+          kind: scripted
+          rules:
+            - {match: '(?i)\\b(\\d\\d?) ?(am|pm)\\b', reply: "Done: {1} {2} tomorrow."}
+            - {match: '(?i)\\b(yes|ok|fine|great)\\b', reply: "Great, see you then!"}
+            - {match: '(?i)\\b(no|change|later)\\b', reply: "No problem. What time is better?"}
+            - {match: '(?i)\\b(bye|goodbye)\\b', reply: "Goodbye!", end_conversation: true}
+          default: "You said: {text}. What time suits you?"
+    projects:
+      - id: reminders
+        name: Appointment reminders
+        agent: bookings
+        inactivity: {warn_after_seconds: 120, close_after_seconds: 60}
+        connectors:
+          - {id: conn-demo, environment: sandbox}
+        numbers:
+          - {number: "+14155550100", environment: sandbox, carrier: demo-sandbox}
+"""
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield  # signals are ours: the worker and the databases have to stop as well
+
+
+def run(found: Settings, *, fresh: bool) -> None:
+    data = found.data.absolute()
+    if context.running_demo(data) is not None:
+        raise context.fail(f"A demo already runs on {data}; stop it first, or set TEXTBACK_DATA.")
+    if fresh and data.exists():
+        shutil.rmtree(data)
+    data.mkdir(parents=True, exist_ok=True)
+    console = Console(highlight=False)
+    console.print("Starting Postgres and Redis …", style="dim")
+    with running(data) as servers, (data / "textback.log").open("a") as log:
+        logs.configure(found.log_level, pretty=False, to=log)
+        migrate.upgrade(servers.database_url)
+        here = found.model_copy(update=_settings(found, data, servers))
+        demo_file = data / context.DEMO_FILE
+        key = _kept(data / "api.key", lambda: "tb_demo_" + secrets.token_urlsafe(24))
+        try:
+            context.run(lambda: _run(here, key, demo_file, console))
+        finally:
+            demo_file.unlink(missing_ok=True)
+            console.print("Stopped. What was said is kept; `--fresh` forgets it.", style="dim")
+
+
+async def _run(found: Settings, key: str, demo_file: Path, console: Console) -> None:
+    rt = wiring.runtime(found)
+    try:
+        await provision(rt.db, rt.vault, ACCOUNT, {"DEMO_API_KEY": key}, now=rt.now())
+        await _serve(rt, found, key, demo_file, console)
+    finally:
+        await rt.close()
+
+
+async def _serve(rt: Runtime, found: Settings, key: str, data: Path, console: Console) -> None:
+    stop = stop_on_signals()
+    server = _Server(uvicorn.Config(wiring.application(rt), **options(found)))
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve())
+        while not server.started:
+            if serving.done():
+                stop.set()
+                return
+            await asyncio.sleep(0.02)
+        working = group.create_task(Worker(rt, concurrency=16).run(stop))
+        following = group.create_task(narrate.follow(rt.db, console, stop.is_set))
+        _announce(found, demo_file)
+        console.print(_banner(found, key, demo_file.parent), markup=False, soft_wrap=True)
+        await stop.wait()
+        server.should_exit = True
+        await asyncio.wait([serving, working, following])
+
+
+def _announce(found: Settings, demo_file: Path) -> None:
+    """So that other commands in this folder find the demo."""
+    names = ("database_url", "redis_url", "public_url", "secret_key")
+    here = {"pid": os.getpid()} | {name: getattr(found, name) for name in names}
+    demo_file.touch(mode=0o600)
+    demo_file.write_text(json.dumps(here))
+
+
+def _settings(found: Settings, data: Path, servers: Servers) -> dict[str, str]:
+    return {
+        "database_url": servers.database_url,
+        "redis_url": servers.redis_url,
+        "public_url": f"http://127.0.0.1:{found.port}",
+        "secret_key": _kept(
+            data / "secret.key", lambda: urlsafe_b64encode(os.urandom(32)).decode()
+        ),
+    }
+
+
+def _kept(file: Path, make: Callable[[], str]) -> str:
+    """A secret of this demo's own, made the first time."""
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(make())
+    return file.read_text().strip()
+
+
+def _banner(found: Settings, key: str, data: Path) -> str:
+    return f"""
+textback runs at http://127.0.0.1:{found.port}  (API: /docs, log: {data}/textback.log)
+Nothing is sent to anybody: a sandbox plays the carrier.
+
+Send a text:
+
+  curl -i http://127.0.0.1:{found.port}/v1/outbound-sms \\
+    -H 'X-PolyAi-Auth-Token: {key}' \\
+    -H 'X-TOKEN-ID: conn-demo' \\
+    -H 'Content-Type: application/json' \\
+    -d '{{"user_number": "{USER_NUMBER}", "message": "Acme Dental here. Is 3pm tomorrow good?"}}'
+
+Answer it as the user, in another terminal:
+
+  textback phone
+
+After 2 minutes of silence the user is warned, and 1 minute later the conversation closes.
+Ctrl-C stops. The conversation, as it happens:
+"""

@@ -1,0 +1,177 @@
+"""Every command, and the words that teach them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textback import __version__
+from textback.cli import context
+
+app = typer.Typer(
+    name="textback",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Text people, and let an agent carry on when they text back.
+
+**Try it**: `textback demo` in one terminal, `textback phone` in another.
+
+**Run it**: `textback migrate`, then `textback apply FILE`, then one or more of each
+`textback serve` and `textback work`. Settings are environment variables that begin with TEXTBACK_
+(see .env.example), or a `.env` file here.
+""",
+)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what the last demo kept, and start anew.")
+    ] = False,
+) -> None:
+    """Run everything in this terminal, with nothing else installed and nothing sent to anybody.
+
+    Brings its own Postgres and Redis, a sandbox carrier, an agent and an account; prints a curl to
+    paste, and shows the conversation as it happens. Answer as the user with `textback phone` in a
+    second terminal. State is kept in the folder TEXTBACK_DATA (.textback). Ctrl-C stops.
+    """
+    from textback.cli import demo as command  # noqa: PLC0415 - keeps --help quick
+
+    command.run(context.settings(), fresh=fresh)
+
+
+@app.command()
+def phone(
+    user: Annotated[
+        str, typer.Option(help="Whose handset this is, in E.164 form.")
+    ] = "+14155550123",
+    agent: Annotated[
+        str | None, typer.Option(help="The number to text; default: who texted last, or the first.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(help="When input is piped: seconds of quiet to wait for at its end.")
+    ] = 5,
+) -> None:
+    """Play a user's handset on a sandbox number: shows what arrives, sends what you type.
+
+    Each line typed is one text. STOP, START and HELP do what they do on a real phone.
+    """
+    from textback.cli import phone as command  # noqa: PLC0415
+
+    found = context.settings()
+    context.run(lambda: command.run(found, user=user, agent=agent, wait=wait))
+
+
+@app.command()
+def migrate() -> None:
+    """Create or upgrade the tables. Safe to run again, and from several hosts at once."""
+    from textback.db import migrate as schema  # noqa: PLC0415
+
+    found = context.settings()
+    try:
+        schema.upgrade(found.need("database_url")["database_url"])
+    except context.MissingSettings as error:
+        raise context.fail(str(error)) from None
+    except OSError as error:
+        raise context.fail(f"The database cannot be reached: {error}") from None
+    typer.echo(f"The schema is at revision {schema.head()}.")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [TEXTBACK_HOST].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [TEXTBACK_PORT].")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to serve with.")] = 1,
+) -> None:
+    """Serve the API and take the carriers' webhooks."""
+    import os  # noqa: PLC0415
+
+    # uvicorn's children read the environment, so that is where the options go.
+    os.environ |= {"TEXTBACK_HOST": host} if host else {}
+    os.environ |= {"TEXTBACK_PORT": str(port)} if port is not None else {}
+    from textback.cli import serving  # noqa: PLC0415
+
+    try:
+        serving.serve(context.settings(), workers=workers)
+    except (context.MissingSettings, ValueError) as error:
+        raise context.fail(str(error)) from None
+
+
+@app.command()
+def work(
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=1000, help="Texts, and turns, handled at once.")
+    ] = 32,
+) -> None:
+    """Send texts, run agents' turns, and watch deadlines. Run as many as you like."""
+    from textback.cli import serving  # noqa: PLC0415
+
+    found = context.settings()
+    context.run(lambda: serving.work(found, concurrency=concurrency))
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(help="The YAML file; - reads standard input.")],
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what the file does not name.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+) -> None:
+    """Provision accounts, keys, carriers, agents, projects and numbers from YAML.
+
+    All or nothing, and safe to repeat. `${NAME}` in the file takes a value from the environment.
+    Prints what changed as JSON; a key that the file leaves out is generated and printed this once.
+    """
+    from textback.cli import apply as command  # noqa: PLC0415
+
+    raise typer.Exit(command.apply(context.settings(), file, prune=prune, dry_run=dry_run))
+
+
+@app.command()
+def conversations(  # noqa: PLR0917 - Typer takes them by name
+    conversation_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One conversation: its transcript.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, latest first.")] = 50,
+    state: Annotated[
+        str | None, typer.Option(help="Only opened, engaged, warned or closed ones.")
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only with this user number.")] = None,
+) -> None:
+    """List conversations, or show one with every text and what became of it."""
+    from textback.cli import conversations as command  # noqa: PLC0415
+
+    found = context.settings()
+    which = command.Which(limit=limit, state=state, project=project, user=user)
+    context.run(lambda: command.run(found, conversation_id, which, as_json=as_json))
+
+
+@app.command()
+def doctor() -> None:
+    """Check everything a deployment needs, and say what to fix. Exits with 1 if anything is wrong.
+
+    Database, migrations, Redis, secrets, each carrier's credentials, that each number's webhook
+    points here, and that a webhook signed for the public URL arrives and verifies.
+    """
+    from textback.cli import doctor as command  # noqa: PLC0415
+
+    found = context.settings()
+    raise typer.Exit(context.run(lambda: command.run(found)))
+
+
+def main() -> None:
+    app()

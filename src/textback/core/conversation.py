@@ -1,0 +1,132 @@
+"""The conversation: its states, and the one deadline that follows from each.
+
+There are no timers. What time alone will do next is a function of the state, and `tick` does it.
+"""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from textback.core.ids import AccountId, AgentId, ConnectorId, ConversationId, ProjectId
+from textback.core.phone import Phone
+from textback.core.policy import IdlePolicy
+
+CloseReason = Literal[
+    "superseded",  # a new send to the same user
+    "opted_out",
+    "idle",  # warned, and still silent
+    "unanswered",  # the user never replied
+    "agent_ended",
+    "agent_failed",  # the agent was to write the opener, and could not
+    "operator",
+    "ignored",  # the project does not answer unknown users
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Talk:
+    id: ConversationId
+    account_id: AccountId
+    project_id: ProjectId
+    connector_id: ConnectorId | None
+    """None when the user opened it."""
+    agent_id: AgentId
+    agent_number: Phone
+    user_number: Phone
+    opened_at: datetime
+    active_at: datetime
+    """When the last text was said, in either direction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened(_Talk):
+    """The user has not said anything yet. Closes silently, by a new send, or by an opt-out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engaged(_Talk):
+    """The user has replied. Silence for long enough warns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(_Talk):
+    """The warning is on its way. A text keeps it open; silence closes it."""
+
+    warned_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed(_Talk):
+    """Over. The user's next text, or the next send, opens a new one."""
+
+    closed_at: datetime
+    reason: CloseReason
+
+
+Live: TypeAlias = Opened | Engaged | Warned
+Conversation: TypeAlias = Live | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is due yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    after: Warned
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    after: Closed
+    text: str | None
+    """What to say in parting, if anything."""
+
+
+def user_texted(c: Live, *, now: datetime) -> Engaged:
+    return Engaged(**_talk(c, active_at=now))
+
+
+def agent_texted(c: Live, *, now: datetime) -> Opened | Engaged:
+    """A text of ours also restarts the clock; a warning does not count as one."""
+    if isinstance(c, Opened):
+        return Opened(**_talk(c, active_at=now))
+    return Engaged(**_talk(c, active_at=now))
+
+
+def close(c: Live, reason: CloseReason, *, now: datetime) -> Closed:
+    return Closed(**_talk(c), closed_at=now, reason=reason)
+
+
+def deadline(c: Conversation, policy: IdlePolicy) -> datetime | None:
+    match c:
+        case Opened():
+            return (
+                None if policy.unanswered_after is None else c.active_at + policy.unanswered_after
+            )
+        case Engaged():
+            return None if policy.warn_after is None else c.active_at + policy.warn_after
+        case Warned():
+            return c.warned_at + policy.close_after
+        case Closed():
+            return None
+
+
+def tick(c: Live, *, now: datetime, policy: IdlePolicy) -> Wait | Warn | Close:
+    """What time alone does to `c` at `now`. A deadline missed while we were down is done now."""
+    due = deadline(c, policy)
+    if due is None or now < due:
+        return Wait()
+    match c:
+        case Opened():
+            return Close(close(c, "unanswered", now=now), None)
+        case Engaged():
+            return Warn(Warned(**_talk(c), warned_at=now), policy.warning)
+        case Warned():
+            return Close(close(c, "idle", now=now), policy.closing)
+
+
+def _talk(c: Conversation, **changed: object) -> dict[str, Any]:
+    return {f.name: getattr(c, f.name) for f in fields(_Talk)} | changed

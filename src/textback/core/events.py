@@ -1,0 +1,80 @@
+"""Facts about a conversation, written in the same transaction as what they announce."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from textback.core.conversation import Closed, Conversation, Engaged, Opened, Warned
+from textback.core.ids import ConversationId, MessageId
+from textback.core.message import (
+    Delivered,
+    Failed,
+    Message,
+    Queued,
+    Sending,
+    Sent,
+    Suppressed,
+    Uncertain,
+)
+
+Kind = Literal[
+    "conversation.opened",
+    "conversation.engaged",
+    "conversation.warned",
+    "conversation.closed",
+    "message.queued",
+    "message.sending",
+    "message.uncertain",
+    "message.sent",
+    "message.delivered",
+    "message.failed",
+    "message.suppressed",
+    "message.received",
+    "turn.failed",
+    "turn.dropped",
+    "user.opted_out",
+    "user.opted_in",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    kind: Kind
+    conversation_id: ConversationId
+    message_id: MessageId | None = None
+    data: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+def of_conversation(c: Conversation) -> Event:
+    match c:
+        case Opened():
+            return Event(kind="conversation.opened", conversation_id=c.id)
+        case Engaged():
+            return Event(kind="conversation.engaged", conversation_id=c.id)
+        case Warned():
+            return Event(kind="conversation.warned", conversation_id=c.id)
+        case Closed():
+            return Event(
+                kind="conversation.closed", conversation_id=c.id, data={"reason": c.reason}
+            )
+
+
+def of_message(m: Message) -> Event:
+    kind: Kind
+    data: dict[str, object] = {}
+    match m:
+        case Queued():
+            kind = "message.queued"
+        case Sending():
+            kind = "message.sending"
+        case Uncertain():
+            kind = "message.uncertain"
+        case Sent():
+            kind = "message.sent"
+        case Delivered():
+            kind = "message.delivered"
+        case Failed():
+            kind, data = "message.failed", {"error_code": m.error_code}
+        case Suppressed():
+            kind, data = "message.suppressed", {"reason": m.reason}
+    return Event(kind=kind, conversation_id=m.conversation_id, message_id=m.id, data=data)

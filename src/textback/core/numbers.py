@@ -1,0 +1,31 @@
+"""Which of a project's numbers texts a user when the caller names none (D11)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from textback.core.phone import Phone, region
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    number: Phone
+    queue_seconds: float
+    """How long its waiting texts will take to leave at its pace."""
+    used_at: datetime | None
+    """When it last opened a conversation with anybody."""
+
+
+def pick(candidates: Sequence[Candidate], *, user: Phone, last: Phone | None) -> Phone | None:
+    """Sticky per user (`last`), then the user's country, then the shortest queue, then rotation."""
+    if not candidates:
+        return None
+    if last is not None and any(c.number == last for c in candidates):
+        return last
+    home = region(user)
+    near = [c for c in candidates if region(c.number) == home]
+    return min(near or candidates, key=_load).number
+
+
+def _load(c: Candidate) -> tuple[float, float, str]:
+    return (c.queue_seconds, c.used_at.timestamp() if c.used_at else 0.0, c.number)

@@ -1,0 +1,85 @@
+"""The numbers of the house: defaults, and the settings a project may change."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+from textback.core.gcra import Rate
+
+MAX_TEXT = 1600
+"""Code points in one text; Twilio refuses more (error 21617)."""
+
+IDEMPOTENCY_TTL = timedelta(hours=24)
+
+TURN_CAP = timedelta(seconds=30)
+"""However fast the user keeps typing, a turn waits no longer than this."""
+
+DEFAULT_FALLBACK = "Sorry, something went wrong. Please text us again in a few minutes."
+
+UnknownUser = Literal["answer", "greet", "ignore"]
+OptOutReplies = Literal["carrier", "ours"]
+Environment = Literal["dev", "sandbox", "pre-release", "live"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdlePolicy:
+    """When silence warns and closes. Only engaged conversations are warned (PolyAI 1.4)."""
+
+    warn_after: timedelta | None = timedelta(hours=24)
+    """None: never warn, never close an engaged conversation for silence."""
+    close_after: timedelta = timedelta(minutes=10)
+    unanswered_after: timedelta | None = timedelta(hours=24, minutes=10)
+    """A conversation nobody answered closes silently after this (D9)."""
+    warning: str = "Are you still there?"
+    closing: str | None = "I am going to end conversation now"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatLimit:
+    """The same words `count` times within `within` block the sender for `block`."""
+
+    count: int = 5
+    within: timedelta = timedelta(minutes=5)
+    block: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundLimits:
+    """What users may send before texts are stored without an answer (PolyAI 1.6)."""
+
+    per_sender: Rate = field(default_factory=lambda: Rate(10, 60))
+    per_project: Rate = field(default_factory=lambda: Rate(100, 60))
+    repeats: RepeatLimit = field(default_factory=RepeatLimit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectPolicy:
+    rate_limit: Rate = field(default_factory=lambda: Rate(100, 60))
+    """Sends accepted (D13)."""
+    idle: IdlePolicy = field(default_factory=IdlePolicy)
+    reply_delay: timedelta = timedelta(seconds=2)
+    validity: timedelta = timedelta(hours=4)
+    """A text not sent by then is not sent at all."""
+    unknown_user: UnknownUser = "answer"
+    stop_words: frozenset[str] = frozenset()
+    start_words: frozenset[str] = frozenset()
+    help_words: frozenset[str] = frozenset()
+    inbound: InboundLimits = field(default_factory=InboundLimits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendPolicy:
+    """How the worker treats the carrier. Spans of time are the operator's settings."""
+
+    carrier_timeout: timedelta = timedelta(seconds=10)
+    lease: timedelta = timedelta(seconds=30)
+    settle: tuple[timedelta, ...] = (
+        timedelta(seconds=10),
+        timedelta(seconds=60),
+        timedelta(minutes=5),
+    )
+    """When an uncertain text is looked up, counted from the moment it became uncertain."""
+    retry_first: timedelta = timedelta(seconds=1)
+    retry_most: timedelta = timedelta(minutes=5)
+    max_attempts: int = 10
+    """Refusals that may pass (a queue overflow, a congested carrier) are tried this often."""

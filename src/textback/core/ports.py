@@ -1,0 +1,259 @@
+"""What the house needs from outside, as Protocols, and the values that cross them.
+
+Nothing here raises for an expected outcome: what may happen is in the return type.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from textback.core.gcra import Denied, Granted, Rate
+from textback.core.ids import AgentId, CarrierId, ConversationId, MessageId, ProjectId
+from textback.core.phone import Phone
+
+# --- Carrier: moves texts ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One text to send, or to look up."""
+
+    message_id: MessageId
+    agent_number: Phone
+    user_number: Phone
+    text: str
+    claimed_at: datetime
+    """When we were about to send it: the carrier cannot have it from before."""
+    valid_for: timedelta
+    """After this the carrier must drop it rather than deliver it late."""
+    status_url: str
+    """Where receipts go; carries the message id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The carrier has it."""
+
+    carrier_message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendError:
+    """The carrier certainly does not have it. `code` is the carrier's own (Twilio: "21610")."""
+
+    code: str
+    reason: str
+    retry: Literal["never", "later", "slow_down"]
+    """`later` costs an attempt; `slow_down` is a snooze that costs none."""
+    retry_after: timedelta | None = None
+    opted_out: bool = False
+    """The carrier says this user opted out of this number."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Bytes may have left and no usable answer came: nobody knows whether the carrier has it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """The carrier answered, and has no such message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookRequest:
+    """A carrier's webhook as it came."""
+
+    url: str
+    """The public URL with the raw query: what the carrier signed."""
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """A user texted one of our numbers."""
+
+    carrier_message_id: str
+    agent_number: str
+    """As the carrier wrote it, unchecked."""
+    user_number: str
+    text: str
+    media: Sequence[Mapping[str, str]] = ()
+    """Each `{"url", "content_type"}`."""
+    opt_out: Literal["stop", "start", "help"] | None = None
+    """Set when the carrier handled the keyword and has already answered it."""
+
+
+ReceiptStatus = Literal["accepted", "sent", "delivered", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the carrier says later about one text of ours."""
+
+    carrier_message_id: str
+    message_id: MessageId | None
+    """Ours, from the callback URL."""
+    status: ReceiptStatus
+    error_code: str | None = None
+    opted_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A verified webhook that says nothing we act on."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A verified webhook that lacks what every such webhook has."""
+
+    why: str
+
+
+class Carrier(Protocol):
+    """One carrier account: its credentials are inside."""
+
+    async def send(self, outgoing: Outgoing) -> Taken | SendError | NoAnswer:
+        """Hand over one text, once: never repeat the request, whatever happens."""
+        ...
+
+    async def look_up(
+        self, outgoing: Outgoing, *, known: frozenset[str]
+    ) -> Taken | NotFound | NoAnswer:
+        """Ask the carrier's own list whether it has this text.
+
+        Same two numbers, same text, created since `claimed_at`, and an id not in `known`.
+        """
+        ...
+
+    async def check(self, numbers: Sequence[tuple[Phone, str]]) -> Sequence["Finding"]:
+        """For `doctor`: whether the credentials are good and each (number, inbound URL) fits."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    ok: bool
+    what: str
+    """One line: what was checked and what was found."""
+    fix: str | None = None
+    """What to do about it, when not ok."""
+
+
+class Hooks(Protocol):
+    """How one kind of carrier writes its webhooks. Stateless: credentials are handed in."""
+
+    ack_body: bytes
+    ack_content_type: str
+
+    def account_sid(self, request: HookRequest) -> str | None:
+        """The account the webhook claims to come from, unverified."""
+        ...
+
+    def verify(self, request: HookRequest, auth_token: str) -> bool: ...
+
+    def parse_inbound(self, request: HookRequest) -> Inbound | Ignored | Malformed: ...
+
+    def parse_status(self, request: HookRequest) -> Receipt | Ignored | Malformed: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierAccount:
+    """A carrier entry as provisioned, with its token opened."""
+
+    carrier_id: CarrierId
+    kind: str
+    account_sid: str
+    auth_token: str = field(repr=False)
+    base_url: str
+
+
+# --- Engine: runs the agent's turn --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One text of the transcript."""
+
+    role: Literal["agent", "user"]
+    text: str
+    at: datetime
+    media: Sequence[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRequest:
+    """All an engine may know. No phone numbers."""
+
+    turn_id: str
+    """The same over retries of one turn."""
+    conversation_id: ConversationId
+    agent_id: AgentId
+    project_id: ProjectId
+    transcript: Sequence[Said]
+    """Oldest first, the new texts included."""
+    heard: str
+    """The user's new texts, joined by newlines; empty when the agent is to open."""
+    metadata: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnReply:
+    texts: Sequence[str]
+    """Each 1 to 1600 characters and not blank; none: the agent stays silent."""
+    end_conversation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """No usable answer within the turn's deadline."""
+
+    reason: str
+
+
+class Engine(Protocol):
+    can_open: bool
+    """Whether a turn without any text from the user gives an opener."""
+    deadline: timedelta
+    """How long `reply` may take in all; the worker ends the turn shortly after."""
+
+    async def reply(self, request: TurnRequest) -> TurnReply | TurnFailed: ...
+
+    async def close(self) -> None: ...
+
+
+# --- Limiter and vault ---------------------------------------------------------------------------
+
+
+class Unreachable(Exception):  # noqa: N818 - a state of the outside, not an error of ours
+    """The limiter's store did not answer."""
+
+
+class Limiter(Protocol):
+    async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
+        """Raises Unreachable: the caller decides whether that means yes or no."""
+        ...
+
+    async def give_back(self, key: str, rate: Rate, units: float = 1) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Vault(Protocol):
+    """Seals carrier tokens and engine secrets for storage."""
+
+    def seal(self, secret: str) -> str: ...
+
+    def open(self, sealed: str) -> str:
+        """Raises ValueError when no key of ours opens it."""
+        ...

@@ -1,0 +1,164 @@
+"""Conversations: row <-> state, and the queries that flows lock them with."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core import events as facts
+from textback.core.conversation import (
+    Closed,
+    Conversation,
+    Engaged,
+    Live,
+    Opened,
+    Warned,
+    deadline,
+)
+from textback.core.errors import StaleError
+from textback.core.ids import ConversationId, ProjectId
+from textback.core.phone import Phone
+from textback.core.policy import IdlePolicy
+from textback.db import events
+from textback.db.tables import conversations as t
+
+_STATES = {Opened: "opened", Engaged: "engaged", Warned: "warned", Closed: "closed"}
+
+
+async def add(c: AsyncConnection, new: Conversation, *, policy: IdlePolicy, now: datetime) -> None:
+    """Insert, with its events. A conversation that is over from the start says so twice."""
+    await c.execute(insert(t).values(_row(new, policy)))
+    opened = facts.Event(kind="conversation.opened", conversation_id=new.id)
+    now_it_is = facts.of_conversation(new)
+    await events.append(c, [opened] if now_it_is == opened else [opened, now_it_is], now=now)
+    await events.wake(c, "conversations")
+
+
+async def save(
+    c: AsyncConnection, before: Live, after: Conversation, *, policy: IdlePolicy, now: datetime
+) -> None:
+    """Compare and set. Raises StaleError when the row is no longer in `before`'s state."""
+    result = await c.execute(
+        update(t)
+        .where(t.c.id == before.id, t.c.state == _STATES[type(before)])
+        .values(_row(after, policy))
+    )
+    if result.rowcount != 1:
+        raise StaleError(before.id)
+    if type(after) is not type(before):
+        await events.append(c, [facts.of_conversation(after)], now=now)
+        await events.wake(c, "conversations")
+
+
+async def lock(c: AsyncConnection, conversation_id: ConversationId) -> Conversation | None:
+    return await _one(c, t.c.id == conversation_id)
+
+
+async def lock_live(c: AsyncConnection, agent: Phone, user: Phone) -> Live | None:
+    """The pair's live conversation, if it has one. Call with the pair locked."""
+    found = await _one(
+        c, (t.c.agent_number == agent) & (t.c.user_number == user) & (t.c.state != "closed")
+    )
+    return None if isinstance(found, Closed) else found
+
+
+async def latest_of_pair(c: AsyncConnection, agent: Phone, user: Phone) -> ConversationId | None:
+    found = await c.scalar(
+        select(t.c.id)
+        .where(t.c.agent_number == agent, t.c.user_number == user)
+        .order_by(t.c.opened_at.desc())
+        .limit(1)
+    )
+    return None if found is None else ConversationId(found)
+
+
+async def last_number_used(
+    c: AsyncConnection, project_id: ProjectId, user: Phone, among: Sequence[Phone]
+) -> Phone | None:
+    found = await c.scalar(
+        select(t.c.agent_number)
+        .where(t.c.project_id == project_id, t.c.user_number == user, t.c.agent_number.in_(among))
+        .order_by(t.c.opened_at.desc())
+        .limit(1)
+    )
+    return None if found is None else Phone(found)
+
+
+async def claim_due(
+    c: AsyncConnection, *, now: datetime, limit: int
+) -> list[tuple[Live, ProjectId]]:
+    """Locked until the commit; others that look at the same time get other rows."""
+    rows = await c.execute(
+        select(t)
+        .where(t.c.deadline_at <= now)
+        .order_by(t.c.deadline_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    due: list[tuple[Live, ProjectId]] = []
+    for row in rows.mappings():
+        state = _state(row)
+        if not isinstance(state, Closed):
+            due.append((state, ProjectId(row["project_id"])))
+    return due
+
+
+async def next_deadline(c: AsyncConnection) -> datetime | None:
+    return await c.scalar(select(t.c.deadline_at).order_by(t.c.deadline_at).limit(1))
+
+
+async def heard(c: AsyncConnection, conversation_id: ConversationId, upto_seq: int) -> None:
+    """A turn has covered the user's texts up to here."""
+    await c.execute(update(t).where(t.c.id == conversation_id).values(heard_seq=upto_seq))
+
+
+async def _one(c: AsyncConnection, which: ColumnElement[bool]) -> Conversation | None:
+    row = (await c.execute(select(t).where(which).with_for_update())).mappings().one_or_none()
+    return None if row is None else _state(row)
+
+
+def _row(state: Conversation, policy: IdlePolicy) -> dict[str, Any]:
+    return {
+        "id": state.id,
+        "account_id": state.account_id,
+        "project_id": state.project_id,
+        "connector_id": state.connector_id,
+        "agent_id": state.agent_id,
+        "agent_number": state.agent_number,
+        "user_number": state.user_number,
+        "state": _STATES[type(state)],
+        "opened_at": state.opened_at,
+        "active_at": state.active_at,
+        "warned_at": state.warned_at if isinstance(state, Warned) else None,
+        "closed_at": state.closed_at if isinstance(state, Closed) else None,
+        "reason": state.reason if isinstance(state, Closed) else None,
+        "deadline_at": deadline(state, policy),
+    }
+
+
+def _state(row: RowMapping) -> Conversation:
+    shared: dict[str, Any] = {
+        name: row[name]
+        for name in (
+            "id",
+            "account_id",
+            "project_id",
+            "connector_id",
+            "agent_id",
+            "agent_number",
+            "user_number",
+            "opened_at",
+            "active_at",
+        )
+    }
+    match row["state"]:
+        case "opened":
+            return Opened(**shared)
+        case "engaged":
+            return Engaged(**shared)
+        case "warned":
+            return Warned(**shared, warned_at=row["warned_at"])
+        case _:
+            return Closed(**shared, closed_at=row["closed_at"], reason=row["reason"])

@@ -1,0 +1,27 @@
+"""Locks that have no row: what is decided about a pair of numbers is decided one at a time.
+
+Lock order, always: user, pair, conversation, turn, message.
+"""
+
+from hashlib import blake2b
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core.ids import ProjectId
+from textback.core.phone import Phone
+
+
+async def pair(c: AsyncConnection, agent_number: Phone, user_number: Phone) -> None:
+    """Until the commit: nobody else accepts, hears or opts out for these two numbers."""
+    await _lock(c, f"pair {agent_number} {user_number}")
+
+
+async def user(c: AsyncConnection, project_id: ProjectId, user_number: Phone) -> None:
+    """Until the commit: nobody else picks a number for this user of the project."""
+    await _lock(c, f"user {project_id} {user_number}")
+
+
+async def _lock(c: AsyncConnection, name: str) -> None:
+    key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
+    await c.execute(text("select pg_advisory_xact_lock(:key)"), {"key": key})

@@ -1,0 +1,260 @@
+"""Outbound texts: row <-> state, and the claims that make the row the queue."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import RowMapping, and_, exists, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core import events as facts
+from textback.core.errors import StaleError
+from textback.core.ids import CarrierId, MessageId, ProjectId
+from textback.core.message import (
+    Delivered,
+    DropReason,
+    Failed,
+    Message,
+    Queued,
+    Sending,
+    Sent,
+    Suppressed,
+    Uncertain,
+    claim,
+    dropped,
+)
+from textback.core.phone import Phone
+from textback.db import events
+from textback.db.tables import messages as t
+
+_STATES: dict[type[Message], str] = {
+    Queued: "queued",
+    Sending: "sending",
+    Uncertain: "uncertain",
+    Sent: "sent",
+    Delivered: "delivered",
+    Failed: "failed",
+    Suppressed: "suppressed",
+}
+_TYPES = {name: state for state, name in _STATES.items()}
+_SHARED = ("id", "conversation_id", "carrier_id", "agent_number", "user_number", "kind", "text",
+           "created_at", "expires_at", "attempts")  # fmt: skip
+_OWN = ("due_at", "claimed_at", "lease_until", "uncertain_at", "look_up_at", "look_ups",
+        "carrier_message_id", "sent_at", "delivered_at", "failed_at", "error_code", "error",
+        "dropped_at", "drop_reason")  # fmt: skip
+
+
+async def add(
+    c: AsyncConnection,
+    new: Queued | Suppressed | Failed,
+    *,
+    project_id: ProjectId,
+    now: datetime,
+) -> None:
+    """Insert one outbound text, with its event. The caller holds the pair or the conversation."""
+    await c.execute(
+        insert(t).values(
+            **_row(new),
+            project_id=project_id,
+            direction="outbound",
+            priority=1 if new.kind == "opener" else 0,  # a person waiting beats a campaign
+        )
+    )
+    await events.append(c, [facts.of_message(new)], now=now)
+    await events.wake(c, "messages")
+
+
+async def save(c: AsyncConnection, before: Message, after: Message, *, now: datetime) -> None:
+    """Compare and set. Raises StaleError when the row is no longer in `before`'s state.
+
+    A claim is known by its lease: a worker that wakes up late finds somebody else's, and yields.
+    """
+    where = [t.c.id == before.id, t.c.state == _STATES[type(before)]]
+    if isinstance(before, Sending):
+        where.append(t.c.lease_until == before.lease_until)
+    if isinstance(before, Uncertain):
+        where.append(t.c.look_up_at.is_not_distinct_from(before.look_up_at))
+    result = await c.execute(update(t).where(*where).values(_row(after)))
+    if result.rowcount != 1:
+        raise StaleError(before.id)
+    if type(after) is not type(before):
+        await events.append(c, [facts.of_message(after)], now=now)
+        await events.wake(c, "messages")
+
+
+async def lock(c: AsyncConnection, message_id: MessageId) -> Message | None:
+    row = (await c.execute(select(t).where(t.c.id == message_id).with_for_update())).mappings()
+    return _maybe(row.one_or_none())
+
+
+async def id_of(
+    c: AsyncConnection, carrier_id: CarrierId, carrier_message_id: str
+) -> MessageId | None:
+    found = await c.scalar(
+        select(t.c.id).where(
+            t.c.carrier_id == carrier_id, t.c.carrier_message_id == carrier_message_id
+        )
+    )
+    return None if found is None else MessageId(found)
+
+
+async def find(c: AsyncConnection, message_id: MessageId) -> Message | None:
+    """Not locked: it may have moved on by the time it is looked at."""
+    row = await c.execute(select(t).where(t.c.id == message_id))
+    return _maybe(row.mappings().one_or_none())
+
+
+async def claim_due(
+    c: AsyncConnection,
+    *,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+    except_numbers: Sequence[Phone] = (),
+) -> tuple[list[Sending], list[Suppressed]]:
+    """Take up to `limit` due texts: those to send, and those that came too late to be.
+
+    Per number pair only the oldest can be due, and only while none before it is under way or
+    being settled: texts reach the carrier in the order they were written.
+    """
+    before = t.alias("before")
+    blocked = exists().where(
+        before.c.agent_number == t.c.agent_number,
+        before.c.user_number == t.c.user_number,
+        before.c.state.in_(["queued", "sending", "uncertain"]),
+        or_(
+            before.c.state == "sending",
+            and_(before.c.state == "uncertain", before.c.look_up_at.is_not(None)),
+            and_(before.c.state == "queued", before.c.seq < t.c.seq),
+        ),
+    )
+    query = select(t).where(t.c.state == "queued", t.c.due_at <= now, ~blocked)
+    if except_numbers:
+        query = query.where(t.c.agent_number.not_in(except_numbers))
+    rows = await c.execute(
+        query.order_by(t.c.priority, t.c.due_at, t.c.seq)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=t)
+    )
+    sending: list[Sending] = []
+    late: list[Suppressed] = []
+    for row in rows.mappings().all():
+        queued = _state(row)
+        if not isinstance(queued, Queued):
+            continue
+        if queued.expires_at <= now:
+            late.append(dropped(queued, reason="expired", now=now))
+            await save(c, queued, late[-1], now=now)
+        else:
+            sending.append(claim(queued, now=now, lease=lease))
+    if sending:
+        await c.execute(
+            update(t)
+            .where(t.c.id.in_([m.id for m in sending]))
+            .values(state="sending", due_at=None, claimed_at=now, lease_until=now + lease)
+        )
+        await events.append(c, [facts.of_message(m) for m in sending], now=now)
+    return sending, late
+
+
+async def claim_look_ups(
+    c: AsyncConnection, *, now: datetime, lease: timedelta, limit: int
+) -> list[Uncertain]:
+    """Take up to `limit` uncertain texts that are due to be looked up, each for `lease`."""
+    rows = await c.execute(
+        update(t)
+        .where(
+            t.c.id.in_(
+                select(t.c.id)
+                .where(t.c.state == "uncertain", t.c.look_up_at <= now)
+                .order_by(t.c.look_up_at)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+        )
+        .values(look_up_at=now + lease)
+        .returning(t)
+    )
+    states = [_state(row) for row in rows.mappings()]
+    return [m for m in states if isinstance(m, Uncertain)]
+
+
+async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> list[Sending]:
+    rows = await c.execute(
+        select(t)
+        .where(t.c.state == "sending", t.c.lease_until <= now)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [m for m in map(_state, rows.mappings()) if isinstance(m, Sending)]
+
+
+async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
+    """When the next text that is not yet due will be."""
+    return await c.scalar(
+        select(t.c.due_at)
+        .where(t.c.state == "queued", t.c.due_at > now)
+        .order_by(t.c.due_at)
+        .limit(1)
+    )
+
+
+async def next_look_up(c: AsyncConnection) -> datetime | None:
+    return await c.scalar(
+        select(t.c.look_up_at)
+        .where(t.c.state == "uncertain", t.c.look_up_at.is_not(None))
+        .order_by(t.c.look_up_at)
+        .limit(1)
+    )
+
+
+async def drop_queued(
+    c: AsyncConnection, agent: Phone, user: Phone, *, reason: DropReason, now: datetime
+) -> None:
+    """Drop what waits for the pair. What a worker already holds may still go out."""
+    rows = await c.execute(
+        select(t)
+        .where(t.c.agent_number == agent, t.c.user_number == user, t.c.state == "queued")
+        .order_by(t.c.seq)
+        .with_for_update()
+    )
+    for queued in [_state(row) for row in rows.mappings()]:
+        if isinstance(queued, Queued):
+            await save(c, queued, dropped(queued, reason=reason, now=now), now=now)
+
+
+async def carrier_ids_of_pair(c: AsyncConnection, m: Uncertain) -> frozenset[str]:
+    """Carrier ids that belong to other texts of the same pair: a look-up must not take them."""
+    found = await c.scalars(
+        select(t.c.carrier_message_id)
+        .where(
+            t.c.carrier_id == m.carrier_id,
+            t.c.agent_number == m.agent_number,
+            t.c.user_number == m.user_number,
+            t.c.carrier_message_id.is_not(None),
+        )
+        .order_by(t.c.seq.desc())
+        .limit(1000)
+    )
+    return frozenset(found)
+
+
+def _row(m: Message) -> dict[str, Any]:
+    own = {f.name for f in fields(m)}
+    row: dict[str, Any] = {name: getattr(m, name) for name in _SHARED}
+    row |= {name: getattr(m, name) if name in own else None for name in _OWN}
+    row["look_ups"] = m.look_ups if isinstance(m, Uncertain) else 0
+    row["drop_reason"] = m.reason if isinstance(m, Suppressed) else None
+    row["state"] = _STATES[type(m)]
+    return row
+
+
+def _maybe(row: RowMapping | None) -> Message | None:
+    return None if row is None or row["direction"] != "outbound" else _state(row)
+
+
+def _state(row: RowMapping) -> Message:
+    state = _TYPES[row["state"]]
+    renamed = {"reason": "drop_reason"}
+    return state(**{f.name: row[renamed.get(f.name, f.name)] for f in fields(state)})

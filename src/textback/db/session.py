@@ -1,0 +1,109 @@
+"""The only commit in the house, and the one place that knows how a lost database looks."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+
+import asyncpg
+from sqlalchemy import event, text
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from textback.core.errors import Unavailable
+
+in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
+"""Carriers and engines are never called while this is set; contract doubles assert it."""
+
+CONNECT_SECONDS = 3.0
+STATEMENT_SECONDS = 15.0
+POOL_SECONDS = 3.0
+
+# SQLSTATEs of a connection that is of no more use: trouble on the wire, Postgres stopping or
+# starting, a primary that became a standby.
+_GONE = ("08", "57P", "25006")
+# Not now rather than never: also too many connections, a lock or a statement that took too long.
+_PASSING = (*_GONE, "53300", "55P03", "57014", "40001", "40P01")
+
+
+def create_engine(database_url: str, *, pool_size: int = 10) -> AsyncEngine:
+    """An engine for a plain `postgresql://` URL. Nothing connects yet."""
+    url = make_url(database_url)
+    engine = create_async_engine(
+        url.set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS,
+        pool_pre_ping=False,
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS},
+    )
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _drop_the_pool(context: ExceptionContext) -> None:
+        # After a restart of Postgres every pooled connection is dead: one failure empties the pool,
+        # so that the next request connects anew instead of finding the next corpse.
+        error = context.original_exception
+        if isinstance(error, OSError) or _state(error).startswith(_GONE):
+            context.is_disconnect = True
+
+    return engine
+
+
+@asynccontextmanager
+async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    """Commit on a clean exit, roll back on any exception.
+
+    Raises Unavailable when the database cannot be reached or does not answer in time. If that
+    happens at the commit nobody knows whether it took hold; what is retried must be idempotent.
+    """
+    token = in_transaction.set(True)
+    try:
+        async with db.begin() as connection:
+            yield connection
+    except (
+        SQLAlchemyError,
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+    ) as error:
+        if is_unreachable(error):
+            raise Unavailable from error
+        raise
+    finally:
+        in_transaction.reset(token)
+
+
+def is_unreachable(error: BaseException) -> bool:
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or any(_is_passing(e) for e in _causes(error))
+    return _is_passing(error)
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, OSError | asyncpg.InterfaceError):
+        return True
+    return _state(error).startswith(_PASSING)
+
+
+def _state(error: BaseException) -> str:
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else ""
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in found:
+        found.append(at)
+        at = getattr(at, "orig", None) or at.__cause__
+    return found
+
+
+async def ping(db: AsyncEngine) -> None:
+    """Raises Unavailable unless a statement runs."""
+    async with transaction(db) as c:
+        await c.execute(text("select 1"))

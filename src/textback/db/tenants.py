@@ -1,0 +1,302 @@
+"""What was provisioned: keys, connectors, projects, agents, carriers, numbers."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import RowMapping, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core.ids import AccountId, AgentId, CarrierId, ConnectorId, ProjectId
+from textback.core.numbers import Candidate
+from textback.core.phone import Phone
+from textback.core.policy import Environment, OptOutReplies, ProjectPolicy
+from textback.core.ports import CarrierAccount, Vault
+from textback.db.tables import (
+    accounts,
+    agents,
+    api_keys,
+    carriers,
+    connectors,
+    conversations,
+    messages,
+    numbers,
+    projects,
+)
+
+POLICY = TypeAdapter(ProjectPolicy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow:
+    account_id: AccountId
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorRow:
+    id: ConnectorId
+    account_id: AccountId
+    project_id: ProjectId
+    environment: Environment
+    policy: ProjectPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectRow:
+    id: ProjectId
+    account_id: AccountId
+    agent_id: AgentId
+    policy: ProjectPolicy
+    greeting: str | None
+    can_open: bool
+    """Whether the agent's engine can write an opener by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberRow:
+    number: Phone
+    project_id: ProjectId
+    environment: Environment
+    carrier_id: CarrierId
+    segments_per_second: float
+    opt_out_replies: OptOutReplies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierRow:
+    id: CarrierId
+    kind: str
+    account_sid: str
+    auth_token: str
+    """Sealed."""
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRow:
+    id: AgentId
+    fallback: str | None
+    engine: Mapping[str, Any]
+    """As in the provisioning file; a secret in it is sealed."""
+
+
+def key_hash(key: str) -> bytes:
+    """Keys are random and long, so one unsalted round is enough, and can be looked up by."""
+    return sha256(key.encode()).digest()
+
+
+async def find_key(c: AsyncConnection, key: str) -> KeyRow | None:
+    row = (
+        await c.execute(
+            select(api_keys.c.account_id, api_keys.c.expires_at, api_keys.c.revoked_at)
+            .join(accounts, accounts.c.id == api_keys.c.account_id)
+            .where(api_keys.c.hash == key_hash(key), accounts.c.removed_at.is_(None))
+        )
+    ).one_or_none()
+    return (
+        None
+        if row is None
+        else KeyRow(
+            account_id=AccountId(row.account_id),
+            expires_at=row.expires_at,
+            revoked_at=row.revoked_at,
+        )
+    )
+
+
+async def find_connector(c: AsyncConnection, connector_id: str) -> ConnectorRow | None:
+    row = (
+        await c.execute(
+            select(
+                connectors.c.id,
+                connectors.c.environment,
+                projects.c.id.label("project_id"),
+                projects.c.account_id,
+                projects.c.policy,
+            )
+            .join(projects, projects.c.id == connectors.c.project_id)
+            .where(
+                connectors.c.id == connector_id,
+                connectors.c.removed_at.is_(None),
+                projects.c.removed_at.is_(None),
+            )
+        )
+    ).one_or_none()
+    return (
+        None
+        if row is None
+        else ConnectorRow(
+            id=ConnectorId(row.id),
+            account_id=AccountId(row.account_id),
+            project_id=ProjectId(row.project_id),
+            environment=row.environment,
+            policy=POLICY.validate_python(row.policy),
+        )
+    )
+
+
+async def get_project(c: AsyncConnection, project_id: ProjectId) -> ProjectRow:
+    row = (
+        await c.execute(
+            select(projects, agents.c.greeting, agents.c.can_open)
+            .join(agents, agents.c.id == projects.c.agent_id)
+            .where(projects.c.id == project_id)
+        )
+    ).one()
+    return ProjectRow(
+        id=ProjectId(row.id),
+        account_id=AccountId(row.account_id),
+        agent_id=AgentId(row.agent_id),
+        policy=POLICY.validate_python(row.policy),
+        greeting=row.greeting,
+        can_open=row.can_open,
+    )
+
+
+async def policies(
+    c: AsyncConnection, project_ids: Sequence[ProjectId]
+) -> dict[ProjectId, ProjectPolicy]:
+    rows = await c.execute(
+        select(projects.c.id, projects.c.policy).where(projects.c.id.in_(project_ids))
+    )
+    return {ProjectId(row.id): POLICY.validate_python(row.policy) for row in rows}
+
+
+async def find_number(c: AsyncConnection, number: str) -> NumberRow | None:
+    row = (
+        await c.execute(
+            select(numbers).where(numbers.c.number == number, numbers.c.removed_at.is_(None))
+        )
+    ).mappings()
+    found = row.one_or_none()
+    return None if found is None else _number(found)
+
+
+async def numbers_of(c: AsyncConnection, project_id: ProjectId) -> list[NumberRow]:
+    rows = await c.execute(
+        select(numbers)
+        .where(numbers.c.project_id == project_id, numbers.c.removed_at.is_(None))
+        .order_by(numbers.c.number)
+    )
+    return [_number(row) for row in rows.mappings()]
+
+
+async def carrier_of(c: AsyncConnection, number: Phone) -> CarrierId:
+    """Who moves this number's texts, also after it was removed."""
+    found = await c.scalar(select(numbers.c.carrier_id).where(numbers.c.number == number))
+    return CarrierId(found or "")
+
+
+async def paces(c: AsyncConnection, of: Collection[Phone]) -> dict[Phone, float]:
+    """Segments per second of each number that is still provisioned."""
+    rows = await c.execute(
+        select(numbers.c.number, numbers.c.segments_per_second).where(
+            numbers.c.number.in_(of), numbers.c.removed_at.is_(None)
+        )
+    )
+    return {Phone(row.number): row.segments_per_second for row in rows}
+
+
+async def candidates(c: AsyncConnection, among: Sequence[NumberRow]) -> list[Candidate]:
+    """How busy each number is, for picking one."""
+    names = [n.number for n in among]
+    waiting = {
+        row.agent_number: row.texts
+        for row in await c.execute(
+            select(messages.c.agent_number, func.count().label("texts"))
+            .where(
+                messages.c.agent_number.in_(names),
+                messages.c.state.in_(["queued", "sending", "uncertain"]),
+            )
+            .group_by(messages.c.agent_number)
+        )
+    }
+    used = {
+        row.agent_number: row.used_at
+        for row in await c.execute(
+            select(
+                conversations.c.agent_number,
+                func.max(conversations.c.opened_at).label("used_at"),
+            )
+            .where(conversations.c.agent_number.in_(names))
+            .group_by(conversations.c.agent_number)
+        )
+    }
+    return [
+        Candidate(
+            number=n.number,
+            queue_seconds=waiting.get(n.number, 0) / n.segments_per_second,
+            used_at=used.get(n.number),
+        )
+        for n in among
+    ]
+
+
+async def find_carrier(c: AsyncConnection, carrier_id: CarrierId) -> CarrierRow | None:
+    row = await c.execute(select(carriers).where(carriers.c.id == carrier_id))
+    return _carrier(row.mappings().one_or_none())
+
+
+async def find_carrier_by_sid(c: AsyncConnection, kind: str, account_sid: str) -> CarrierRow | None:
+    row = await c.execute(
+        select(carriers).where(
+            carriers.c.account_sid == account_sid,
+            carriers.c.kind == kind,
+            carriers.c.removed_at.is_(None),
+        )
+    )
+    return _carrier(row.mappings().one_or_none())
+
+
+async def find_agent(c: AsyncConnection, agent_id: AgentId) -> AgentRow | None:
+    row = (
+        await c.execute(
+            select(agents.c.id, agents.c.fallback, agents.c.engine).where(agents.c.id == agent_id)
+        )
+    ).one_or_none()
+    return (
+        None
+        if row is None
+        else AgentRow(id=AgentId(row.id), fallback=row.fallback, engine=row.engine)
+    )
+
+
+def opened(row: CarrierRow, vault: Vault) -> CarrierAccount:
+    """Raises ValueError when none of our keys opens the token."""
+    return CarrierAccount(
+        carrier_id=row.id,
+        kind=row.kind,
+        account_sid=row.account_sid,
+        auth_token=vault.open(row.auth_token),
+        base_url=row.base_url,
+    )
+
+
+def _number(row: RowMapping) -> NumberRow:
+    return NumberRow(
+        number=Phone(row["number"]),
+        project_id=ProjectId(row["project_id"]),
+        environment=row["environment"],
+        carrier_id=CarrierId(row["carrier_id"]),
+        segments_per_second=row["segments_per_second"],
+        opt_out_replies=row["opt_out_replies"],
+    )
+
+
+def _carrier(row: RowMapping | None) -> CarrierRow | None:
+    return (
+        None
+        if row is None
+        else CarrierRow(
+            id=CarrierId(row["id"]),
+            kind=row["kind"],
+            account_sid=row["account_sid"],
+            auth_token=row["auth_token"],
+            base_url=row["base_url"],
+        )
+    )

@@ -1,0 +1,93 @@
+"""PolyAI's route: parse -> flow -> render."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from textback import metrics
+from textback.api import deps
+from textback.core.commands import Accepted, Caller
+from textback.core.errors import BadRequest, RateLimited, Refusal, Unavailable
+from textback.dialects.polyai import wire
+from textback.dialects.polyai.openapi import OPERATION
+from textback.flows import accept, admit
+from textback.runtime import Runtime
+
+router = APIRouter()
+
+
+@router.post(
+    wire.ROUTE,
+    status_code=202,
+    response_class=Response,
+    tags=["PolyAI"],
+    summary="Send an SMS and open a conversation",
+    openapi_extra=OPERATION,
+    include_in_schema=True,
+)
+async def outbound_sms(request: Request) -> Response:
+    rt = deps.runtime(request)
+    headers: dict[str, str] = {}
+    try:
+        body = await deps.body(request, at_most=wire.MAX_BODY)
+        caller = await admit.caller(
+            rt.db,
+            key=request.headers.get("x-polyai-auth-token"),
+            connector_id=request.headers.get("x-token-id"),
+            now=rt.now(),
+        )
+        accepted = await _replayed(rt, caller, request, body)
+        if accepted is None:
+            accepted = await _accept(rt, caller, request, body, headers)
+    except Refusal as refusal:
+        return _refused(refusal, headers)
+    (metrics.REPLAYED if accepted.replayed else metrics.ACCEPTED).labels("polyai").inc()
+    headers |= {
+        "X-Conversation-Id": accepted.conversation_id,
+        "X-Message-Id": accepted.message_id,
+    }
+    if accepted.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(status_code=202, headers=headers)
+
+
+async def _accept(
+    rt: Runtime, caller: Caller, request: Request, body: bytes | None, headers: dict[str, str]
+) -> Accepted:
+    """Counted against the project's limit first; only then is the body looked at."""
+    counted = await deps.count(rt, caller)
+    headers |= counted.headers
+    if counted.refusal is not None:
+        raise counted.refusal
+    parsed = wire.parse_json(request.headers.get("content-type"), body)
+    key = wire.idempotency(request.headers.get("idempotency-key"), caller.connector_id, parsed)
+    accepted = await accept.send_text(rt.db, caller, wire.to_command(parsed, key), now=rt.now())
+    if accepted.replayed:  # a twin of this request, sent at the same time, was faster
+        await deps.uncount(rt, caller)
+        headers.clear()
+    return accepted
+
+
+async def _replayed(
+    rt: Runtime, caller: Caller, request: Request, body: bytes | None
+) -> Accepted | None:
+    """The first answer to the same request, if it came before. Raises KeyReused."""
+    if "idempotency-key" not in request.headers:
+        return None
+    try:
+        parsed: Mapping[str, Any] = wire.parse_json(request.headers.get("content-type"), body)
+        key = wire.idempotency(request.headers["idempotency-key"], caller.connector_id, parsed)
+    except BadRequest:
+        return None  # said again, and counted, where every body is looked at
+    return await accept.replay(rt.db, caller, key, now=rt.now()) if key else None
+
+
+def _refused(refusal: Refusal, headers: dict[str, str]) -> Response:
+    if isinstance(refusal, Unavailable):
+        headers["Retry-After"] = str(round(refusal.retry_after))
+    if isinstance(refusal, RateLimited):
+        metrics.REFUSED_BY_LIMIT.labels("polyai").inc()
+    return JSONResponse({"detail": refusal.sentence}, wire.STATUS[type(refusal)], headers)

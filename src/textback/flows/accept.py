@@ -1,0 +1,138 @@
+"""A caller's command -> a conversation and its queued opener, durably, or a refusal."""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from textback.core import conversation as talk
+from textback.core.commands import Accepted, Caller, Idempotency, SendText
+from textback.core.conversation import Closed, Opened
+from textback.core.errors import NoNumber, NothingToSay, NumberNotProvisioned, Unavailable
+from textback.core.ids import new_conversation_id, new_message_id
+from textback.core.message import Queued, Suppressed, dropped, write
+from textback.core.numbers import pick
+from textback.core.phone import Phone
+from textback.db import conversations, idempotency, locks, messages, opt_outs, tenants, turns
+from textback.db.session import transaction
+from textback.db.tenants import NumberRow, ProjectRow
+
+
+async def replay(
+    db: AsyncEngine, caller: Caller, key: Idempotency, *, now: datetime
+) -> Accepted | None:
+    """The answer this request got before, if it came before. Raises KeyReused, Unavailable."""
+    async with transaction(db) as c:
+        return await idempotency.find(c, caller.account_id, key, now=now)
+
+
+async def send_text(
+    db: AsyncEngine, caller: Caller, command: SendText, *, now: datetime
+) -> Accepted:
+    """Accept one text, with its new conversation, in one transaction.
+
+    Raises NoNumber, NumberNotProvisioned, NothingToSay, KeyReused, Unavailable; then nothing is
+    stored.
+    """
+    accepted = Accepted(conversation_id=new_conversation_id(now), message_id=new_message_id(now))
+    async with transaction(db) as c:
+        key = command.idempotency
+        if key and not await idempotency.claim(c, caller.account_id, key, accepted, now=now):
+            first = await idempotency.find(c, caller.account_id, key, now=now)
+            if first is None:  # it ran out between the two statements
+                raise Unavailable
+            return first
+        await _open(c, caller, command, accepted, now=now)
+    return accepted
+
+
+async def _open(
+    c: AsyncConnection, caller: Caller, command: SendText, ids: Accepted, *, now: datetime
+) -> None:
+    project = await tenants.get_project(c, caller.project_id)
+    number, opted_out = await _choose_number(c, caller, command)
+    text = command.text if command.text is not None else project.greeting
+    if text is None and not project.can_open:
+        msg = "Give a message: this connector's agent has no greeting to open with."
+        raise NothingToSay(msg)
+    await locks.pair(c, number.number, command.user_number)
+    # Asked again, or first, now that nobody else can opt this user in or out.
+    opted_out = opted_out or await opt_outs.stands(c, number.number, command.user_number)
+    policy = project.policy
+    older = await conversations.lock_live(c, number.number, command.user_number)
+    if older is not None:
+        closed = talk.close(older, "superseded", now=now)
+        await conversations.save(c, older, closed, policy=policy.idle, now=now)
+        await turns.drop_waiting(c, older.id, now=now)
+    opened = _opened(caller, project, number, command.user_number, ids, now=now)
+    begun: Opened | Closed = talk.close(opened, "opted_out", now=now) if opted_out else opened
+    await conversations.add(c, begun, policy=policy.idle, now=now)
+    if text is None and not opted_out:
+        await turns.agent_opens(c, opened.id, ids.message_id, now=now)
+        return
+    queued = write(
+        opened,
+        "opener",
+        text or "",
+        id=ids.message_id,
+        carrier_id=number.carrier_id,
+        validity=policy.validity,
+        now=now,
+    )
+    message: Queued | Suppressed = (
+        dropped(queued, reason="opted_out", now=now) if opted_out else queued
+    )
+    await messages.add(c, message, project_id=project.id, now=now)
+
+
+async def _choose_number(
+    c: AsyncConnection, caller: Caller, command: SendText
+) -> tuple[NumberRow, bool]:
+    """The number to send from, and whether the user is known to have opted out."""
+    ours = await tenants.numbers_of(c, caller.project_id)
+    usable = [n for n in ours if n.environment == caller.environment]
+    if command.agent_number is not None:
+        if not ours:
+            msg = "No number is provisioned for this connector's project."
+            raise NoNumber(msg)
+        named = next((n for n in ours if n.number == command.agent_number), None)
+        if named is None:
+            msg = "agent_number is not provisioned for this project."
+            raise NumberNotProvisioned(msg)
+        return named, False
+    if not usable:
+        msg = f"No number is provisioned for this connector's environment ({caller.environment})."
+        raise NoNumber(msg)
+    await locks.user(c, caller.project_id, command.user_number)
+    # With no number named, an opt-out from any number of the project counts.
+    out_of = await opt_outs.of_project(c, caller.project_id, command.user_number)
+    last = await conversations.last_number_used(
+        c, caller.project_id, command.user_number, [n.number for n in usable]
+    )
+    picked = (
+        usable[0].number
+        if len(usable) == 1
+        else pick(await tenants.candidates(c, usable), user=command.user_number, last=last)
+    )
+    return next(n for n in usable if n.number == picked), bool(out_of)
+
+
+def _opened(
+    caller: Caller,
+    project: ProjectRow,
+    number: NumberRow,
+    user: Phone,
+    ids: Accepted,
+    *,
+    now: datetime,
+) -> Opened:
+    return Opened(
+        id=ids.conversation_id,
+        account_id=caller.account_id,
+        project_id=caller.project_id,
+        connector_id=caller.connector_id,
+        agent_id=project.agent_id,
+        agent_number=number.number,
+        user_number=user,
+        opened_at=now,
+        active_at=now,
+    )

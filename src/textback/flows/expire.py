@@ -1,0 +1,62 @@
+"""A deadline was reached -> warn, or close."""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from textback.core import conversation as talk
+from textback.core.conversation import Close, Live, Wait, Warn
+from textback.core.ids import new_message_id
+from textback.core.message import Kind, write
+from textback.core.policy import ProjectPolicy
+from textback.db import conversations, messages, tenants, turns
+from textback.db.session import transaction
+
+
+async def expire_due(db: AsyncEngine, *, limit: int, now: datetime) -> tuple[int, datetime | None]:
+    """Do what is due, once, whoever else is at it; gives how many, or else the next deadline."""
+    async with transaction(db) as c:
+        due = await conversations.claim_due(c, now=now, limit=limit)
+        if not due:
+            return 0, await conversations.next_deadline(c)
+        policies = await tenants.policies(c, list({project_id for _, project_id in due}))
+        for conversation, project_id in due:
+            await _expire(c, conversation, policies[project_id], now=now)
+    return len(due), None
+
+
+async def _expire(
+    c: AsyncConnection, before: Live, policy: ProjectPolicy, *, now: datetime
+) -> None:
+    match talk.tick(before, now=now, policy=policy.idle):
+        case Wait():  # the project's lengths were changed: only the stored deadline is out of date
+            await conversations.save(c, before, before, policy=policy.idle, now=now)
+        case Warn(after=after, text=text):
+            await conversations.save(c, before, after, policy=policy.idle, now=now)
+            await _say(c, before, "warning", text, policy, now=now)
+        case Close(after=after, text=text):
+            await conversations.save(c, before, after, policy=policy.idle, now=now)
+            await turns.drop_waiting(c, before.id, now=now)
+            if text is not None:
+                await _say(c, before, "closing", text, policy, now=now)
+
+
+async def _say(
+    c: AsyncConnection,
+    conversation: Live,
+    kind: Kind,
+    text: str,
+    policy: ProjectPolicy,
+    *,
+    now: datetime,
+) -> None:
+    queued = write(
+        conversation,
+        kind,
+        text,
+        id=new_message_id(now),
+        carrier_id=await tenants.carrier_of(c, conversation.agent_number),
+        validity=policy.validity,
+        now=now,
+    )
+    await messages.add(c, queued, project_id=conversation.project_id, now=now)

@@ -1,0 +1,243 @@
+"""A user texted -> stored once, and an agent's turn due; or an opt-out; or kept unanswered."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from textback.core import conversation as talk
+from textback.core import optout, phone, throttle
+from textback.core.conversation import CloseReason, Engaged, Live, Opened
+from textback.core.events import Event
+from textback.core.ids import (
+    CarrierId,
+    ConversationId,
+    MessageId,
+    new_conversation_id,
+    new_message_id,
+)
+from textback.core.message import Kind, write
+from textback.core.optout import Word
+from textback.core.phone import Phone
+from textback.core.ports import Inbound
+from textback.core.throttle import Verdict
+from textback.db import conversations, events, inbound, locks, messages, opt_outs, tenants, turns
+from textback.db.session import transaction
+from textback.db.tenants import NumberRow, ProjectRow
+from textback.flows import opt_out
+
+Outcome = Literal["heard", "keyword", "unanswered", "duplicate", "unknown_number", "unroutable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    outcome: Outcome
+    conversation_id: ConversationId | None = None
+    message_id: MessageId | None = None
+    why: str | None = None
+
+
+async def hear(db: AsyncEngine, carrier_id: CarrierId, said: Inbound, *, now: datetime) -> Heard:
+    """Take in one verified text. When this returns, it is durable; a repetition changes nothing.
+
+    Raises Unavailable: then nothing was stored, and the carrier may bring it again.
+    """
+    agent, user = phone.agent_number(said.agent_number), phone.user_number(said.user_number)
+    if user is None:
+        return Heard("unroutable", why="the sender is not a number that can be answered")
+    async with transaction(db) as c:
+        number = await tenants.find_number(c, agent) if agent else None
+        if number is None or number.carrier_id != carrier_id:
+            return Heard("unknown_number")
+        await locks.pair(c, number.number, user)
+        if await inbound.is_known(c, carrier_id, said.carrier_message_id):
+            return Heard("duplicate")
+        project = await tenants.get_project(c, number.project_id)
+        text = _Text(c, number, project, user, said, new_message_id(now), now)
+        opted_out = await opt_outs.stands(c, number.number, user)
+        word = said.opt_out or optout.word(
+            said.text,
+            opted_out=opted_out,
+            stop_words=project.policy.stop_words,
+            start_words=project.policy.start_words,
+            help_words=project.policy.help_words,
+        )
+        if word is not None:
+            return await text.keyword(word, opted_out=opted_out)
+        if opted_out:
+            return await text.keep(why="opted_out")
+        return await text.for_the_agent()
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """One text being taken in, with the pair locked."""
+
+    c: AsyncConnection
+    number: NumberRow
+    project: ProjectRow
+    user: Phone
+    said: Inbound
+    id: MessageId
+    now: datetime
+
+    async def for_the_agent(self) -> Heard:
+        live = await conversations.lock_live(self.c, self.number.number, self.user)
+        over = await self._over_the_limits()
+        if over is not None:
+            return await self.keep(why=over)
+        known = live is not None or await self._latest() is not None
+        policy = self.project.policy
+        if not known and policy.unknown_user == "ignore":
+            conversation_id = await self._open_and_close("ignored")
+            await self._store(conversation_id, "unanswered", "unknown_user")
+            return Heard("unanswered", conversation_id, self.id, "unknown_user")
+        engaged = await self._engage(live)
+        seq = await self._store(engaged.id, "text", None)
+        if not known and policy.unknown_user == "greet" and self.project.greeting is not None:
+            await self._say(engaged.id, "reply", self.project.greeting)
+            await conversations.heard(self.c, engaged.id, seq)
+        else:
+            await turns.text_came(self.c, engaged.id, now=self.now, delay=policy.reply_delay)
+        return Heard("heard", engaged.id, self.id)
+
+    async def keyword(self, word: Word, *, opted_out: bool) -> Heard:
+        """Keywords never reach the agent; they restart the idle clock like any text."""
+        live = await conversations.lock_live(self.c, self.number.number, self.user)
+        if live is not None and word != "stop":
+            live = await self._engage(live)
+        conversation_id = await self._home(live, "opted_out" if word == "stop" else "ignored")
+        await self._store(conversation_id, "keyword", None)
+        reply: str | None
+        match word:
+            case "stop":
+                fresh = await opt_out.record(
+                    self.c,
+                    self.number.number,
+                    self.user,
+                    conversation_id=conversation_id,
+                    carrier_id=self.number.carrier_id,
+                    source="keyword",
+                    words=self.said.text,
+                    carrier_message_id=self.said.carrier_message_id,
+                    now=self.now,
+                )
+                reply = optout.STOP_REPLY if fresh else None
+            case "start":
+                if opted_out:
+                    await self._opt_in(conversation_id)
+                reply = optout.START_REPLY
+            case "help":
+                reply = optout.HELP_REPLY
+        # Never both: where the carrier confirms by itself, ours would be a second answer.
+        if reply and self.number.opt_out_replies == "ours" and self.said.opt_out is None:
+            await self._say(conversation_id, "notice", reply)
+        return Heard("keyword", conversation_id, self.id, word)
+
+    async def keep(self, *, why: str) -> Heard:
+        """Store it, without an answer."""
+        live = await conversations.lock_live(self.c, self.number.number, self.user)
+        if live is not None:
+            live = await self._engage(live)
+        conversation_id = await self._home(live, "ignored")
+        await self._store(conversation_id, "unanswered", why)
+        return Heard("unanswered", conversation_id, self.id, why)
+
+    async def _over_the_limits(self) -> Verdict | None:
+        limits = self.project.policy.inbound
+        earlier = await inbound.recent_from_sender(
+            self.c,
+            self.number.number,
+            self.user,
+            since=self.now - throttle.look_back(limits),
+        )
+        verdict = throttle.of_sender(self.said.text, earlier, limits, now=self.now)
+        if verdict is not None:
+            return verdict
+        answered = await inbound.count_answered(
+            self.c,
+            self.project.id,
+            since=self.now - timedelta(seconds=limits.per_project.seconds),
+            at_most=int(limits.per_project.amount),
+        )
+        return throttle.of_project(answered, limits)
+
+    async def _engage(self, live: Live | None) -> Engaged:
+        idle = self.project.policy.idle
+        if live is None:
+            live = self._new()
+            await conversations.add(self.c, live, policy=idle, now=self.now)
+        engaged = talk.user_texted(live, now=self.now)
+        await conversations.save(self.c, live, engaged, policy=idle, now=self.now)
+        return engaged
+
+    async def _home(self, live: Live | None, reason: CloseReason) -> ConversationId:
+        """Where a text without an answer is kept: the live, else the latest, else its own."""
+        if live is not None:
+            return live.id
+        return await self._latest() or await self._open_and_close(reason)
+
+    async def _latest(self) -> ConversationId | None:
+        return await conversations.latest_of_pair(self.c, self.number.number, self.user)
+
+    async def _open_and_close(self, reason: CloseReason) -> ConversationId:
+        closed = talk.close(self._new(), reason, now=self.now)
+        await conversations.add(self.c, closed, policy=self.project.policy.idle, now=self.now)
+        return closed.id
+
+    def _new(self) -> Opened:
+        return Opened(
+            id=new_conversation_id(self.now),
+            account_id=self.project.account_id,
+            project_id=self.project.id,
+            connector_id=None,
+            agent_id=self.project.agent_id,
+            agent_number=self.number.number,
+            user_number=self.user,
+            opened_at=self.now,
+            active_at=self.now,
+        )
+
+    async def _store(
+        self, conversation_id: ConversationId, kind: inbound.Kind, note: str | None
+    ) -> int:
+        return await inbound.add(
+            self.c,
+            message_id=self.id,
+            conversation_id=conversation_id,
+            project_id=self.project.id,
+            carrier_id=self.number.carrier_id,
+            carrier_message_id=self.said.carrier_message_id,
+            agent_number=self.number.number,
+            user_number=self.user,
+            kind=kind,
+            text=self.said.text,
+            media=self.said.media,
+            note=note,
+            now=self.now,
+        )
+
+    async def _say(self, conversation_id: ConversationId, kind: Kind, text: str) -> None:
+        queued = write(
+            replace(self._new(), id=conversation_id),
+            kind,
+            text,
+            id=new_message_id(self.now),
+            carrier_id=self.number.carrier_id,
+            validity=self.project.policy.validity,
+            now=self.now,
+        )
+        await messages.add(self.c, queued, project_id=self.project.id, now=self.now)
+
+    async def _opt_in(self, conversation_id: ConversationId) -> None:
+        await opt_outs.opted_in(
+            self.c,
+            self.number.number,
+            self.user,
+            words=self.said.text,
+            carrier_message_id=self.said.carrier_message_id,
+            now=self.now,
+        )
+        event = Event(kind="user.opted_in", conversation_id=conversation_id)
+        await events.append(self.c, [event], now=self.now)

@@ -1,0 +1,64 @@
+"""A user said no: nothing more goes out to them from this number."""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core import conversation as talk
+from textback.core.conversation import Live
+from textback.core.events import Event
+from textback.core.ids import CarrierId, ConversationId
+from textback.core.message import dropped, write
+from textback.core.phone import Phone
+from textback.db import conversations, events, messages, opt_outs, tenants, turns
+from textback.db.opt_outs import Source
+
+
+async def record(
+    c: AsyncConnection,
+    agent: Phone,
+    user: Phone,
+    *,
+    conversation_id: ConversationId,
+    carrier_id: CarrierId,
+    source: Source,
+    words: str | None,
+    carrier_message_id: str | None,
+    now: datetime,
+) -> bool:
+    """Record the opt-out, drop what waits and close the live conversation.
+
+    False when the user had opted out already. Call with the pair locked.
+    """
+    fresh = await opt_outs.opted_out(
+        c, agent, user, source=source, words=words, carrier_message_id=carrier_message_id, now=now
+    )
+    await messages.drop_queued(c, agent, user, reason="opted_out", now=now)
+    live = await conversations.lock_live(c, agent, user)
+    if live is not None:
+        await _close(c, live, carrier_id, now=now)
+    if fresh:
+        event = Event(
+            kind="user.opted_out", conversation_id=conversation_id, data={"source": source}
+        )
+        await events.append(c, [event], now=now)
+    return fresh
+
+
+async def _close(c: AsyncConnection, live: Live, carrier_id: CarrierId, *, now: datetime) -> None:
+    policy = (await tenants.get_project(c, live.project_id)).policy
+    closed = talk.close(live, "opted_out", now=now)
+    await conversations.save(c, live, closed, policy=policy.idle, now=now)
+    promised = await turns.drop_waiting(c, live.id, now=now, openers=True)
+    if promised is not None:
+        opener = write(
+            live,
+            "opener",
+            "",
+            id=promised,
+            carrier_id=carrier_id,
+            validity=policy.validity,
+            now=now,
+        )
+        suppressed = dropped(opener, reason="opted_out", now=now)
+        await messages.add(c, suppressed, project_id=live.project_id, now=now)

@@ -1,0 +1,195 @@
+"""Queued text -> carrier -> what came of it.
+
+Three steps: claim (one transaction), hand over (no transaction), record (one transaction).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from textback.core import message as rule
+from textback.core import segments
+from textback.core.errors import StaleError
+from textback.core.gcra import Denied, Rate
+from textback.core.ids import CarrierId
+from textback.core.message import Queued, Sending, Uncertain
+from textback.core.phone import Phone
+from textback.core.policy import SendPolicy
+from textback.core.ports import (
+    Carrier,
+    Limiter,
+    NoAnswer,
+    Outgoing,
+    Receipt,
+    SendError,
+    Taken,
+    Unreachable,
+)
+from textback.db import locks, messages, tenants
+from textback.db.session import transaction
+from textback.flows import opt_out
+
+# Twilio's slowest senders; for numbers that are no longer provisioned but still have texts queued.
+SLOWEST = 1.0
+
+PACE_UNREACHABLE_WAIT = timedelta(seconds=1)
+
+
+class Carriers(Protocol):
+    async def get(self, carrier_id: CarrierId) -> "tuple[Carrier, str]":
+        """The carrier, and its kind: the name its webhooks come under."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    message: Sending
+    segments_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """It was not handed over: its number has no token left, or our lease is too short."""
+
+    until: datetime
+
+
+Outcome = Taken | SendError | NoAnswer | Wait
+
+
+async def claim(
+    db: AsyncEngine,
+    *,
+    policy: SendPolicy,
+    limit: int,
+    except_numbers: Sequence[Phone],
+    now: datetime,
+) -> tuple[list[Job], datetime | None]:
+    """Take due texts; when there are none, also say when the next one will be due."""
+    async with transaction(db) as c:
+        taken, _late = await messages.claim_due(
+            c, now=now, lease=policy.lease, limit=limit, except_numbers=except_numbers
+        )
+        paces = await tenants.paces(c, {m.agent_number for m in taken}) if taken else {}
+        upcoming = None if taken else await messages.next_due(c, now=now)
+    return [Job(m, paces.get(m.agent_number, SLOWEST)) for m in taken], upcoming
+
+
+async def hand_over(
+    job: Job,
+    carriers: Carriers,
+    pace: Limiter,
+    *,
+    policy: SendPolicy,
+    public_url: str,
+    clock: Callable[[], datetime],
+) -> Outcome:
+    """Give it to the carrier, once, if the number's pace and our lease allow."""
+    m = job.message
+    try:
+        token = await pace.take(
+            f"pace:{m.agent_number}",
+            Rate(max(job.segments_per_second, 1.0), max(1.0, 1.0 / job.segments_per_second)),
+            segments.count(m.text),
+        )
+    except Unreachable:  # nobody knows the pace: the text waits (ADR 8)
+        return Wait(clock() + PACE_UNREACHABLE_WAIT)
+    if isinstance(token, Denied):
+        return Wait(clock() + timedelta(seconds=token.retry_after))
+    carrier, kind = await carriers.get(m.carrier_id)
+    now = clock()
+    if now + policy.carrier_timeout >= m.lease_until:
+        # We stalled: by the time an answer came, others would think this worker dead.
+        return Wait(now)
+    return await carrier.send(outgoing(m, kind, public_url=public_url, now=now))
+
+
+def outgoing(m: Sending | Uncertain, kind: str, *, public_url: str, now: datetime) -> Outgoing:
+    return Outgoing(
+        message_id=m.id,
+        agent_number=m.agent_number,
+        user_number=m.user_number,
+        text=m.text,
+        claimed_at=m.claimed_at,
+        valid_for=max(m.expires_at - now, timedelta(0)),
+        status_url=f"{public_url}/hooks/{kind}/status?message_id={m.id}",
+    )
+
+
+async def record(
+    db: AsyncEngine, m: Sending, outcome: Outcome, *, policy: SendPolicy, now: datetime
+) -> rule.Message:
+    """Save what came of it; if the text has moved meanwhile, fold in what we learned.
+
+    Raises Unavailable: then the caller still knows the outcome and must try again.
+    """
+    async with transaction(db) as c:
+        if isinstance(outcome, SendError) and outcome.opted_out:
+            await locks.pair(c, m.agent_number, m.user_number)
+            await opt_out.record(
+                c,
+                m.agent_number,
+                m.user_number,
+                conversation_id=m.conversation_id,
+                carrier_id=m.carrier_id,
+                source="carrier",
+                words=None,
+                carrier_message_id=None,
+                now=now,
+            )
+        after = _after(m, outcome, policy=policy, now=now)
+        try:
+            await messages.save(c, m, after, now=now)
+        except StaleError:
+            return await _fold_in(c, m, outcome, now=now)
+    return after
+
+
+async def rescue(db: AsyncEngine, *, policy: SendPolicy, limit: int, now: datetime) -> int:
+    """Texts whose worker is gone may or may not be out: they become uncertain. Gives how many."""
+    async with transaction(db) as c:
+        stranded = await messages.leases_run_out(c, now=now, limit=limit)
+        for m in stranded:
+            await messages.save(c, m, rule.lost(m, now=now, policy=policy), now=now)
+    return len(stranded)
+
+
+def _after(m: Sending, outcome: Outcome, *, policy: SendPolicy, now: datetime) -> rule.Message:
+    match outcome:
+        case Taken():
+            return rule.accepted(m, carrier_message_id=outcome.carrier_message_id, now=now)
+        case SendError():
+            return rule.rejected(m, outcome, now=now, policy=policy)
+        case NoAnswer():
+            return rule.lost(m, now=now, policy=policy)
+        case Wait():
+            return rule.snoozed(m, until=outcome.until)
+
+
+async def _fold_in(
+    c: AsyncConnection, m: Sending, outcome: Outcome, *, now: datetime
+) -> rule.Message:
+    """A receipt or a rescuer was faster. That the carrier has it is news all the same."""
+    current = await messages.lock(c, m.id)
+    if current is None:
+        raise StaleError(m.id)
+    if not isinstance(outcome, Taken):
+        return current
+    news = Receipt(
+        carrier_message_id=outcome.carrier_message_id, message_id=m.id, status="accepted"
+    )
+    after = rule.hear(current, news, now=now)
+    if after != current:
+        await messages.save(c, current, after, now=now)
+    return after
+
+
+def paused(m: Sending, after: rule.Message, now: datetime) -> float:
+    """Seconds for which claiming more of this number's texts would be in vain."""
+    if isinstance(after, Queued) and after.attempts == m.attempts:
+        return max(0.0, math.ceil((after.due_at - now).total_seconds() * 1000) / 1000)
+    return 0.0

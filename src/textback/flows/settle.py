@@ -1,0 +1,61 @@
+"""Uncertain text -> the carrier's own list -> certainty, or another look later."""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from textback.core import message as rule
+from textback.core.errors import StaleError
+from textback.core.message import Uncertain
+from textback.core.policy import SendPolicy
+from textback.core.ports import NoAnswer, NotFound, Taken
+from textback.db import messages
+from textback.db.session import transaction
+from textback.flows.send import Carriers, outgoing
+
+
+async def claim(
+    db: AsyncEngine, *, policy: SendPolicy, limit: int, now: datetime
+) -> tuple[list[Uncertain], datetime | None]:
+    async with transaction(db) as c:
+        due = await messages.claim_look_ups(
+            c, now=now, lease=policy.carrier_timeout * 2, limit=limit
+        )
+        upcoming = None if due else await messages.next_look_up(c)
+    return due, upcoming
+
+
+async def ask(
+    db: AsyncEngine, m: Uncertain, carriers: Carriers, *, public_url: str, now: datetime
+) -> Taken | NotFound | NoAnswer:
+    """Ask the carrier, leaving out what belongs to other texts of the same two numbers."""
+    async with transaction(db) as c:
+        known = await messages.carrier_ids_of_pair(c, m)
+    carrier, kind = await carriers.get(m.carrier_id)
+    return await carrier.look_up(outgoing(m, kind, public_url=public_url, now=now), known=known)
+
+
+async def record(
+    db: AsyncEngine,
+    m: Uncertain,
+    answer: Taken | NotFound | NoAnswer,
+    *,
+    policy: SendPolicy,
+    now: datetime,
+) -> rule.Message:
+    """Save what was learned; a receipt that came meanwhile knows better. Raises Unavailable."""
+    match answer:
+        case Taken():
+            after: rule.Message = rule.accepted(
+                m, carrier_message_id=answer.carrier_message_id, now=now
+            )
+        case NotFound():
+            after = rule.not_listed(m, now=now, policy=policy)
+        case NoAnswer():
+            after = rule.not_asked(m, now=now, policy=policy)
+    try:
+        async with transaction(db) as c:
+            await messages.save(c, m, after, now=now)
+    except StaleError:
+        return m
+    return after

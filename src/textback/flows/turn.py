@@ -1,0 +1,178 @@
+"""A due turn -> the agent's engine -> queued replies."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from textback.core import conversation as talk
+from textback.core import turn as rule
+from textback.core.conversation import Closed, Conversation, Live
+from textback.core.events import Event
+from textback.core.ids import AgentId, MessageId, new_message_id
+from textback.core.message import Kind, Queued, dropped, unwritten, write
+from textback.core.ports import Engine, TurnFailed, TurnReply, TurnRequest
+from textback.db import conversations, events, messages, tenants, turns
+from textback.db.session import transaction
+from textback.db.tenants import ProjectRow
+from textback.db.turns import Outcome, Thinking
+
+MOST_ATTEMPTS = 5
+"""A turn that kills its worker this often is not run again: the fallback is sent instead."""
+
+
+class Engines(Protocol):
+    async def get(self, agent_id: AgentId) -> "tuple[Engine, str | None]":
+        """The agent's engine, and its fallback text."""
+        ...
+
+
+async def claim(
+    db: AsyncEngine, *, margin: timedelta, limit: int, now: datetime
+) -> tuple[list[Thinking], datetime | None]:
+    async with transaction(db) as c:
+        due = await turns.claim_due(c, now=now, margin=margin, limit=limit)
+        upcoming = None if due else await turns.next_due(c, now=now)
+    return due, upcoming
+
+
+def request(turn: Thinking) -> TurnRequest:
+    return TurnRequest(
+        turn_id=turn.id,
+        conversation_id=turn.conversation_id,
+        agent_id=turn.agent_id,
+        project_id=turn.project_id,
+        transcript=turn.transcript,
+        heard=turn.heard,
+        metadata=turn.metadata,
+    )
+
+
+async def record(
+    db: AsyncEngine,
+    turn: Thinking,
+    answer: TurnReply | TurnFailed,
+    *,
+    fallback: str | None,
+    now: datetime,
+) -> Outcome | None:
+    """Queue what the agent said, if it may still be said; None when the lease was lost.
+
+    Raises Unavailable: then the caller still has the answer and must try again.
+    """
+    async with transaction(db) as c:
+        conversation = await conversations.lock(c, turn.conversation_id)
+        if conversation is None:
+            return None
+        project = await tenants.get_project(c, turn.project_id)
+        return await _Reply(c, turn, conversation, project, now).take(answer, fallback)
+
+
+async def give_back(db: AsyncEngine, turn: Thinking, *, due_at: datetime) -> None:
+    """This worker is stopping before the engine answered: another one runs the turn."""
+    async with transaction(db) as c:
+        await turns.give_back(c, turn, due_at=due_at)
+
+
+async def rescue(db: AsyncEngine, *, limit: int, now: datetime) -> int:
+    async with transaction(db) as c:
+        return await turns.leases_run_out(c, now=now, limit=limit)
+
+
+class _Reply:
+    def __init__(
+        self,
+        c: AsyncConnection,
+        turn: Thinking,
+        conversation: Conversation,
+        project: ProjectRow,
+        now: datetime,
+    ) -> None:
+        self.c, self.turn, self.conversation = c, turn, conversation
+        self.project, self.now = project, now
+
+    async def take(self, answer: TurnReply | TurnFailed, fallback: str | None) -> Outcome | None:
+        opener = self.turn.opener_id
+        drop = rule.admit(self.conversation, opener=opener is not None)
+        texts: Sequence[str] = answer.texts if isinstance(answer, TurnReply) else ()
+        if isinstance(answer, TurnFailed) and opener is None and fallback:
+            texts = [fallback]
+        outcome: Outcome
+        if drop is not None:
+            outcome = "dropped"
+        elif isinstance(answer, TurnFailed):
+            outcome = "failed"
+        else:
+            outcome = "answered" if texts else "silent"
+        if not await turns.end(self.c, self.turn, outcome, now=self.now):
+            return None
+        if self.turn.upto_seq:
+            await conversations.heard(self.c, self.turn.conversation_id, self.turn.upto_seq)
+        if drop is not None:
+            await self._tell("turn.dropped", drop.why)
+            if opener is not None:
+                await self._opener_dropped(opener)
+            return outcome
+        if isinstance(answer, TurnFailed):
+            await self._tell("turn.failed", answer.reason)
+        if opener is not None and not texts:
+            await self._no_opener(opener)
+            return outcome
+        await self._say(texts, end=isinstance(answer, TurnReply) and answer.end_conversation)
+        return outcome
+
+    async def _say(self, texts: Sequence[str], *, end: bool) -> None:
+        opener = self.turn.opener_id
+        for i, text in enumerate(texts):
+            promised = opener if i == 0 else None
+            kind = "reply" if opener is None else "opener"
+            queued = await self._write(kind, text, promised or new_message_id(self.now))
+            await messages.add(self.c, queued, project_id=self.project.id, now=self.now)
+        before = self.conversation
+        if isinstance(before, Closed):  # superseded: its accepted opener goes out
+            return
+        after: Conversation = talk.agent_texted(before, now=self.now) if texts else before
+        if end:
+            after = talk.close(before, "agent_ended", now=self.now)
+            await turns.drop_waiting(self.c, before.id, now=self.now)
+        if after != before:
+            await self._save(before, after)
+
+    async def _no_opener(self, opener: MessageId) -> None:
+        """An apology out of the blue would help nobody: nothing is sent, the record says why."""
+        failed = unwritten(await self._write("opener", "", opener), now=self.now)
+        await messages.add(self.c, failed, project_id=self.project.id, now=self.now)
+        if not isinstance(self.conversation, Closed):
+            closed = talk.close(self.conversation, "agent_failed", now=self.now)
+            await self._save(self.conversation, closed)
+
+    async def _opener_dropped(self, opener: MessageId) -> None:
+        over = self.conversation
+        opted_out = isinstance(over, Closed) and over.reason == "opted_out"
+        queued = await self._write("opener", "", opener)
+        suppressed = dropped(queued, reason="opted_out" if opted_out else "cancelled", now=self.now)
+        await messages.add(self.c, suppressed, project_id=self.project.id, now=self.now)
+
+    async def _write(self, kind: Kind, text: str, message_id: MessageId) -> Queued:
+        return write(
+            self.conversation,
+            kind,
+            text,
+            id=message_id,
+            carrier_id=await tenants.carrier_of(self.c, self.conversation.agent_number),
+            validity=self.project.policy.validity,
+            now=self.now,
+        )
+
+    async def _save(self, before: Live, after: Conversation) -> None:
+        idle = self.project.policy.idle
+        await conversations.save(self.c, before, after, policy=idle, now=self.now)
+
+    async def _tell(self, kind: Literal["turn.failed", "turn.dropped"], why: str) -> None:
+        event = Event(
+            kind=kind,
+            conversation_id=self.turn.conversation_id,
+            data={"turn_id": self.turn.id, "why": why},
+        )
+        await events.append(self.c, [event], now=self.now)

@@ -1,0 +1,275 @@
+"""Limiters: the token bucket of `core.gcra` in Redis for all processes together, and in memory."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from textback.core import gcra
+from textback.core.gcra import Denied, Granted, Rate
+from textback.core.ports import Limiter, Unreachable
+
+KEY_PREFIX: Final = "textback:limit:"
+ASK_AGAIN: Final = timedelta(seconds=1)
+"""How long a Redis that did not answer is left alone."""
+
+# `core.gcra` in Lua, in microseconds. Its one number "full at" is kept as two, "ahead of `at` by",
+# because a double holds unix time to a quarter of a microsecond only, and sums of that would drift:
+# `at` is a whole number and exact, `ahead` is small and has digits to spare.
+#   KEYS: the bucket. ARGV: units, amount, seconds, and in tests the time in microseconds.
+# TIME is the server's, so that processes whose clocks differ agree. Numbers go back as text: Redis
+# would cut their fractions off.
+_STATE: Final = """
+local units, amount, full = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) * 1e6
+local cost = units * full / amount
+local now = tonumber(ARGV[4])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1e6 + time[2]
+end
+local ahead, saved = 0, redis.call('GET', KEYS[1])
+if saved then
+  local at, was = string.match(saved, '^(%S+) (%S+)$')
+  ahead = math.max(0, was - math.max(0, now - at))
+end
+local function save()
+  local value = string.format('%.0f %.17g', now, ahead)
+  local expiry = string.format('%.0f', math.ceil(ahead / 1000) + 1000)
+  redis.call('SET', KEYS[1], value, 'PX', expiry)
+end
+"""
+TAKE: Final = (
+    _STATE
+    + """
+local slack = 1e-3 + amount * full * 2^-52
+local excess = ahead + math.min(cost, full) - full
+if excess > slack then
+  return {0, string.format('%.9f', excess / 1e6), string.format('%.9f', ahead / 1e6)}
+end
+ahead = ahead + cost
+save()
+local remaining = math.floor((math.max(0, full - ahead) + slack) * amount / full)
+return {1, string.format('%.0f', remaining), string.format('%.9f', ahead / 1e6)}
+"""
+)
+GIVE_BACK: Final = (
+    _STATE
+    + """
+ahead = ahead - cost
+if ahead > 0 then save() elseif saved then redis.call('DEL', KEYS[1]) end
+"""
+)
+
+
+class RedisLimiter:
+    """Exact over all processes that share the Redis.
+
+    Calls that wait at the same time go in one round trip: what a loaded server spends on Redis is
+    mostly its own side of each trip.
+    """
+
+    def __init__(self, url: str, *, timeout: timedelta = timedelta(milliseconds=250)) -> None:
+        """`url` as redis-py reads it: redis://, rediss:// or unix://. Connects when first asked.
+
+        `timeout` bounds a call in all, with connecting.
+        """
+        self._timeout = timeout.total_seconds()
+        self._redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+            url,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            # redis-py repeats a failed command by itself: that would multiply the timeout, and
+            # take twice when only the answer was lost.
+            retry=Retry(NoBackoff(), 0),
+            # With these on, redis-py 8.1.0 hands out connections that the server has closed
+            # (redis/redis-py#4252): after a restart each would fail once.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+        self._take = self._redis.register_script(TAKE)
+        self._give_back = self._redis.register_script(GIVE_BACK)
+        self._gathering: _Batch | None = None
+        self._one_trip_at_a_time = asyncio.Lock()
+
+    async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
+        answer = await self._call(self._take, key, rate, units)
+        granted, first, reset = cast("tuple[int, bytes, bytes]", answer)
+        if granted:
+            return Granted(int(first), reset=float(reset))
+        return Denied(retry_after=float(first), reset=float(reset))
+
+    async def give_back(self, key: str, rate: Rate, units: float = 1) -> None:
+        await self._call(self._give_back, key, rate, units)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def _call(self, script: AsyncScript, key: str, rate: Rate, units: float) -> object:
+        batch = self._gathering
+        if batch is None:
+            batch = self._gathering = _Batch()
+            batch.trip = asyncio.create_task(self._travel(batch))
+        place = len(batch.calls)
+        numbers = (repr(units), repr(rate.amount), repr(rate.seconds))
+        batch.calls.append(_Call(script, (KEY_PREFIX + key, *numbers)))
+        # Shielded: one caller that goes away must not take the others' answers with it.
+        outcome = await asyncio.shield(batch.trip)
+        answer = outcome if isinstance(outcome, Exception) else outcome[place]
+        if isinstance(answer, Exception):
+            raise Unreachable(f"{type(answer).__name__} {answer}".rstrip()) from answer
+        return answer
+
+    async def _travel(self, batch: "_Batch") -> list[object] | Exception:
+        """Give an answer or an error for each call, or one error for all."""
+        try:
+            # From when the batch was begun: calls that queue behind a Redis that hangs wait no
+            # longer than the first.
+            async with asyncio.timeout(self._timeout), self._one_trip_at_a_time:
+                self._gathering = None
+                answers = await self._ask(batch.calls)
+                forgotten = [n for n, a in enumerate(answers) if isinstance(a, NoScriptError)]
+                if forgotten:  # the server is new, or was restarted
+                    for script in (self._take, self._give_back):
+                        await self._redis.script_load(script.script)
+                    again = await self._ask([batch.calls[place] for place in forgotten])
+                    for place, answer in zip(forgotten, again, strict=True):
+                        answers[place] = answer
+                return answers
+        except (RedisError, OSError) as error:  # OSError: also TimeoutError
+            return error
+        finally:
+            if self._gathering is batch:
+                self._gathering = None
+
+    async def _ask(self, calls: "Sequence[_Call]") -> list[object]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for call in calls:
+            pipeline.evalsha(call.script.sha, 1, *call.arguments)
+        return cast("list[object]", await pipeline.execute(raise_on_error=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    script: AsyncScript
+    arguments: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Batch:
+    calls: list[_Call] = field(default_factory=list[_Call])
+    trip: "asyncio.Task[list[object] | Exception]" = field(init=False)
+
+
+class LocalLimiter:
+    """The same rule for this process alone."""
+
+    def __init__(self, clock: Callable[[], float], *, max_keys: int = 10_000) -> None:
+        """`clock` in seconds, never going back (`time.monotonic`).
+
+        Of more than `max_keys` buckets those not asked for longest are forgotten, which fills them.
+        """
+        self._clock = clock
+        self._max_keys = max_keys
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
+        answer, full_at = gcra.take(self._full_at.get(key), rate, units=units, now=self._clock())
+        self._save(key, full_at)
+        return answer
+
+    async def give_back(self, key: str, rate: Rate, units: float = 1) -> None:
+        self._save(key, gcra.give_back(self._full_at.get(key), rate, units=units))
+
+    async def close(self) -> None:
+        self._full_at.clear()
+
+    def _save(self, key: str, full_at: float | None) -> None:
+        if full_at is None:
+            return
+        self._full_at[key] = full_at
+        self._full_at.move_to_end(key)
+        if len(self._full_at) > self._max_keys:
+            self._full_at.popitem(last=False)
+
+
+class FallbackLimiter:
+    """Asks `primary`; while it is unreachable, `local` answers: a caller's quota fails open.
+
+    An unreachable primary is asked again once every `ASK_AGAIN`, by one request, so that it costs
+    one timeout a second and not one a request. `on_change(True)` is called when it is lost,
+    `on_change(False)` when it is back.
+    """
+
+    def __init__(
+        self,
+        primary: Limiter,
+        local: Limiter,
+        *,
+        on_change: Callable[[bool], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` in seconds, never going back (`time.monotonic`)."""
+        self._primary = primary
+        self._local = local
+        self._on_change = on_change
+        self._clock = clock
+        self._is_lost = False
+        self._ask_at = clock()
+
+    async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
+        if self._may_ask():
+            was_lost = self._is_lost
+            try:
+                answer = await self._primary.take(key, rate, units)
+            except Unreachable:
+                self._lose()
+            else:
+                self._find(was_lost=was_lost)
+                return answer
+        return await self._local.take(key, rate, units)
+
+    async def give_back(self, key: str, rate: Rate, units: float = 1) -> None:
+        if self._may_ask():
+            was_lost = self._is_lost
+            try:
+                await self._primary.give_back(key, rate, units)
+            except Unreachable:
+                self._lose()
+            else:
+                self._find(was_lost=was_lost)
+                return
+        await self._local.give_back(key, rate, units)
+
+    async def close(self) -> None:
+        await self._primary.close()
+        await self._local.close()
+
+    def _may_ask(self) -> bool:
+        if not self._is_lost:
+            return True
+        now = self._clock()
+        if now < self._ask_at:
+            return False
+        self._ask_at = now + ASK_AGAIN.total_seconds()  # the others do not wait for the one
+        return True
+
+    def _lose(self) -> None:
+        self._ask_at = self._clock() + ASK_AGAIN.total_seconds()
+        if not self._is_lost:
+            self._is_lost = True
+            self._on_change(self._is_lost)
+
+    def _find(self, *, was_lost: bool) -> None:
+        # Only a request that asked a lost primary proves it back; one that began before the loss
+        # and was answered late does not.
+        if was_lost and self._is_lost:
+            self._is_lost = False
+            self._on_change(self._is_lost)

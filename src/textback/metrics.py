@@ -1,0 +1,18 @@
+"""What is counted, for Prometheus. No label holds a number or an id of a message."""
+
+from prometheus_client import Counter, Gauge
+
+ANSWERED = Counter("textback_http_answers", "HTTP answers", ["route", "status"])
+ACCEPTED = Counter("textback_accepted", "Texts accepted from callers", ["dialect"])
+REPLAYED = Counter("textback_replayed", "Requests answered from their idempotency key", ["dialect"])
+HOOKS = Counter("textback_hooks", "Carrier webhooks", ["carrier", "kind", "outcome"])
+SENDS = Counter("textback_sends", "What came of handing texts to a carrier", ["outcome"])
+SETTLED = Counter("textback_look_ups", "Look-ups of uncertain texts", ["outcome"])
+RESCUED = Counter("textback_rescued", "Claims taken back from dead workers", ["queue"])
+TURNS = Counter("textback_turns", "Agents' turns", ["outcome"])
+DEADLINES = Counter("textback_deadlines", "Conversations warned or closed by time")
+LIMITER_LOCAL = Gauge(
+    "textback_limiter_local", "1 while Redis is away and limits hold per process only"
+)
+LIMITER_FALLBACKS = Counter("textback_limiter_fallbacks", "Times Redis was lost")
+REFUSED_BY_LIMIT = Counter("textback_rate_limited", "Requests over a project's limit", ["dialect"])

@@ -1,0 +1,113 @@
+"""Every environment variable, typed, once. `.env.example` lists the same names."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from textback.core.policy import SendPolicy
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class MissingSettings(Exception):  # noqa: N818 - says what it is
+    """Raised by `need`; the message names each variable and what it is for."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="TEXTBACK_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: str | None = Field(
+        None, description="Postgres, e.g. postgresql://textback:password@db/textback"
+    )
+    redis_url: str | None = Field(None, description="Redis, e.g. redis://redis:6379/0")
+    public_url: str | None = Field(
+        None, description="Where Twilio reaches this service, e.g. https://sms.example.com"
+    )
+    secret_key: str | None = Field(
+        None,
+        description="Seals carrier tokens: 32 bytes in urlsafe base64; to rotate, several "
+        "with commas between them (the first seals, all open)",
+    )
+    host: str = Field("127.0.0.1", description="Address `serve` and `demo` listen on")
+    port: int = Field(8000, ge=0, le=65_535, description="Port `serve` and `demo` listen on")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error"
+    )
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        "auto", description="json, pretty, or auto: pretty on a terminal, else json"
+    )
+    carrier_timeout_seconds: Seconds = Field(
+        10, description="How long one request to a carrier may take"
+    )
+    settle_seconds: Annotated[tuple[Seconds, ...], NoDecode] = Field(
+        (10, 60, 300), description="When an uncertain text is looked up at the carrier"
+    )
+    lease_seconds: Seconds = Field(
+        30, description="How long a worker may hold a text; more than the carrier timeout"
+    )
+    sweep_seconds: Seconds = Field(60, description="How often housekeeping runs")
+    poll_seconds: Seconds = Field(
+        1, description="How often workers look for due rows when nothing wakes them"
+    )
+    drain_seconds: Seconds = Field(
+        25, description="How long a stopping process may take to finish what it began"
+    )
+    database_pool: int = Field(10, ge=2, le=1000, description="Connections to Postgres per process")
+    data: Path = Field(Path(".textback"), description="Folder where `demo` keeps its state")
+
+    @field_validator("settle_seconds", mode="before")
+    @classmethod
+    def _from_commas(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("settle_seconds")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or list(value) != sorted(set(value)):
+            msg = "give one or more rising numbers of seconds, such as 10,60,300"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _no_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else value
+
+    def need(self, *names: str) -> dict[str, str]:
+        """Settings that have no default. Raises MissingSettings, naming all that lack."""
+        values = {name: getattr(self, name) for name in names}
+        missing = [name for name, value in values.items() if not value]
+        if missing:
+            fields = type(self).model_fields
+            raise MissingSettings(
+                "\n".join(
+                    f"TEXTBACK_{name.upper()} is not set: {fields[name].description}."
+                    for name in missing
+                )
+            )
+        return values
+
+    def send_policy(self) -> SendPolicy:
+        """Raises ValueError when a lease would end before the carrier may have answered."""
+        if self.lease_seconds <= self.carrier_timeout_seconds:
+            msg = "TEXTBACK_LEASE_SECONDS must be more than TEXTBACK_CARRIER_TIMEOUT_SECONDS"
+            raise ValueError(msg)
+        return SendPolicy(
+            carrier_timeout=timedelta(seconds=self.carrier_timeout_seconds),
+            lease=timedelta(seconds=self.lease_seconds),
+            settle=tuple(timedelta(seconds=s) for s in self.settle_seconds),
+        )

@@ -1,0 +1,111 @@
+"""The composition root: settings in, a runtime out. Only here is anything chosen."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from starlette.types import ASGIApp
+
+from textback import metrics
+from textback.carriers.sandbox.client import SandboxCarrier
+from textback.carriers.sandbox.hooks import SandboxHooks
+from textback.carriers.twilio.hooks import TwilioHooks
+from textback.core.policy import SendPolicy
+from textback.core.ports import Carrier, CarrierAccount, Engine, Hooks, Vault
+from textback.db.session import create_engine
+from textback.db.tenants import AgentRow
+from textback.engines.http import HttpConfig, HttpEngine
+from textback.engines.scripted import ScriptedConfig, ScriptedEngine
+from textback.limiter import FallbackLimiter, LocalLimiter, RedisLimiter
+from textback.runtime import Carriers, Engines, Runtime
+from textback.settings import Settings
+from textback.vault import FernetVault
+
+log = structlog.stdlib.get_logger()
+
+HOOKS: dict[str, Hooks] = {"twilio": TwilioHooks(), "sandbox": SandboxHooks()}
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - here, and nowhere else
+
+
+def runtime(settings: Settings) -> Runtime:
+    """Raises MissingSettings, ValueError. Nothing connects yet."""
+    given = settings.need("database_url", "redis_url", "public_url", "secret_key")
+    policy = settings.send_policy()
+    vault = FernetVault(given["secret_key"])
+    db = create_engine(given["database_url"], pool_size=settings.database_pool)
+    redis = RedisLimiter(given["redis_url"])
+    return Runtime(
+        db=db,
+        database_url=given["database_url"],
+        carriers=Carriers(db, vault, carrier_maker(policy)),
+        engines=Engines(db, engine_maker(vault)),
+        hooks=HOOKS,
+        vault=vault,
+        quota=FallbackLimiter(
+            redis,
+            LocalLimiter(time.monotonic),
+            on_change=_redis_changed,
+            clock=time.monotonic,
+        ),
+        pace=redis,
+        policy=policy,
+        public_url=given["public_url"],
+        poll=timedelta(seconds=settings.poll_seconds),
+        sweep=timedelta(seconds=settings.sweep_seconds),
+        drain=timedelta(seconds=settings.drain_seconds),
+        now=clock,
+    )
+
+
+def application(rt: Runtime) -> ASGIApp:
+    """The web application, with every dialect."""
+    # Here and not above: a worker runs without a web framework.
+    from textback.api.app import create_app  # noqa: PLC0415
+    from textback.dialects.polyai import routes as polyai  # noqa: PLC0415
+
+    return create_app(rt, [polyai.router])
+
+
+def carrier_maker(policy: SendPolicy) -> Callable[[CarrierAccount], Carrier]:
+    def make(account: CarrierAccount) -> Carrier:
+        match account.kind:
+            case "twilio":
+                # Here and not above: the API never sends, and the SDK is heavy.
+                from textback.carriers.twilio.client import TwilioCarrier  # noqa: PLC0415
+
+                return TwilioCarrier(account, timeout=policy.carrier_timeout)
+            case "sandbox":
+                return SandboxCarrier(account, clock=clock)
+            case _:
+                raise ValueError(f"carrier {account.carrier_id} is of unknown kind {account.kind}")
+
+    return make
+
+
+def engine_maker(vault: Vault) -> Callable[[AgentRow], Engine]:
+    def make(agent: AgentRow) -> Engine:
+        config = dict(agent.engine)
+        match config["kind"]:
+            case "scripted":
+                return ScriptedEngine(ScriptedConfig.model_validate(config))
+            case "http":
+                sealed = config.pop("secret", None)
+                secret = None if sealed is None else vault.open(sealed)
+                return HttpEngine(HttpConfig.model_validate(config), secret=secret, clock=clock)
+            case kind:
+                raise ValueError(f"agent {agent.id} has an engine of unknown kind {kind}")
+
+    return make
+
+
+def _redis_changed(lost: bool) -> None:  # noqa: FBT001 - the limiter's callback
+    metrics.LIMITER_LOCAL.set(int(lost))
+    if lost:
+        metrics.LIMITER_FALLBACKS.inc()
+        log.error("limiter.local", why="Redis does not answer; limits hold per process")
+    else:
+        log.warning("limiter.shared", why="Redis answers again")

@@ -1,0 +1,1 @@
+"""Loops that move due rows on. Runs without a web server."""

@@ -1,0 +1,108 @@
+"""Real Postgres and Redis for every test that asks, and no way out of this machine for any.
+
+Each worker of pytest-xdist runs its own pair of servers, started by its first test that needs one:
+under a second, and nothing has to be shared, counted or named apart.
+"""
+
+import asyncio
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import cast
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from textback.db.migrate import upgrade
+from textback.db.session import create_engine
+from textback.db.tables import metadata
+from textback.embedded import Servers, running
+
+
+@pytest.fixture(scope="session")
+def servers() -> Generator[Servers]:
+    """Postgres, migrated, and Redis, for as long as this worker lives."""
+    with (
+        tempfile.TemporaryDirectory(prefix="textback-tests-") as folder,
+        running(Path(folder)) as found,
+    ):
+        upgrade(found.database_url)
+        yield found
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Generator[str]:
+    """A migrated database without rows."""
+    yield servers.database_url
+    # A fifth of the time of TRUNCATE, which makes new files and flushes them.
+    # As a replica Postgres checks no foreign keys, so that the order does not matter.
+    wipe = [f"DELETE FROM {table.name}" for table in metadata.tables.values()]  # noqa: S608 - ours
+    on_database(servers.database_url, ";".join(["SET session_replication_role = replica", *wipe]))
+
+
+@pytest.fixture
+def empty_database_url(servers: Servers) -> Generator[str]:
+    """A database without any table: for tests of the migrations."""
+    on_database(servers.database_url, "CREATE DATABASE empty")
+    yield servers.database_url.replace("/textback?", "/empty?")
+    on_database(servers.database_url, "DROP DATABASE empty WITH (FORCE)")
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncGenerator[AsyncEngine]:
+    made = create_engine(database_url)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> Generator[str]:
+    """A Redis without keys."""
+    yield servers.redis_url
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(servers.redis_url.removeprefix("unix://"))
+        client.sendall(b"FLUSHALL\r\n")
+        assert client.recv(100) == b"+OK\r\n"
+
+
+def on_database(database_url: str, statement: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(database_url)
+        try:
+            # A test that left a transaction open fails here instead of hanging.
+            await connection.execute("SET lock_timeout = '5s'")
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def _stay_on_this_machine(event: str, arguments: tuple[object, ...]) -> None:
+    if event in {"socket.connect", "socket.sendto"}:
+        address = arguments[1]  # a path, for a Unix socket
+        host = cast("tuple[object]", address)[0] if isinstance(address, tuple) else None
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+    else:
+        return
+    if isinstance(host, bytes):
+        host = host.decode()
+    if isinstance(host, str) and not _is_here(host):
+        # Not an Exception, which the code under test might take for a lost connection.
+        pytest.fail(f"a test tried to reach {host}")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host in {"", "localhost"}
+    return address.is_loopback or address.is_unspecified
+
+
+sys.addaudithook(_stay_on_this_machine)

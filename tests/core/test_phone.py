@@ -1,0 +1,129 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textback.core.phone import (
+    Phone,
+    agent_number,
+    is_short_code,
+    is_toll_free,
+    masked,
+    region,
+    user_number,
+)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "+14155550100",
+        "+14155550199",
+        "+12025550143",
+        "+447700900123",
+        "+491711234567",
+        "+6591234567",
+    ],
+)
+def test_a_number_of_a_country_passes_also_one_reserved_for_examples(number: str) -> None:
+    assert user_number(number) == number
+    assert agent_number(number) == number
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "+",
+        "14155550100",
+        "0014155550100",
+        "+04155550100",
+        "+1 415 555 0100",
+        "+1-415-555-0100",
+        "(415) 555-0100",
+        " +14155550100",
+        "+14155550100 ",
+        "+14155550100\n",
+        "\n+14155550100",
+        "+14155550100x",
+        "tel:+14155550100",
+        "rcs:+14155550100",
+        "++14155550100",
+        "+1415555010O",
+        "\u202a+14155550100",
+        "\uff0b14155550100",
+    ],
+)
+def test_nothing_is_stripped_or_repaired(raw: str) -> None:
+    assert user_number(raw) is None
+    assert agent_number(raw) is None
+
+
+@pytest.mark.parametrize("digits", ["٤١٥٥٥٥٠١٠٠", "４１５５５５０１００", "४१५५५५०१००"])  # noqa: RUF001 - digits that are not ASCII are the point
+def test_only_ascii_digits_are_digits(digits: str) -> None:
+    assert user_number("+1" + digits) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["+10", "+1415555", "+1415555010", "+141555501000", "+1234567890123456", "+99912345678"],
+)
+def test_a_number_no_country_has_is_refused(raw: str) -> None:
+    assert user_number(raw) is None
+
+
+@pytest.mark.parametrize("code", ["123", "12345", "262966", "12345678"])
+def test_a_short_code_can_be_our_number_and_never_a_users(code: str) -> None:
+    assert agent_number(code) == code
+    assert is_short_code(Phone(code))
+    assert user_number(code) is None
+
+
+@pytest.mark.parametrize("raw", ["12", "123456789", "12a45", "12345\n", "٤١٥٥٥"])
+def test_what_is_no_short_code_is_no_number_of_ours(raw: str) -> None:
+    assert agent_number(raw) is None
+
+
+@given(st.text(max_size=20) | st.from_regex(r"\+\d{1,16}", fullmatch=True))
+def test_what_passes_is_plain_e164_as_it_was_written(raw: str) -> None:
+    number = user_number(raw)
+    if number is not None:
+        assert number == raw
+        assert number.isascii()
+        assert number[0] == "+"
+        assert number[1:].isdecimal()
+        assert 2 <= len(number[1:]) <= 15
+        assert not is_short_code(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "country"),
+    [
+        ("+14165550100", "CA"),
+        ("+14155550100", "US"),
+        ("+447700900123", "GB"),
+        ("+491711234567", "DE"),
+        ("12345", None),
+    ],
+)
+def test_the_country_is_told_from_the_number(number: str, country: str | None) -> None:
+    assert region(Phone(number)) == country
+
+
+def test_toll_free_numbers_are_told_from_others() -> None:
+    assert is_toll_free(Phone("+18002345678"))
+    assert not is_toll_free(Phone("+14155550100"))
+    assert not is_toll_free(Phone("12345"))
+
+
+def test_a_masked_number_keeps_its_area_and_its_end() -> None:
+    assert masked("+14155550100") == "+1415***0100"
+    assert masked("12345") == "12345"
+
+
+@given(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True))
+def test_a_masked_number_hides_at_least_three_digits(number: str) -> None:
+    # Numbers of eight and nine characters were once shown whole, around the stars.
+    start, end = masked(number).split("***")
+    assert number.startswith(start)
+    assert number.endswith(end)
+    assert len(start) + len(end) <= len(number) - 3

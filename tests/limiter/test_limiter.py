@@ -1,0 +1,438 @@
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from tests.support.valkey import Valkey
+from textback.core import gcra
+from textback.core.gcra import Denied, Granted, Rate
+from textback.core.ports import Limiter, Unreachable
+from textback.limiter import GIVE_BACK, TAKE, FallbackLimiter, LocalLimiter, RedisLimiter
+
+SLOW = Rate(50, 3600)
+"""Refills by nothing while a test runs."""
+TIMEOUT = timedelta(milliseconds=150)
+
+Ask = Callable[..., Any]
+"""Gives Redis one command, word by word, and returns its answer."""
+
+
+@contextmanager
+def asking(url: str) -> Generator[Ask]:
+    with Redis.from_url(url) as client:  # pyright: ignore[reportUnknownMemberType]
+        yield client.execute_command  # pyright: ignore[reportUnknownMemberType]
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Generator[Ask]:
+    with asking(redis_url) as ask:
+        yield ask
+
+
+@pytest.fixture
+async def limiter(redis_url: str) -> AsyncGenerator[RedisLimiter]:
+    limiter = RedisLimiter(redis_url)
+    yield limiter
+    await limiter.close()
+
+
+@pytest.fixture
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Generator[Valkey]:
+    """A server for one test to kill."""
+    valkey = Valkey(tmp_path_factory.mktemp("mortal"))
+    valkey.start()
+    yield valkey
+    valkey.kill()
+
+
+async def at_once(count: int, do: Callable[[], Awaitable[Granted | Denied]]) -> list[bool]:
+    """Which of `count` calls made together were granted."""
+
+    async def one() -> bool:
+        return isinstance(await do(), Granted)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one()) for _ in range(count)]
+    return [task.result() for task in tasks]
+
+
+# --- The rule in Redis is the rule of core ----------------------------------------------------
+
+Step = tuple[Literal["take", "give back"], int, float]
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["take", "take", "take", "give back"]),
+        st.integers(0, 20) | st.integers(0, 100_000_000),
+        st.sampled_from([1, 1, 2, 0.5, 7, 100]),
+    ),
+    min_size=1,
+    max_size=25,
+)
+START = 1_800_000_000_000_001
+"""Unix time in microseconds."""
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.integers(1, 60), st.sampled_from([1, 7, 60, 3600]), steps)
+def test_redis_and_core_decide_alike(
+    redis: Ask, amount: int, seconds: int, script: Sequence[Step]
+) -> None:
+    rate, state, elapsed = Rate(amount, seconds), None, 0
+    redis("DEL", "bucket")
+    for verb, microseconds, units in script:
+        elapsed += microseconds
+        arguments = (units, amount, seconds, START + elapsed)
+        if verb == "give back":
+            redis("EVAL", GIVE_BACK, 1, "bucket", *arguments)
+            state = gcra.give_back(state, rate, units=units)
+            continue
+        answer, state = gcra.take(state, rate, units=units, now=elapsed / 1e6)
+        granted, first, reset = redis("EVAL", TAKE, 1, "bucket", *arguments)
+        redis("PERSIST", "bucket")  # the server's clock is not the test's
+        assert float(reset) == pytest.approx(answer.reset, abs=1e-6)
+        if isinstance(answer, Granted):
+            assert (granted, int(first)) == (1, answer.remaining)
+        else:
+            assert granted == 0
+            assert float(first) == pytest.approx(answer.retry_after, abs=1e-6)
+
+
+# --- RedisLimiter -----------------------------------------------------------------------------
+
+
+async def test_processes_together_are_granted_what_one_bucket_holds(redis_url: str) -> None:
+    processes = [RedisLimiter(redis_url) for _ in range(3)]
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(at_once(40, lambda one=one: one.take("project", SLOW)))
+            for one in processes
+        ]
+    assert sum(sum(task.result()) for task in tasks) == 50
+    for one in processes:
+        await one.close()
+
+
+async def test_an_answer_is_one_round_trip_and_so_are_those_of_calls_made_together(
+    limiter: RedisLimiter, redis: Ask
+) -> None:
+    await limiter.take("warm", SLOW)
+    redis("CONFIG", "RESETSTAT")
+    for _ in range(10):
+        await limiter.take("project", SLOW)
+    assert calls(redis) == {"evalsha": 10}
+    before = redis("INFO", "stats")["total_reads_processed"]
+    await at_once(100, lambda: limiter.take("project", SLOW))
+    reads = redis("INFO", "stats")["total_reads_processed"] - before
+    assert calls(redis) == {"evalsha": 110}
+    assert reads <= 3  # one would be our own
+
+
+def calls(redis: Ask) -> dict[str, int]:
+    """How often Redis ran which command for a client, but for the questions of the test."""
+    stats: dict[str, dict[str, int]] = redis("INFO", "commandstats")
+    inside_the_script = {"cmdstat_time", "cmdstat_get", "cmdstat_set"}
+    return {
+        name.removeprefix("cmdstat_"): each["calls"]
+        for name, each in stats.items()
+        if name not in {*inside_the_script, "cmdstat_config|resetstat", "cmdstat_info"}
+    }
+
+
+async def test_a_grant_tells_what_is_left_and_when_the_bucket_is_full(
+    limiter: RedisLimiter,
+) -> None:
+    answer = await limiter.take("project", Rate(100, 60), 10)
+    assert isinstance(answer, Granted)
+    assert answer.remaining == 90
+    assert answer.reset == pytest.approx(6, abs=0.001)
+
+
+async def test_a_refusal_tells_when_to_come_back_and_that_is_true(limiter: RedisLimiter) -> None:
+    rate = Rate(10, 0.5)
+    assert isinstance(await limiter.take("project", rate, 10), Granted)
+    answer = await limiter.take("project", rate)
+    assert isinstance(answer, Denied)
+    assert 0 < answer.retry_after <= 0.05
+    await asyncio.sleep(answer.retry_after)
+    assert isinstance(await limiter.take("project", rate), Granted)
+
+
+async def test_keys_are_apart_and_under_our_name(limiter: RedisLimiter, redis: Ask) -> None:
+    assert isinstance(await limiter.take("a", SLOW, 50), Granted)
+    assert isinstance(await limiter.take("b", SLOW, 50), Granted)
+    assert isinstance(await limiter.take("a", SLOW), Denied)
+    assert set(redis("KEYS", "*")) == {b"textback:limit:a", b"textback:limit:b"}
+
+
+async def test_a_bucket_is_forgotten_when_it_is_full_again(
+    limiter: RedisLimiter, redis: Ask
+) -> None:
+    await limiter.take("project", Rate(100, 60), 50)
+    left = redis("PTTL", "textback:limit:project")
+    assert 30_000 <= left <= 31_001
+
+
+async def test_what_is_given_back_can_be_taken_again(limiter: RedisLimiter, redis: Ask) -> None:
+    await limiter.take("project", SLOW, 50)
+    await limiter.give_back("project", SLOW, 20)
+    assert sum(await at_once(30, lambda: limiter.take("project", SLOW))) == 20
+    await limiter.give_back("project", SLOW, 60)
+    assert redis("KEYS", "*") == []
+    await limiter.give_back("project", SLOW)
+    assert sum(await at_once(60, lambda: limiter.take("project", SLOW))) == 50
+
+
+async def test_a_server_that_forgot_the_script_learns_it_again(
+    limiter: RedisLimiter, redis: Ask
+) -> None:
+    await limiter.take("project", SLOW)
+    redis("SCRIPT", "FLUSH")
+    assert isinstance(await limiter.take("project", SLOW), Granted)
+    redis("SCRIPT", "FLUSH")
+    await limiter.give_back("project", SLOW)
+
+
+async def test_a_killed_server_is_unreachable_and_one_started_again_is_used_at_once(
+    mortal: Valkey,
+) -> None:
+    limiter = RedisLimiter(mortal.url, timeout=TIMEOUT)
+    await at_once(20, lambda: limiter.take("project", SLOW))  # many connections
+    mortal.kill()
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            await limiter.take("project", SLOW)
+    with pytest.raises(Unreachable):
+        await limiter.give_back("project", SLOW)
+    mortal.start()
+    assert all(await at_once(20, lambda: limiter.take("project", SLOW)))
+    await limiter.close()
+
+
+async def test_a_server_that_hangs_costs_one_timeout_and_mixes_up_no_answers(
+    mortal: Valkey,
+) -> None:
+    limiter = RedisLimiter(mortal.url, timeout=TIMEOUT)
+    await limiter.take("project", SLOW)
+    mortal.freeze()
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for n in range(6):
+            group.create_task(expect_unreachable(limiter))
+            await asyncio.sleep(0.02 * (n == 0))  # the others queue behind the first
+    assert time.monotonic() - began < 1.5 * TIMEOUT.total_seconds()
+    mortal.thaw()
+    for units in range(1, 6):
+        answer = await limiter.take(f"other-{units}", SLOW, units)
+        assert isinstance(answer, Granted)
+        assert answer.remaining == 50 - units
+    await limiter.close()
+
+
+async def expect_unreachable(limiter: Limiter) -> None:
+    with pytest.raises(Unreachable):
+        await limiter.take("project", SLOW)
+
+
+async def test_a_server_that_refuses_is_unreachable_too(mortal: Valkey) -> None:
+    limiter = RedisLimiter(mortal.url)
+    with asking(mortal.url) as ask:
+        ask("CONFIG", "SET", "requirepass", "hunter2")
+    with pytest.raises(Unreachable, match="AuthenticationError"):
+        await limiter.take("project", SLOW)
+    await limiter.close()
+
+
+def test_an_address_that_is_none_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match="scheme"):
+        RedisLimiter("localhost:6379")
+
+
+# --- LocalLimiter -----------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_in_memory_a_bucket_is_the_same_bucket() -> None:
+    clock = Clock()
+    limiter = LocalLimiter(clock)
+    assert sum(await at_once(150, lambda: limiter.take("project", Rate(100, 60)))) == 100
+    clock.now += 6
+    assert sum(await at_once(150, lambda: limiter.take("project", Rate(100, 60)))) == 10
+    await limiter.give_back("project", Rate(100, 60), 3)
+    assert sum(await at_once(150, lambda: limiter.take("project", Rate(100, 60)))) == 3
+    await limiter.give_back("nobody", Rate(100, 60), 3)
+    assert sum(await at_once(150, lambda: limiter.take("nobody", Rate(100, 60)))) == 100
+
+
+async def test_in_memory_the_bucket_not_asked_for_longest_is_forgotten_first() -> None:
+    limiter = LocalLimiter(Clock(), max_keys=2)
+    once = Rate(1, 60)
+    for key in ("a", "b", "a", "c"):  # "a" was asked for after "b"
+        await limiter.take(key, once)
+    assert isinstance(await limiter.take("a", once), Denied)
+    assert isinstance(await limiter.take("c", once), Denied)
+    assert isinstance(await limiter.take("b", once), Granted)
+
+
+# --- FallbackLimiter --------------------------------------------------------------------------
+
+
+class Primary:
+    """Grants, or is unreachable when told so; counts who asks."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.asked = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
+        await self._ask()
+        return Granted(remaining=int(rate.amount - units), reset=len(key))
+
+    async def give_back(self, key: str, rate: Rate, units: float = 1) -> None:  # noqa: ARG002
+        await self._ask()
+
+    async def close(self) -> None:
+        self.is_up = False
+
+    async def _ask(self) -> None:
+        self.asked += 1
+        is_up = self.is_up
+        await self.hold.wait()
+        if not is_up:
+            raise Unreachable
+
+
+class Fallback:
+    """A FallbackLimiter and all it was made of."""
+
+    def __init__(self) -> None:
+        self.primary = Primary()
+        self.clock = Clock()
+        self.changes: list[bool] = []
+        self.limiter = FallbackLimiter(
+            self.primary,
+            LocalLimiter(self.clock),
+            on_change=self.changes.append,
+            clock=self.clock,
+        )
+
+    async def take(self) -> Granted | Denied:
+        return await self.limiter.take("project", Rate(3, 60))
+
+
+async def test_while_redis_answers_it_decides() -> None:
+    fallback = Fallback()
+    assert all(await at_once(10, fallback.take))  # locally it would be three
+    await fallback.limiter.give_back("project", Rate(3, 60))
+    assert fallback.primary.asked == 11
+    assert fallback.changes == []
+
+
+async def test_while_redis_is_away_the_local_limit_holds_and_the_loss_is_told_once() -> None:
+    fallback = Fallback()
+    fallback.primary.is_up = False
+    assert [isinstance(await fallback.take(), Granted) for _ in range(5)] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    await fallback.limiter.give_back("project", Rate(3, 60))
+    assert isinstance(await fallback.take(), Granted)
+    assert fallback.changes == [True]
+
+
+async def test_a_dead_redis_is_asked_once_a_second_by_one_request() -> None:
+    fallback = Fallback()
+    fallback.primary.is_up = False
+    await fallback.take()
+    assert fallback.primary.asked == 1
+    fallback.clock.now += 0.99
+    await at_once(5, fallback.take)
+    assert fallback.primary.asked == 1
+    fallback.clock.now += 0.02
+    await at_once(5, fallback.take)
+    assert fallback.primary.asked == 2
+    assert fallback.changes == [True]
+
+
+async def test_nobody_waits_for_the_one_that_asks_a_dead_redis() -> None:
+    fallback = Fallback()
+    fallback.primary.is_up = False
+    await fallback.take()
+    fallback.clock.now += 2
+    fallback.primary.hold.clear()
+    asking = asyncio.create_task(fallback.take())
+    await asyncio.sleep(0)
+    assert isinstance(await asyncio.wait_for(fallback.take(), 0.1), Granted)
+    assert not asking.done()
+    fallback.primary.hold.set()
+    await asking
+    assert fallback.primary.asked == 2
+
+
+async def test_a_redis_that_is_back_is_used_again_and_told_once() -> None:
+    fallback = Fallback()
+    fallback.primary.is_up = False
+    await fallback.take()
+    fallback.primary.is_up = True
+    fallback.clock.now += 1
+    assert all(await at_once(10, fallback.take))
+    assert fallback.changes == [True, False]
+    fallback.primary.is_up = False
+    await fallback.limiter.give_back("project", Rate(3, 60))
+    fallback.primary.is_up = True
+    fallback.clock.now += 1
+    await fallback.limiter.give_back("project", Rate(3, 60))
+    assert fallback.changes == [True, False, True, False]
+
+
+async def test_an_answer_that_was_on_its_way_when_redis_was_lost_does_not_prove_it_back() -> None:
+    fallback = Fallback()
+    fallback.primary.hold.clear()
+    early = asyncio.create_task(fallback.take())
+    await asyncio.sleep(0)
+    fallback.primary.is_up = False
+    late = asyncio.create_task(fallback.take())
+    await asyncio.sleep(0)
+    fallback.primary.hold.set()
+    await late
+    await early
+    fallback.primary.is_up = True
+    await fallback.take()
+    assert fallback.primary.asked == 2
+    assert fallback.changes == [True]
+
+
+async def test_a_quota_outlives_the_death_of_redis_and_its_return(mortal: Valkey) -> None:
+    clock, changes = Clock(), list[bool]()
+    limiter = FallbackLimiter(
+        RedisLimiter(mortal.url, timeout=TIMEOUT),
+        LocalLimiter(clock),
+        on_change=changes.append,
+        clock=clock,
+    )
+    assert sum(await at_once(60, lambda: limiter.take("project", SLOW))) == 50
+    mortal.kill()
+    assert sum(await at_once(60, lambda: limiter.take("project", SLOW))) == 50
+    mortal.start()
+    clock.now += 1
+    assert isinstance(await limiter.take("project", SLOW), Granted)
+    assert changes == [True, False]
+    await limiter.close()

@@ -1,0 +1,100 @@
+"""Which request is for what, whether it may, and how lists are paged."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from tests.support.fake_twilio.faults import Endpoint, error
+from tests.support.fake_twilio.resources import Account, Message
+from tests.support.fake_twilio.server import Answer, Request
+
+# Whatever comes before it is a path prefix of a gateway.
+_PATH: Final = re.compile(r".*/2010-04-01/Accounts/(?P<account>\w+)(?P<rest>.*)")
+_MESSAGE: Final = re.compile(r"/Messages/(?P<sid>\w+)\.json")
+_GETS: Final[Mapping[str, Endpoint]] = {
+    ".json": "account",
+    "/Messages.json": "list",
+    "/IncomingPhoneNumbers.json": "numbers",
+}
+
+
+def routed(request: Request) -> tuple[Endpoint | None, str, str]:
+    """What it is for, the account's SID, and the SID of the message that is fetched."""
+    path = _PATH.fullmatch(request.path)
+    if path is None:
+        return None, "", ""
+    account, rest = path["account"], path["rest"]
+    if rest == "/Messages.json" and request.method == "POST":
+        return "create", account, ""
+    if request.method != "GET":
+        return None, account, ""
+    if message := _MESSAGE.fullmatch(rest):
+        return "fetch", account, message["sid"]
+    return _GETS.get(rest), account, ""
+
+
+def is_authorized(account: Account, request: Request) -> bool:
+    pair = base64.b64encode(f"{account.sid}:{account.auth_token}".encode()).decode()
+    return request.headers.get("authorization") == f"Basic {pair}"
+
+
+def read(
+    endpoint: Endpoint | None,
+    account: Account,
+    request: Request,
+    messages: Sequence[Message],
+    *,
+    sid: str,
+    now: datetime,
+) -> Answer:
+    """Answer a GET. `messages` are those of all accounts, oldest first; `sid` the one to fetch."""
+    if endpoint == "account":
+        return Answer.of_json(200, account.resource())
+    if account.status != "active":
+        return error(403, 20005, "Account not active")
+    asked = request.asked()
+    own = [m for m in reversed(messages) if m.account_sid == account.sid]
+    match endpoint:
+        case "list":
+            found = [
+                m.resource()
+                for m in own
+                if m.listed_at <= now
+                and asked.get("To", m.to) == m.to
+                and asked.get("From", m.from_) == m.from_
+            ]
+            return Answer.of_json(200, _page(found, "messages", request))
+        case "numbers":
+            part = asked.get("PhoneNumber", "")  # a part matches, as at Twilio
+            listed = [n.resource(account.sid) for n in account.numbers if part in n.phone_number]
+            return Answer.of_json(200, _page(listed, "incoming_phone_numbers", request))
+        case "fetch" if named := [m for m in own if m.sid == sid]:
+            return Answer.of_json(200, named[0].resource())
+        case _:
+            return error(404, 20404, f"The requested resource {request.path} was not found")
+
+
+def _page(found: Sequence[object], name: str, request: Request) -> dict[str, object]:
+    asked = request.asked()
+    size, page = int(asked.get("PageSize", "50")), int(asked.get("Page", "0"))
+    path = request.path[request.path.index("/2010-04-01") :]
+
+    def uri(number: int) -> str:
+        query = {**asked, "PageSize": str(size), "Page": str(number)}
+        return f"{path}?{urlencode(query, quote_via=quote)}"
+
+    start, end = page * size, (page + 1) * size
+    return {
+        name: list(found[start:end]),
+        "page": page,
+        "page_size": size,
+        "start": start,
+        "end": min(end, len(found)) - 1,
+        "uri": uri(page),
+        "first_page_uri": uri(0),
+        "next_page_uri": uri(page + 1) if end < len(found) else None,
+        "previous_page_uri": uri(page - 1) if page else None,
+    }

@@ -1,0 +1,30 @@
+"""Turns for engines to answer."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from textback.core.ids import AgentId, ConversationId, ProjectId
+from textback.core.ports import Said, TurnRequest
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def turn(
+    heard: str = "",
+    *,
+    transcript: Sequence[Said] | None = None,
+    turn_id: str = "turn_01",
+    metadata: Mapping[str, object] | None = None,
+) -> TurnRequest:
+    """A turn in which the user said `heard`; nothing heard: the agent is to open."""
+    if transcript is None:
+        transcript = [Said(role="user", text=heard, at=NOON)] if heard else []
+    return TurnRequest(
+        turn_id=turn_id,
+        conversation_id=ConversationId("conv_01"),
+        agent_id=AgentId("bookings"),
+        project_id=ProjectId("reminders"),
+        transcript=transcript,
+        heard=heard,
+        metadata=metadata or {},
+    )
