@@ -61,13 +61,13 @@ def runtime(settings: Settings) -> Runtime:
     )
 
 
-def application(rt: Runtime) -> ASGIApp:
-    """The web application, with every dialect."""
+def application(rt: Runtime, *, owns: bool = True) -> ASGIApp:
+    """The web application, with every dialect; `owns`: it closes the runtime when it stops."""
     # Here and not above: a worker runs without a web framework.
     from textback.api.app import create_app  # noqa: PLC0415
     from textback.dialects.polyai import routes as polyai  # noqa: PLC0415
 
-    return create_app(rt, [polyai.router])
+    return create_app(rt, [polyai.router], owns=owns)
 
 
 def carrier_maker(policy: SendPolicy) -> Callable[[CarrierAccount], Carrier]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -83,7 +83,7 @@ async def test_the_list_is_asked_by_both_numbers_and_not_by_date(
         {"body": outgoing().text + "!"},
         {"direction": "outbound-reply"},
         {"direction": "outbound-call"},
-        {"date_created": utc_now() - timedelta(minutes=10)},
+        {"date_created": datetime(2025, 1, 1, tzinfo=UTC)},
         {"account_sid": "AC" + "1" * 32},
     ],
     ids=str,

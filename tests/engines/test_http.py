@@ -21,6 +21,8 @@ from textback.engines.http import HttpConfig, HttpEngine
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HI = TurnReply(texts=("Hi.",))
+SHORT = (0, 0.01, 0.02, 0.04, 0.08)
+"""Pauses in which nothing is waited for."""
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +43,15 @@ def now() -> datetime:
 
 @asynccontextmanager
 async def engine_for(
-    url: str, *, seconds: float = 0.5, secret: str | None = None
+    url: str, *, seconds: float = 5, secret: str | None = None
 ) -> AsyncGenerator[HttpEngine]:
     config = HttpConfig(url=url, timeout_seconds=seconds)
-    engine = HttpEngine(config, secret=secret, clock=now)
+    engine = HttpEngine(config, secret=secret, clock=now, pauses=SHORT)
     yield engine
     await engine.close()
 
 
-async def asked_of(server: TurnServer, seconds: float = 0.5) -> TurnReply | TurnFailed:
+async def asked_of(server: TurnServer, seconds: float = 5) -> TurnReply | TurnFailed:
     async with engine_for(server.url, seconds=seconds) as engine:
         return await engine.reply(turn("hi"))
 
@@ -120,8 +122,8 @@ async def test_without_a_secret_a_turn_has_its_id_and_no_signature(server: TurnS
 async def test_a_retry_has_the_same_id_and_body_and_a_new_timestamp(server: TurnServer) -> None:
     server.answers(Answer(status=500), says("Hi."))
     ticks = iter([NOON, NOON + timedelta(seconds=1)])
-    config = HttpConfig(url=server.url, timeout_seconds=0.5)
-    engine = HttpEngine(config, secret=SECRET, clock=lambda: next(ticks))
+    config = HttpConfig(url=server.url, timeout_seconds=5)
+    engine = HttpEngine(config, secret=SECRET, clock=lambda: next(ticks), pauses=SHORT)
     assert await engine.reply(turn("hi")) == HI
     await engine.close()
     first, second = server.received
@@ -242,9 +244,9 @@ async def test_an_answer_over_a_megabyte_is_not_read_to_its_end(server: TurnServ
     server.answers(Answer(body=megabyte, drip=0.2, repeats=100), says("Hi."))
     began = time.monotonic()
     assert await asked_of(server) == HI
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 5  # to its end it would be 20 s
     server.answers(Answer(body=megabyte))
-    answer = await asked_of(server, seconds=0.1)
+    answer = await asked_of(server)
     assert isinstance(answer, TurnFailed)
     assert "over 1000000 bytes" in answer.reason
 
@@ -277,35 +279,52 @@ async def test_errors_are_tried_again(server: TurnServer) -> None:
 
 async def test_five_bad_answers_fail_the_turn_with_each_reason_once(server: TurnServer) -> None:
     server.answers(*[Answer(body=b"no")] * 3, Answer(status=503))
-    answer = await asked_of(server, seconds=0.1)
-    assert answer == TurnFailed("the answer is not JSON, then HTTP 503 (attempts: 5)")
+    assert await asked_of(server) == TurnFailed(
+        "the answer is not JSON, then HTTP 503 (attempts: 5)"
+    )
     assert len(server.received) == 5
 
 
-async def test_pauses_double(server: TurnServer) -> None:
+async def test_between_attempts_are_pauses(server: TurnServer) -> None:
     server.answers(Answer(status=500))
-    await asked_of(server, seconds=0.2)
+    await asked_of(server)
     times = [received.at for received in server.received]
-    pauses = [later - earlier for earlier, later in pairwise(times)]
-    for pause, least in zip(pauses, [0.02, 0.04, 0.08, 0.16], strict=True):
-        assert least <= pause < least + 0.06
+    for (earlier, later), pause in zip(pairwise(times), SHORT[1:], strict=True):
+        assert later - earlier >= pause
+
+
+async def test_pauses_are_shorter_for_a_short_timeout_so_that_all_attempts_fit(
+    server: TurnServer,
+) -> None:
+    server.answers(Answer(status=500))
+    config = HttpConfig(url=server.url, timeout_seconds=0.5)
+    engine = HttpEngine(config, secret=None, clock=now)
+    assert await engine.reply(turn("hi")) == TurnFailed("HTTP 500 (attempts: 5)")
+    await engine.close()
+
+
+async def test_no_attempt_begins_when_too_little_time_is_left(server: TurnServer) -> None:
+    server.answers(Answer(status=500))
+    config = HttpConfig(url=server.url, timeout_seconds=2.5)
+    engine = HttpEngine(config, secret=None, clock=now, pauses=(0, 4.8))
+    assert await engine.reply(turn("hi")) == TurnFailed("HTTP 500 (attempts: 1)")
+    await engine.close()
 
 
 async def test_a_late_answer_is_tried_again(server: TurnServer) -> None:
-    server.answers(Answer(delay=0.4), says("Hi."))
-    assert await asked_of(server, seconds=0.15) == HI
+    server.answers(Answer(delay=1), says("Hi."))
+    assert await asked_of(server, seconds=0.3) == HI
 
 
 async def test_answers_that_stay_late_fail_the_turn_at_its_deadline(server: TurnServer) -> None:
-    server.answers(Answer(delay=0.5))
+    server.answers(Answer(delay=1))
     async with engine_for(server.url, seconds=0.1) as engine:
         assert engine.deadline == timedelta(seconds=0.2)
         began = time.monotonic()
         answer = await engine.reply(turn("hi"))
         assert isinstance(answer, TurnFailed)
-        assert "timed out after 0." in answer.reason
-        assert time.monotonic() - began < 0.2 + 0.1
-        assert len(server.received) == 2
+        assert answer.reason.startswith("timed out after 0.1 s, then timed out after 0.")
+        assert 0.1 < time.monotonic() - began < 0.9
 
 
 async def test_an_answer_that_drips_is_late_however_often_a_byte_comes(server: TurnServer) -> None:
@@ -314,16 +333,17 @@ async def test_an_answer_that_drips_is_late_however_often_a_byte_comes(server: T
     answer = await asked_of(server, seconds=0.1)
     assert isinstance(answer, TurnFailed)
     assert "timed out" in answer.reason
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 1
 
 
 async def test_after_late_answers_the_engine_still_works(server: TurnServer) -> None:
-    async with engine_for(server.url, seconds=0.05) as engine:
-        server.answers(Answer(delay=0.3))
+    async with engine_for(server.url, seconds=0.3) as engine:
+        server.answers(Answer(delay=1))
         async with asyncio.TaskGroup() as group:
-            for _ in range(30):
-                group.create_task(engine.reply(turn("hi")))
-        await asyncio.sleep(0.3)
+            tasks = [group.create_task(engine.reply(turn("hi"))) for _ in range(30)]
+            await asyncio.sleep(0.1)
+            for task in tasks[10:]:  # turns are also cancelled, when a worker stops
+                task.cancel()
         server.answers(says("Hi."))
         assert await engine.reply(turn("hi")) == HI
 
@@ -371,7 +391,7 @@ async def stop_half_way(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 @pytest.mark.parametrize("talk", [hang_up, babble, stop_half_way])
 async def test_a_broken_connection_fails_the_turn_and_quotes_nothing(talk: Talk) -> None:
-    async with talking(talk) as url, engine_for(url, seconds=0.2) as engine:
+    async with talking(talk) as url, engine_for(url) as engine:
         answer = await engine.reply(turn("hi"))
     assert isinstance(answer, TurnFailed)
     assert "the connection broke" in answer.reason
@@ -379,7 +399,7 @@ async def test_a_broken_connection_fails_the_turn_and_quotes_nothing(talk: Talk)
 
 
 async def test_a_server_that_is_not_there_fails_the_turn() -> None:
-    async with engine_for("http://127.0.0.1:1/turn", seconds=0.2) as engine:
+    async with engine_for("http://127.0.0.1:1/turn") as engine:
         answer = await engine.reply(turn("hi"))
     assert isinstance(answer, TurnFailed)
     assert answer.reason.startswith("could not connect")

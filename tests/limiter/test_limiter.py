@@ -18,7 +18,8 @@ from textback.limiter import GIVE_BACK, TAKE, FallbackLimiter, LocalLimiter, Red
 
 SLOW = Rate(50, 3600)
 """Refills by nothing while a test runs."""
-TIMEOUT = timedelta(milliseconds=150)
+AMPLE = timedelta(seconds=5)
+"""For servers that answer, or refuse at once: a busy machine must not look like a dead Redis."""
 
 Ask = Callable[..., Any]
 """Gives Redis one command, word by word, and returns its answer."""
@@ -38,7 +39,7 @@ def redis(redis_url: str) -> Generator[Ask]:
 
 @pytest.fixture
 async def limiter(redis_url: str) -> AsyncGenerator[RedisLimiter]:
-    limiter = RedisLimiter(redis_url)
+    limiter = RedisLimiter(redis_url, timeout=AMPLE)
     yield limiter
     await limiter.close()
 
@@ -108,7 +109,7 @@ def test_redis_and_core_decide_alike(
 
 
 async def test_processes_together_are_granted_what_one_bucket_holds(redis_url: str) -> None:
-    processes = [RedisLimiter(redis_url) for _ in range(3)]
+    processes = [RedisLimiter(redis_url, timeout=AMPLE) for _ in range(3)]
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(at_once(40, lambda one=one: one.take("project", SLOW)))
@@ -176,7 +177,7 @@ async def test_a_bucket_is_forgotten_when_it_is_full_again(
 ) -> None:
     await limiter.take("project", Rate(100, 60), 50)
     left = redis("PTTL", "textback:limit:project")
-    assert 30_000 <= left <= 31_001
+    assert 29_000 <= left <= 31_001
 
 
 async def test_what_is_given_back_can_be_taken_again(limiter: RedisLimiter, redis: Ask) -> None:
@@ -202,7 +203,7 @@ async def test_a_server_that_forgot_the_script_learns_it_again(
 async def test_a_killed_server_is_unreachable_and_one_started_again_is_used_at_once(
     mortal: Valkey,
 ) -> None:
-    limiter = RedisLimiter(mortal.url, timeout=TIMEOUT)
+    limiter = RedisLimiter(mortal.url, timeout=AMPLE)
     await at_once(20, lambda: limiter.take("project", SLOW))  # many connections
     mortal.kill()
     for _ in range(3):
@@ -218,7 +219,8 @@ async def test_a_killed_server_is_unreachable_and_one_started_again_is_used_at_o
 async def test_a_server_that_hangs_costs_one_timeout_and_mixes_up_no_answers(
     mortal: Valkey,
 ) -> None:
-    limiter = RedisLimiter(mortal.url, timeout=TIMEOUT)
+    timeout = timedelta(seconds=0.3)
+    limiter = RedisLimiter(mortal.url, timeout=timeout)
     await limiter.take("project", SLOW)
     mortal.freeze()
     began = time.monotonic()
@@ -226,7 +228,7 @@ async def test_a_server_that_hangs_costs_one_timeout_and_mixes_up_no_answers(
         for n in range(6):
             group.create_task(expect_unreachable(limiter))
             await asyncio.sleep(0.02 * (n == 0))  # the others queue behind the first
-    assert time.monotonic() - began < 1.5 * TIMEOUT.total_seconds()
+    assert time.monotonic() - began < 1.8 * timeout.total_seconds()
     mortal.thaw()
     for units in range(1, 6):
         answer = await limiter.take(f"other-{units}", SLOW, units)
@@ -241,7 +243,7 @@ async def expect_unreachable(limiter: Limiter) -> None:
 
 
 async def test_a_server_that_refuses_is_unreachable_too(mortal: Valkey) -> None:
-    limiter = RedisLimiter(mortal.url)
+    limiter = RedisLimiter(mortal.url, timeout=AMPLE)
     with asking(mortal.url) as ask:
         ask("CONFIG", "SET", "requirepass", "hunter2")
     with pytest.raises(Unreachable, match="AuthenticationError"):
@@ -380,7 +382,7 @@ async def test_nobody_waits_for_the_one_that_asks_a_dead_redis() -> None:
     fallback.primary.hold.clear()
     asking = asyncio.create_task(fallback.take())
     await asyncio.sleep(0)
-    assert isinstance(await asyncio.wait_for(fallback.take(), 0.1), Granted)
+    assert isinstance(await asyncio.wait_for(fallback.take(), 5), Granted)
     assert not asking.done()
     fallback.primary.hold.set()
     await asking
@@ -423,7 +425,7 @@ async def test_an_answer_that_was_on_its_way_when_redis_was_lost_does_not_prove_
 async def test_a_quota_outlives_the_death_of_redis_and_its_return(mortal: Valkey) -> None:
     clock, changes = Clock(), list[bool]()
     limiter = FallbackLimiter(
-        RedisLimiter(mortal.url, timeout=TIMEOUT),
+        RedisLimiter(mortal.url, timeout=AMPLE),
         LocalLimiter(clock),
         on_change=changes.append,
         clock=clock,

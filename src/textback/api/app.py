@@ -1,6 +1,7 @@
 """The web application: envelope, error shape, health, hooks, and the dialects it is handed."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -23,8 +24,17 @@ Every error is `{"detail": "<one sentence>"}`.
 """
 
 
-def create_app(rt: Runtime, dialects: Sequence[APIRouter]) -> ASGIApp:
+def create_app(rt: Runtime, dialects: Sequence[APIRouter], *, owns: bool = True) -> ASGIApp:
+    """`owns`: the runtime is the application's own, and closed when it has shut down."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        yield
+        if owns:
+            await rt.close()
+
     app = FastAPI(
+        lifespan=lifespan,
         title="textback",
         version=__version__,
         description=DESCRIPTION,

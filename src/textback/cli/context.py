@@ -29,7 +29,7 @@ def fail(sentence: str) -> typer.Exit:
 def settings() -> Settings:
     """From the environment and `.env`; what is not set there, from a demo that runs here."""
     try:
-        found = Settings()
+        found = Settings()  # pyright: ignore[reportCallIssue] - pydantic fills it
     except ValidationError as error:
         problems = [
             f"TEXTBACK_{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"

@@ -94,9 +94,9 @@ async def _run(found: Settings, key: str, demo_file: Path, console: Console) -> 
         await rt.close()
 
 
-async def _serve(rt: Runtime, found: Settings, key: str, data: Path, console: Console) -> None:
+async def _serve(rt: Runtime, found: Settings, key: str, demo_file: Path, console: Console) -> None:
     stop = stop_on_signals()
-    server = _Server(uvicorn.Config(wiring.application(rt), **options(found)))
+    server = _Server(uvicorn.Config(wiring.application(rt, owns=False), **options(found)))
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve())
         while not server.started:

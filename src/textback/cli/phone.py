@@ -81,7 +81,8 @@ class _Handset:
             async for line in _lines():
                 if line.strip():
                     await self._text(http, line.strip())
-            while not interactive and (left := self._quiet_since + wait - monotonic()) > 0:
+            # Quiet is renewed by each text, so there is no event to wait for.
+            while not interactive and (left := self._quiet_since + wait - monotonic()) > 0:  # noqa: ASYNC110
                 await asyncio.sleep(left)
             watching.cancel()
 

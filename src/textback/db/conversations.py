@@ -33,7 +33,6 @@ async def add(c: AsyncConnection, new: Conversation, *, policy: IdlePolicy, now:
     opened = facts.Event(kind="conversation.opened", conversation_id=new.id)
     now_it_is = facts.of_conversation(new)
     await events.append(c, [opened] if now_it_is == opened else [opened, now_it_is], now=now)
-    await events.wake(c, "conversations")
 
 
 async def save(
@@ -49,7 +48,6 @@ async def save(
         raise StaleError(before.id)
     if type(after) is not type(before):
         await events.append(c, [facts.of_conversation(after)], now=now)
-        await events.wake(c, "conversations")
 
 
 async def lock(c: AsyncConnection, conversation_id: ConversationId) -> Conversation | None:

@@ -12,7 +12,7 @@ from textback.db.tables import events
 
 CHANNEL = "textback"
 
-Queue = Literal["messages", "turns", "conversations"]
+Queue = Literal["messages", "turns"]
 
 
 async def append(c: AsyncConnection, new: Sequence[Event], *, now: datetime) -> None:

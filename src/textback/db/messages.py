@@ -80,6 +80,7 @@ async def save(c: AsyncConnection, before: Message, after: Message, *, now: date
         raise StaleError(before.id)
     if type(after) is not type(before):
         await events.append(c, [facts.of_message(after)], now=now)
+    if isinstance(after, Queued) or isinstance(before, Uncertain):  # what waited behind it may go
         await events.wake(c, "messages")
 
 

@@ -1,16 +1,15 @@
 """What `apply` reads and writes: all entries of a deployment at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias, get_args
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias
 
-from sqlalchemy import Interval, LargeBinary, Table, bindparam, case, cast, func, insert, select, text, update
+from sqlalchemy import Column, ColumnElement, Table, case, insert, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.ids import ProjectId
 from textback.core.policy import IdlePolicy
-from textback.db import events
 from textback.db.tables import (
     accounts,
     agents,
@@ -26,7 +25,7 @@ Kind = Literal["account", "api_key", "carrier", "agent", "project", "connector",
 """In this order each kind refers only to kinds before it."""
 
 Key: TypeAlias = tuple[str, ...]
-Row: TypeAlias = Mapping[str, Any]
+Row: TypeAlias = Mapping[str, object]
 
 _TABLES: Final[dict[Kind, Table]] = {
     "account": accounts,
@@ -38,11 +37,8 @@ _TABLES: Final[dict[Kind, Table]] = {
     "number": numbers,
 }
 
-# What else than its key is unique, and what an entry has there while two swap theirs.
-_UNIQUE: Final = {
-    "api_key": ("hash", cast(func.concat("moving ", api_keys.c.id), LargeBinary)),
-    "carrier": ("account_sid", func.concat("moving ", carriers.c.id)),
-}
+_UNIQUE: Final[dict[Kind, str]] = {"api_key": "hash", "carrier": "account_sid"}
+"""What else than its key no two entries may share."""
 
 _ALONE: Final = int.from_bytes(b"tb apply")
 
@@ -87,16 +83,50 @@ async def everything(c: AsyncConnection) -> dict[Kind, dict[Key, Row]]:
     return found
 
 
-async def write(c: AsyncConnection, changes: Changes, *, now: datetime) -> None:
-    for kind in get_args(Kind):
-        await _update(c, kind, changes.changed.get(kind, {}))
+async def write(c: AsyncConnection, changes: Changes) -> None:
+    for kind, table in _TABLES.items():
+        changed = changes.changed.get(kind, {})
+        if (column := _UNIQUE.get(kind)) is not None:
+            # Two entries may trade theirs (keys named "current" and "previous"): first all let go.
+            for key, row in changed.items():
+                if column in row:
+                    await _set(c, kind, key, {column: _nobodys(row[column], key)})
+        for key, row in changed.items():
+            await _set(c, kind, key, row)
         if new := changes.new.get(kind):
-            await c.execute(insert(_TABLES[kind]), list(new))
+            await c.execute(insert(table), [dict(row) for row in new])
     for project_id, idle in changes.idle.items():
         await _recompute_deadlines(c, project_id, idle)
-    if changes.idle:
-        await events.wake(c, "conversations")
 
 
-async def _update(c: AsyncConnection, kind: Kind, changed: Mapping[Key, Row]) -> None:
+def _nobodys(value: object, key: Key) -> object:
+    name = "moving " + "/".join(key)  # no AccountSid has a blank; no hash is text
+    return name.encode() if isinstance(value, bytes) else name
+
+
+async def _set(c: AsyncConnection, kind: Kind, key: Key, row: Row) -> None:
     table = _TABLES[kind]
+    which = [table.c[name] == part for name, part in zip(key_columns(kind), key, strict=True)]
+    await c.execute(update(table).where(*which).values(**row))
+
+
+async def _recompute_deadlines(
+    c: AsyncConnection, project_id: ProjectId, policy: IdlePolicy
+) -> None:
+    """As `core.conversation.deadline`, for all live conversations of the project at once."""
+    t = conversations.c
+
+    def after(start: Column[datetime], span: timedelta | None) -> ColumnElement[datetime | None]:
+        return null() if span is None else start + span
+
+    await c.execute(
+        update(conversations)
+        .where(t.project_id == project_id, t.state != "closed")
+        .values(
+            deadline_at=case(
+                (t.state == "opened", after(t.active_at, policy.unanswered_after)),
+                (t.state == "engaged", after(t.active_at, policy.warn_after)),
+                else_=after(t.warned_at, policy.close_after),
+            )
+        )
+    )

@@ -7,7 +7,7 @@ attempts, so that the server can tell a repeated turn from a new one.
 import asyncio
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Final, Literal
@@ -110,6 +110,7 @@ class HttpEngine:
         secret: str | None,
         clock: Callable[[], datetime],
         transport: httpx.AsyncBaseTransport | None = None,
+        pauses: Sequence[float] = PAUSES,
     ) -> None:
         """`secret` is opened `whsec_...`; None: turns go unsigned. `clock` dates signatures."""
         self._url = config.url
@@ -118,7 +119,7 @@ class HttpEngine:
         self._clock = clock
         self.deadline = timedelta(seconds=2 * config.timeout_seconds)
         # Shorter for a short timeout, so that all attempts fit if each fails at once.
-        self._pauses = [pause * min(1, config.timeout_seconds / 2.5) for pause in PAUSES]
+        self._pauses = [pause * min(1, config.timeout_seconds / 2.5) for pause in pauses]
         self._client = httpx.AsyncClient(
             headers={
                 "user-agent": f"textback/{__version__}",

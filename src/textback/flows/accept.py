@@ -59,7 +59,7 @@ async def _open(
     opted_out = opted_out or await opt_outs.stands(c, number.number, command.user_number)
     policy = project.policy
     older = await conversations.lock_live(c, number.number, command.user_number)
-    if older is not None:
+    if older is not None and not opted_out:
         closed = talk.close(older, "superseded", now=now)
         await conversations.save(c, older, closed, policy=policy.idle, now=now)
         await turns.drop_waiting(c, older.id, now=now)
@@ -105,14 +105,12 @@ async def _choose_number(
     await locks.user(c, caller.project_id, command.user_number)
     # With no number named, an opt-out from any number of the project counts.
     out_of = await opt_outs.of_project(c, caller.project_id, command.user_number)
-    last = await conversations.last_number_used(
-        c, caller.project_id, command.user_number, [n.number for n in usable]
+    names = [n.number for n in usable]
+    last = next((n for n in out_of if n in names), None) or await conversations.last_number_used(
+        c, caller.project_id, command.user_number, names
     )
-    picked = (
-        usable[0].number
-        if len(usable) == 1
-        else pick(await tenants.candidates(c, usable), user=command.user_number, last=last)
-    )
+    candidates = await tenants.candidates(c, usable)
+    picked = pick(candidates, user=command.user_number, last=last)
     return next(n for n in usable if n.number == picked), bool(out_of)
 
 

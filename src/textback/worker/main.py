@@ -83,14 +83,10 @@ class Worker:
         )
 
     def _hint(self, queue: str) -> None:
-        match queue:
-            case "messages":
-                self._sends.wake()
-                self._settle.wake()
-            case "turns":
-                self._turns.wake()
-            case _:
-                self._expire.wake()
+        if queue == "messages":
+            self._sends.wake()
+        else:
+            self._turns.wake()
 
     # --- texts ------------------------------------------------------------------------------------
 
