@@ -62,9 +62,6 @@ TALK: dict[str, Any] = {
 """What a conversation has in every state."""
 
 
-# --- texts of ours ------------------------------------------------------------------------------
-
-
 def queued(**given: Any) -> Queued:
     return _make(Queued, SHARED, given, due_at=NOW)
 
@@ -115,9 +112,6 @@ def messages() -> list[Message]:
     return [queued(), sending(), uncertain(), sent(), delivered(), failed(), suppressed()]
 
 
-# --- what carriers say --------------------------------------------------------------------------
-
-
 def receipt(
     status: ReceiptStatus = "delivered", carrier_message_id: str = "SM1", **given: Any
 ) -> Receipt:
@@ -128,9 +122,6 @@ def receipt(
 def refusal(**given: Any) -> SendError:
     error = SendError(code="21211", reason="The 'To' number is not valid.", retry="never")
     return replace(error, **given)
-
-
-# --- conversations ------------------------------------------------------------------------------
 
 
 def opened(**given: Any) -> Opened:

@@ -26,7 +26,7 @@ async def carrier(twilio: FakeTwilio) -> AsyncGenerator[TwilioCarrier]:
 
 @pytest.fixture
 async def hasty(twilio: FakeTwilio) -> AsyncGenerator[TwilioCarrier]:
-    """Waits 0.2 s for anything."""
-    made = TwilioCarrier(account_of(twilio), timeout=timedelta(seconds=0.2))
+    """Waits 0.4 s for anything."""
+    made = TwilioCarrier(account_of(twilio), timeout=timedelta(seconds=0.4))
     yield made
     await made.close()

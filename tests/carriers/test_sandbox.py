@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -165,6 +166,12 @@ def test_a_signature_is_over_address_and_body() -> None:
     assert HOOKS.parse_inbound(request) == Inbound(
         carrier_message_id="SB1", agent_number=AGENT, user_number=USER, text="Hi"
     )
+
+
+def test_an_account_without_a_token_verifies_nothing() -> None:
+    nobody = replace(ACCOUNT, auth_token="")
+    request = signed_status(nobody, URL, carrier_message_id="SB1", status="sent")
+    assert not HOOKS.verify(request, "")
 
 
 def test_a_blank_text_is_a_text() -> None:

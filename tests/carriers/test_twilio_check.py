@@ -62,21 +62,28 @@ async def test_a_suspended_account_is_the_only_finding(
 @pytest.mark.parametrize(
     "fault",
     [
-        silent(),
         html_error(502),
         redirected("/elsewhere"),
         answered(Answer.of_json(200, [])),
         answered(Answer.of_json(200, {"sid": "AC9", "status": "active"})),
     ],
-    ids=["silent", "gateway", "redirect", "no account", "another account"],
+    ids=["gateway", "redirect", "no account", "another account"],
 )
 async def test_whatever_else_answers_is_not_taken_for_twilio(
-    twilio: FakeTwilio, hasty: TwilioCarrier, fault: Fault
+    twilio: FakeTwilio, carrier: TwilioCarrier, fault: Fault
 ) -> None:
     twilio.next(fault, on="account")
-    (finding,) = wrong(await hasty.check([]))
+    (finding,) = wrong(await carrier.check([]))
     assert twilio.base_url in finding.what
     assert "base_url" in (finding.fix or "")
+
+
+async def test_a_twilio_that_does_not_answer_is_named(
+    twilio: FakeTwilio, hasty: TwilioCarrier
+) -> None:
+    twilio.next(silent(), on="account")
+    (finding,) = wrong(await hasty.check([]))
+    assert "TimeoutError" in finding.what
 
 
 async def test_a_number_that_points_here_is_right(

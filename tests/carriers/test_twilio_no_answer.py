@@ -79,7 +79,7 @@ async def test_silence_ends_with_the_timeout_as_no_answer(
     twilio.next(fault)
     began = time.monotonic()
     assert await hasty.send(outgoing()) == NoAnswer("timed out")
-    assert 0.19 < time.monotonic() - began < 0.6
+    assert 0.39 < time.monotonic() - began < 2
     await asyncio.sleep(0.3)
     assert len(twilio.requests) == 1
 
@@ -87,17 +87,17 @@ async def test_silence_ends_with_the_timeout_as_no_answer(
 async def test_an_answer_that_drips_ends_with_the_timeout_too(
     twilio: FakeTwilio, hasty: TwilioCarrier
 ) -> None:
-    twilio.next(dripping(2))
+    twilio.next(dripping(4))
     began = time.monotonic()
     assert await hasty.send(outgoing()) == NoAnswer("timed out")
-    assert 0.19 < time.monotonic() - began < 0.6
+    assert 0.39 < time.monotonic() - began < 2
 
 
 async def test_a_slow_answer_within_the_timeout_is_taken(
-    twilio: FakeTwilio, hasty: TwilioCarrier
+    twilio: FakeTwilio, carrier: TwilioCarrier
 ) -> None:
-    twilio.next(slow(before=0.03, after=0.03))
-    assert isinstance(await hasty.send(outgoing()), Taken)
+    twilio.next(slow(before=0.1, after=0.1))
+    assert isinstance(await carrier.send(outgoing()), Taken)
 
 
 async def test_a_connection_that_is_closed_while_idle_is_not_mistaken_for_a_lost_text(
@@ -165,12 +165,12 @@ async def test_a_handshake_that_hangs_costs_no_attempt() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
         carrier = TwilioCarrier(
             account_at(f"https://127.0.0.1:{mute.getsockname()[1]}"),
-            timeout=timedelta(seconds=0.4),
+            timeout=timedelta(seconds=2),
             transport=httpx.AsyncHTTPTransport(verify=ssl.create_default_context()),
         )
         began = time.monotonic()
         outcome = await carrier.send(outgoing())
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 2
         await carrier.close()
     assert isinstance(outcome, SendError)
     assert (outcome.code, outcome.retry) == ("connection", "slow_down")
@@ -181,7 +181,7 @@ async def narrow(twilio: FakeTwilio) -> AsyncGenerator[TwilioCarrier]:
     """One connection at a time."""
     made = TwilioCarrier(
         account_at(twilio.base_url),
-        timeout=timedelta(seconds=0.4),
+        timeout=timedelta(seconds=0.8),
         transport=httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1)),
     )
     yield made
@@ -199,3 +199,55 @@ async def test_a_wait_for_a_free_connection_costs_no_attempt(
     assert (second.code, second.retry) == ("connection", "slow_down")
     assert await first == NoAnswer("timed out")
     assert len(twilio.requests) == 1
+
+
+class Breaking(httpx.AsyncBaseTransport):
+    def __init__(self, error: httpx.TransportError) -> None:
+        self.error = error
+        self.requests = 0
+
+    async def handle_async_request(
+        self,
+        request: httpx.Request,  # noqa: ARG002 - a transport is given one
+    ) -> httpx.Response:
+        self.requests += 1
+        raise self.error
+
+
+async def sent_through(transport: Breaking) -> Taken | SendError | NoAnswer:
+    carrier = TwilioCarrier(
+        account_at("http://127.0.0.1:9"), timeout=timedelta(seconds=5), transport=transport
+    )
+    outcome = await carrier.send(outgoing())
+    await carrier.close()
+    assert transport.requests == 1
+    return outcome
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ReadTimeout,
+        httpx.WriteTimeout,
+        httpx.ReadError,
+        httpx.WriteError,
+        httpx.CloseError,
+        httpx.LocalProtocolError,
+        httpx.RemoteProtocolError,
+        httpx.DecodingError,
+    ],
+)
+async def test_every_error_after_the_connection_stands_is_no_answer(
+    error: type[httpx.TransportError],
+) -> None:
+    assert isinstance(await sent_through(Breaking(error("broken"))), NoAnswer)
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError]
+)
+async def test_every_error_before_the_connection_stands_costs_no_attempt(
+    error: type[httpx.TransportError],
+) -> None:
+    outcome = await sent_through(Breaking(error("no way there")))
+    assert outcome == SendError("connection", "could not connect: no way there", "slow_down")

@@ -68,7 +68,9 @@ async def test_a_path_prefix_of_the_base_url_is_kept(twilio: FakeTwilio) -> None
     assert path == f"/gateway/twilio/2010-04-01/Accounts/{twilio.account.sid}/Messages.json"
 
 
-@pytest.mark.parametrize("base_url", ["api.twilio.com", "ftp://x", "https://", "https://x/?a=1"])
+@pytest.mark.parametrize(
+    "base_url", ["api.twilio.com", "ftp://x", "https://", "https://x/?a=1", "https://u:p@x"]
+)
 def test_a_base_url_that_is_none_is_refused_when_the_carrier_is_made(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         TwilioCarrier(account_at(base_url), timeout=timedelta(seconds=5))
@@ -148,11 +150,11 @@ async def test_texts_wait_while_the_accounts_token_is_wrong(
     )
 
 
-@pytest.mark.parametrize("code", [20005, 10001])
+@pytest.mark.parametrize(("status", "code"), [(403, 20005), (400, 10001), (401, 20008)])
 async def test_texts_wait_while_the_account_is_not_active(
-    twilio: FakeTwilio, carrier: TwilioCarrier, code: int
+    twilio: FakeTwilio, carrier: TwilioCarrier, status: int, code: int
 ) -> None:
-    twilio.next(refused(code, status=403))
+    twilio.next(refused(code, status=status))
     outcome = await carrier.send(outgoing())
     assert isinstance(outcome, SendError)
     assert (outcome.code, outcome.retry) == (str(code), "slow_down")

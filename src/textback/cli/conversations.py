@@ -76,7 +76,7 @@ def _list(listed: Sequence[ConversationRecord]) -> None:
             c.project_id,
             c.agent_number,
             c.user_number,
-            str(c.messages),
+            str(c.message_count),
             _when(c.last_activity_at),
             (c.last_text or "").replace("\n", " ")[:40],
         )

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -70,6 +71,7 @@ def run(found: Settings, *, fresh: bool) -> None:
     if fresh and data.exists():
         shutil.rmtree(data)
     data.mkdir(parents=True, exist_ok=True)
+    listening = _listen(found)
     console = Console(highlight=False)
     console.print("Starting Postgres and Redis …", style="dim")
     with running(data) as servers, (data / "textback.log").open("a") as log:
@@ -79,31 +81,49 @@ def run(found: Settings, *, fresh: bool) -> None:
         demo_file = data / context.DEMO_FILE
         key = _kept(data / "api.key", lambda: "tb_demo_" + secrets.token_urlsafe(24))
         try:
-            context.run(lambda: _run(here, key, demo_file, console))
+            context.run(lambda: _run(here, key, demo_file, console, listening))
         finally:
             demo_file.unlink(missing_ok=True)
             console.print("Stopped. What was said is kept; `--fresh` forgets it.", style="dim")
 
 
-async def _run(found: Settings, key: str, demo_file: Path, console: Console) -> None:
+def _listen(found: Settings) -> socket.socket:
+    """The port, before anything slow: whoever has it taken wants to know now."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((found.host, found.port))
+    except OSError as error:
+        where = f"{found.host}:{found.port}"
+        raise context.fail(
+            f"Cannot listen on {where} ({error.strerror}); set TEXTBACK_PORT to a free port."
+        ) from None
+    return listening
+
+
+async def _run(
+    found: Settings, key: str, demo_file: Path, console: Console, listening: socket.socket
+) -> None:
     rt = wiring.runtime(found)
     try:
         await provision(rt.db, rt.vault, ACCOUNT, {"DEMO_API_KEY": key}, now=rt.now())
-        await _serve(rt, found, key, demo_file, console)
+        await _serve(rt, found, key, demo_file, console, listening)
     finally:
         await rt.close()
 
 
-async def _serve(rt: Runtime, found: Settings, key: str, demo_file: Path, console: Console) -> None:
+async def _serve(
+    rt: Runtime,
+    found: Settings,
+    key: str,
+    demo_file: Path,
+    console: Console,
+    listening: socket.socket,
+) -> None:
     stop = stop_on_signals()
     server = _Server(uvicorn.Config(wiring.application(rt, owns=False), **options(found)))
     async with asyncio.TaskGroup() as group:
-        serving = group.create_task(server.serve())
-        while not server.started:
-            if serving.done():
-                stop.set()
-                return
-            await asyncio.sleep(0.02)
+        serving = group.create_task(server.serve(sockets=[listening]))
         working = group.create_task(Worker(rt, concurrency=16).run(stop))
         following = group.create_task(narrate.follow(rt.db, console, stop.is_set))
         _announce(found, demo_file)

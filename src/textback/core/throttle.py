@@ -47,7 +47,10 @@ def _blocked(texts: Sequence[Heard], limits: InboundLimits, *, now: datetime) ->
     rule = limits.repeats
     times: dict[str, list[datetime]] = {}
     for heard in texts:
-        same = times.setdefault(heard.text.strip().casefold(), [])
+        words = heard.text.strip().casefold()
+        if not words:  # pictures alone: one photo after the other is no repetition
+            continue
+        same = times.setdefault(words, [])
         same.append(heard.at)
         if (
             len(same) >= rule.count

@@ -30,7 +30,7 @@ class ConversationRecord:
     warned_at: datetime | None
     closed_at: datetime | None
     deadline_at: datetime | None
-    messages: int
+    message_count: int
     last_text: str | None
 
 
@@ -212,7 +212,7 @@ async def _conversations(db: AsyncEngine, ids: Sequence[str]) -> list[Conversati
         select(
             t,
             t.c.active_at.label("last_activity_at"),
-            count.label("messages"),
+            count.label("message_count"),
             last.label("last_text"),
         )
         .where(t.c.id.in_(ids))

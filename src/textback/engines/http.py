@@ -128,7 +128,7 @@ class HttpEngine:
                 # Nothing to unpack: a small compressed body cannot become a large one.
                 "accept-encoding": "identity",
             },
-            timeout=None,  # noqa: S113 - `_attempt` bounds the whole exchange instead
+            timeout=None,  # noqa: S113 - `reply` bounds the whole exchange instead
             follow_redirects=False,  # a signed turn goes where it was addressed, nowhere else
             trust_env=False,  # no proxy
             verify=_tls(),

@@ -78,7 +78,7 @@ class ScriptedEngine:
         """
         self._budget = match_budget.total_seconds()
         # Much more, because `regex` counts processor time, which a busy machine gives slowly.
-        self.deadline = 10 * match_budget
+        self.deadline = 5 * match_budget
         self._rules = tuple((compiled(rule.match), rule) for rule in config.rules)
         self._default = config.default
 

@@ -12,7 +12,7 @@ from textback.core.plan import Path, Plan
 from textback.provisioning_file import shape
 from textback.provisioning_file.building import EngineSettings, build, suspicions
 from textback.provisioning_file.checks import between_entries, entries
-from textback.provisioning_file.words import sentence, unknown
+from textback.provisioning_file.words import REST_OF_A_TEXT, is_rest_of_a_text, sentence, unknown
 from textback.provisioning_file.yaml_lines import Problem, Tree, shown
 from textback.provisioning_file.yaml_lines import read as read_yaml
 
@@ -107,6 +107,11 @@ class _Findings:
         except ValidationError as errors:
             for error in errors.errors(include_url=False):
                 where = (*path, *error["loc"])
+                if is_rest_of_a_text(error):
+                    if not self._tree.is_bad(where):
+                        line = self._tree.line(where, of_key=True)
+                        self.problems.append(Problem(line, shown(where[:-1]), REST_OF_A_TEXT))
+                    continue
                 said = sentence(error, model)
                 if error["input"] == "" and (names := self._tree.variables.get(where)):
                     said += f"; the environment variable {names[0]} is"

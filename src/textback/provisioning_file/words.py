@@ -7,6 +7,8 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+REST_OF_A_TEXT = "has an unknown field without a value; put quotes around text that has a comma"
+
 _A_FIELD = "must be fields (name: value)"
 
 _SENTENCES = {
@@ -21,10 +23,10 @@ _SENTENCES = {
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
-    "greater_than": "must be more than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:,g}",
+    "greater_than": "must be more than {gt:,.12g}",
+    "greater_than_equal": "must be at least {ge:,.12g}",
+    "less_than": "must be less than {lt:,.12g}",
+    "less_than_equal": "must be at most {le:,.12g}",
     "string_too_short": "must not be empty",
     "string_too_long": "must be at most {max_length} characters",
     "too_short": "must have at least {min_length} entry",
@@ -55,9 +57,13 @@ def sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
             return error["msg"][:1].lower() + error["msg"][1:]
 
 
+def is_rest_of_a_text(error: ErrorDetails) -> bool:
+    """`{key: one, two}` is a key "one" and a field "two" without a value: half of a secret."""
+    return error["type"] == "extra_forbidden" and error["input"] is None
+
+
 def unknown(name: str, known: Sequence[str], what: str) -> str:
-    close = get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.6)
-    if close:
+    if close := get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.6):
         return f'unknown {what}; did you mean "{close[0]}"?'
     return f"unknown {what}; known here: {', '.join(known)}"
 

@@ -21,6 +21,9 @@ MAX_DEPTH: Final = 50
 MAX_VALUES: Final = 100_000
 """After aliases were followed: a few nested ones can stand for millions of values."""
 
+SECRETS: Final = frozenset({"key", "auth_token", "secret"})
+"""Fields whose values are never shown."""
+
 # The C parser where PyYAML was built with it: ten times as fast.
 _LOADER = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
@@ -69,9 +72,13 @@ class Tree:
 
 
 def shown(path: Path) -> str:
-    """`("accounts", 0, "name")` -> `accounts[0].name`."""
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return "".join(steps).removeprefix(".")
+    """`("accounts", 0, "name")` -> `accounts[0].name`; nothing of what is inside a secret."""
+    said = ""
+    for step in path:
+        said += f"[{step}]" if isinstance(step, int) else f".{step}"
+        if step in SECRETS:
+            break
+    return said.removeprefix(".")
 
 
 def read(source: bytes, environment: Mapping[str, str]) -> Tree:
@@ -142,7 +149,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> Problem:
         return Problem(line, "", "an alias that nothing defines; quote text that starts with *")
     if "tag" in said:
         return Problem(line, "", "a tag that nothing defines; quote text that starts with !")
-    if "document" in said:
+    if "another document" in said:
         return Problem(line, "", "more than one document; put everything into the first")
     # What PyYAML quotes beside its own words may be part of a secret.
     said = re.sub(r"'(?!<)[^']{2,}'", "something", said)
@@ -196,7 +203,7 @@ class _Walk:
                 self._note(key, path, "a field's name must be text; put quotes around it")
             elif (name := cast("str", key.value)) in found:
                 first = _line(found[name][0])
-                self._complain(key, (*path, name), f"is there twice; first in line {first}")
+                self._note(key, (*path, name), f"is there twice; first in line {first}")
             else:
                 found[name] = (key, value)
         for parent in inherited:

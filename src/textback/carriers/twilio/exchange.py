@@ -46,7 +46,7 @@ def base_url(raw: str) -> httpx.URL:
     except httpx.InvalidURL as error:
         msg = f"base_url is not a URL: {error}"
         raise ValueError(msg) from error
-    if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
+    if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query:
         msg = "base_url must be an address such as https://api.twilio.com"
         raise ValueError(msg)
     return url

@@ -1,0 +1,202 @@
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.limits import AMPLE, SLOW, Ask, asking, at_once
+from tests.support.valkey import Valkey
+from textback.core import gcra
+from textback.core.gcra import Denied, Granted, Rate
+from textback.core.ports import Limiter, Unreachable
+from textback.limiter import GIVE_BACK, TAKE, RedisLimiter
+
+Step = tuple[Literal["take", "give back"], int, float]
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["take", "take", "take", "give back"]),
+        st.integers(0, 20) | st.integers(0, 100_000_000),
+        st.sampled_from([1, 1, 2, 0.5, 7, 100]),
+    ),
+    min_size=1,
+    max_size=25,
+)
+START = 1_800_000_000_000_001
+"""Unix time in microseconds."""
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.integers(1, 60), st.sampled_from([1, 7, 60, 3600]), steps)
+def test_redis_and_core_decide_alike(
+    redis: Ask, amount: int, seconds: int, script: Sequence[Step]
+) -> None:
+    rate, state, elapsed = Rate(amount, seconds), None, 0
+    redis("DEL", "bucket")
+    for verb, microseconds, units in script:
+        elapsed += microseconds
+        arguments = (units, amount, seconds, START + elapsed)
+        if verb == "give back":
+            redis("EVAL", GIVE_BACK, 1, "bucket", *arguments)
+            state = gcra.give_back(state, rate, units=units)
+            continue
+        answer, state = gcra.take(state, rate, units=units, now=elapsed / 1e6)
+        granted, first, reset = redis("EVAL", TAKE, 1, "bucket", *arguments)
+        redis("PERSIST", "bucket")  # the server's clock is not the test's
+        assert float(reset) == pytest.approx(answer.reset, abs=1e-6)
+        if isinstance(answer, Granted):
+            assert (granted, int(first)) == (1, answer.remaining)
+        else:
+            assert granted == 0
+            assert float(first) == pytest.approx(answer.retry_after, abs=1e-6)
+
+
+async def test_processes_together_are_granted_what_one_bucket_holds(redis_url: str) -> None:
+    processes = [RedisLimiter(redis_url, timeout=AMPLE) for _ in range(3)]
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(at_once(40, lambda one=one: one.take("project", SLOW)))
+            for one in processes
+        ]
+    assert sum(sum(task.result()) for task in tasks) == 50
+    for one in processes:
+        await one.close()
+
+
+async def test_an_answer_is_one_round_trip_and_so_are_those_of_calls_made_together(
+    limiter: RedisLimiter, redis: Ask
+) -> None:
+    await limiter.take("warm", SLOW)
+    redis("CONFIG", "RESETSTAT")
+    for _ in range(10):
+        await limiter.take("project", SLOW)
+    assert calls(redis) == {"evalsha": 10}
+    before = redis("INFO", "stats")["total_reads_processed"]
+    await at_once(100, lambda: limiter.take("project", SLOW))
+    reads = redis("INFO", "stats")["total_reads_processed"] - before
+    assert calls(redis) == {"evalsha": 110}
+    assert reads <= 3  # one would be our own
+
+
+def calls(redis: Ask) -> dict[str, int]:
+    """How often Redis ran which command for a client, but for the questions of the test."""
+    stats: dict[str, dict[str, int]] = redis("INFO", "commandstats")
+    inside_the_script = {"cmdstat_time", "cmdstat_get", "cmdstat_set"}
+    return {
+        name.removeprefix("cmdstat_"): each["calls"]
+        for name, each in stats.items()
+        if name not in {*inside_the_script, "cmdstat_config|resetstat", "cmdstat_info"}
+    }
+
+
+async def test_a_grant_tells_what_is_left_and_when_the_bucket_is_full(
+    limiter: RedisLimiter,
+) -> None:
+    answer = await limiter.take("project", Rate(100, 60), 10)
+    assert isinstance(answer, Granted)
+    assert answer.remaining == 90
+    assert answer.reset == pytest.approx(6, abs=0.001)
+
+
+async def test_a_refusal_tells_when_to_come_back_and_that_is_true(limiter: RedisLimiter) -> None:
+    rate = Rate(10, 0.5)
+    assert isinstance(await limiter.take("project", rate, 10), Granted)
+    answer = await limiter.take("project", rate)
+    assert isinstance(answer, Denied)
+    assert 0 < answer.retry_after <= 0.05
+    await asyncio.sleep(answer.retry_after)
+    assert isinstance(await limiter.take("project", rate), Granted)
+
+
+async def test_keys_are_apart_and_under_our_name(limiter: RedisLimiter, redis: Ask) -> None:
+    assert isinstance(await limiter.take("a", SLOW, 50), Granted)
+    assert isinstance(await limiter.take("b", SLOW, 50), Granted)
+    assert isinstance(await limiter.take("a", SLOW), Denied)
+    assert set(redis("KEYS", "*")) == {b"textback:limit:a", b"textback:limit:b"}
+
+
+async def test_a_bucket_is_forgotten_when_it_is_full_again(
+    limiter: RedisLimiter, redis: Ask
+) -> None:
+    await limiter.take("project", Rate(100, 60), 50)
+    left = redis("PTTL", "textback:limit:project")
+    assert 29_000 <= left <= 31_001
+
+
+async def test_what_is_given_back_can_be_taken_again(limiter: RedisLimiter, redis: Ask) -> None:
+    await limiter.take("project", SLOW, 50)
+    await limiter.give_back("project", SLOW, 20)
+    assert sum(await at_once(30, lambda: limiter.take("project", SLOW))) == 20
+    await limiter.give_back("project", SLOW, 60)
+    assert redis("KEYS", "*") == []
+    await limiter.give_back("project", SLOW)
+    assert sum(await at_once(60, lambda: limiter.take("project", SLOW))) == 50
+
+
+async def test_a_server_that_forgot_the_script_learns_it_again(
+    limiter: RedisLimiter, redis: Ask
+) -> None:
+    await limiter.take("project", SLOW)
+    redis("SCRIPT", "FLUSH")
+    assert isinstance(await limiter.take("project", SLOW), Granted)
+    redis("SCRIPT", "FLUSH")
+    await limiter.give_back("project", SLOW)
+
+
+async def test_a_killed_server_is_unreachable_and_one_started_again_is_used_at_once(
+    mortal: Valkey,
+) -> None:
+    limiter = RedisLimiter(mortal.url, timeout=AMPLE)
+    await at_once(20, lambda: limiter.take("project", SLOW))  # many connections
+    mortal.kill()
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            await limiter.take("project", SLOW)
+    with pytest.raises(Unreachable):
+        await limiter.give_back("project", SLOW)
+    mortal.start()
+    assert all(await at_once(20, lambda: limiter.take("project", SLOW)))
+    await limiter.close()
+
+
+async def test_a_server_that_hangs_costs_one_timeout_and_mixes_up_no_answers(
+    mortal: Valkey,
+) -> None:
+    timeout = timedelta(seconds=0.5)
+    limiter = RedisLimiter(mortal.url, timeout=timeout)
+    await limiter.take("project", SLOW)
+    mortal.freeze()
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for n in range(6):
+            group.create_task(expect_unreachable(limiter))
+            await asyncio.sleep(0.02 * (n == 0))  # the others queue behind the first
+    assert time.monotonic() - began < 1.8 * timeout.total_seconds()
+    mortal.thaw()
+    for units in range(1, 6):
+        answer = await limiter.take(f"other-{units}", SLOW, units)
+        assert isinstance(answer, Granted)
+        assert answer.remaining == 50 - units
+    await limiter.close()
+
+
+async def expect_unreachable(limiter: Limiter) -> None:
+    with pytest.raises(Unreachable):
+        await limiter.take("project", SLOW)
+
+
+async def test_a_server_that_refuses_is_unreachable_too(mortal: Valkey) -> None:
+    limiter = RedisLimiter(mortal.url, timeout=AMPLE)
+    with asking(mortal.url) as ask:
+        ask("CONFIG", "SET", "requirepass", "hunter2")
+    with pytest.raises(Unreachable, match="AuthenticationError"):
+        await limiter.take("project", SLOW)
+    await limiter.close()
+
+
+def test_an_address_that_is_none_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match="scheme"):
+        RedisLimiter("localhost:6379")

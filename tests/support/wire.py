@@ -1,0 +1,96 @@
+"""A wire to the tests' Postgres that can be cut, also in the middle of a transaction."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy.engine import make_url
+
+
+class Wire:
+    """Use as an async context manager, and give `url` to what shall lose its database."""
+
+    def __init__(self, database_url: str) -> None:
+        url = make_url(database_url)
+        self._socket = Path(str(url.query["host"])) / f".s.PGSQL.{url.query['port']}"
+        self._database = url.database
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._transports: set[asyncio.WriteTransport] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._marker: bytes | None = None
+        self._deliver = False
+        self._mute = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.cuts = 0
+
+    async def __aenter__(self) -> Self:
+        await self.mend()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cut()
+        if self._pumps:
+            await asyncio.wait(self._pumps)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self._port}/{self._database}"
+
+    def cut(self) -> None:
+        """All connections end, and new ones are refused."""
+        self.cuts += 1
+        self._marker, self._mute = None, False
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for transport in self._transports:
+            transport.abort()
+        self._transports.clear()
+        self._flowing.set()
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    def cut_at(self, marker: bytes, *, deliver: bool = False) -> None:
+        """Cut when Postgres is next sent `marker`; `deliver`: it gets that, its answer is lost."""
+        self._marker, self._deliver = marker, deliver
+
+    def freeze(self) -> None:
+        """Connections stay, new ones are taken, and nothing passes until the wire is cut."""
+        self._flowing.clear()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(self._socket)
+        self._transports |= {writer.transport, back.transport}
+        for pump in (self._up(reader, back), self._down(there, writer)):
+            task = asyncio.create_task(pump)
+            self._pumps.add(task)
+            task.add_done_callback(self._pumps.discard)
+
+    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while sent := await reader.read(65_536):
+                await self._flowing.wait()
+                if self._marker is not None and self._marker in sent:
+                    if not self._deliver:
+                        self.cut()
+                        return
+                    self._mute = True
+                writer.write(sent)
+                await writer.drain()
+        writer.close()
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while received := await reader.read(65_536):
+                await self._flowing.wait()
+                if self._mute:
+                    self.cut()
+                    return
+                writer.write(received)
+                await writer.drain()
+        writer.close()
