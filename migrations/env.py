@@ -6,9 +6,9 @@ import os
 from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from textback.db.session import async_url
 from textback.db.tables import metadata
 
 # Any constant does; it only has to be the same for everybody who migrates.
@@ -28,7 +28,7 @@ def run(connection: Connection) -> None:
 
 
 async def main() -> None:
-    url = make_url(database_url()).set(drivername="postgresql+asyncpg")
+    url = async_url(database_url())
     engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": 10})
     async with engine.connect() as connection:
         await connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": LOCK})

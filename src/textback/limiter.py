@@ -19,6 +19,10 @@ from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ports import Limiter, Unreachable
 
 KEY_PREFIX: Final = "textback:limit:"
+TIMEOUT: Final = timedelta(seconds=2)
+"""A dead Redis refuses at once, only a hanging one costs this. A busy process must not take its own
+slowness for Redis': then a limit would hold per process while Redis is well."""
+
 ASK_AGAIN: Final = timedelta(seconds=1)
 """How long a Redis that did not answer is left alone."""
 
@@ -77,7 +81,7 @@ class RedisLimiter:
     mostly its own side of each trip.
     """
 
-    def __init__(self, url: str, *, timeout: timedelta = timedelta(milliseconds=250)) -> None:
+    def __init__(self, url: str, *, timeout: timedelta = TIMEOUT) -> None:
         """`url` as redis-py reads it: redis://, rediss:// or unix://. Connects when first asked.
 
         `timeout` bounds a call in all, with connecting.

@@ -1,6 +1,7 @@
 """What wiring chose, in one frozen record that edges are handed."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
@@ -8,11 +9,15 @@ from typing import Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core import phone
+from textback.core.errors import Unavailable
+from textback.core.gcra import Rate
 from textback.core.ids import AgentId, CarrierId
+from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
-from textback.core.ports import Carrier, CarrierAccount, Engine, Hooks, Limiter, Vault
+from textback.core.ports import Carrier, CarrierAccount, Engine, Hooks, Limiter, Unreachable, Vault
 from textback.db import tenants
-from textback.db.session import transaction
+from textback.db.session import ping, transaction
 from textback.db.tenants import AgentRow, CarrierRow
 
 FRESH_SECONDS = 1.0
@@ -118,6 +123,17 @@ class Runtime:
     sweep: timedelta
     drain: timedelta
     now: Callable[[], datetime]
+
+    async def warm_up(self) -> None:
+        """Pay before the first request what only the first one would: connections, metadata.
+
+        Whoever is away now is asked again when needed.
+        """
+        phone.region(Phone("+14155550100"))
+        with suppress(Unavailable):
+            await ping(self.db)
+        with suppress(Unreachable):
+            await self.pace.take("warm-up", Rate(1000, 1))
 
     async def close(self) -> None:
         await self.carriers.close()

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         (10, 60, 300), description="When an uncertain text is looked up at the carrier"
     )
     lease_seconds: Seconds = Field(
-        30, description="How long a worker may hold a text; more than the carrier timeout"
+        30, description="How long a worker may hold a text; at least 1 s over the carrier timeout"
     )
     sweep_seconds: Seconds = Field(60, description="How often housekeeping runs")
     poll_seconds: Seconds = Field(
@@ -82,6 +82,16 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: str | None) -> str | None:
+        if value and not value.startswith(
+            ("postgresql://", "postgres://", "postgresql+asyncpg://")
+        ):
+            msg = "give an address such as postgresql://user:password@host/database"
+            raise ValueError(msg)
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _no_slash(cls, value: str | None) -> str | None:
@@ -102,12 +112,10 @@ class Settings(BaseSettings):
         return values
 
     def send_policy(self) -> SendPolicy:
-        """Raises ValueError when a lease would end before the carrier may have answered."""
-        if self.lease_seconds <= self.carrier_timeout_seconds:
-            msg = "TEXTBACK_LEASE_SECONDS must be more than TEXTBACK_CARRIER_TIMEOUT_SECONDS"
-            raise ValueError(msg)
+        """A lease that ended before the carrier may have answered would be no lease."""
+        lease = max(self.lease_seconds, self.carrier_timeout_seconds + 1)
         return SendPolicy(
             carrier_timeout=timedelta(seconds=self.carrier_timeout_seconds),
-            lease=timedelta(seconds=self.lease_seconds),
+            lease=timedelta(seconds=lease),
             settle=tuple(timedelta(seconds=s) for s in self.settle_seconds),
         )

@@ -1,11 +1,15 @@
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Generator
+from io import StringIO
 
 import httpx
 import pytest
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import ODD_ENVIRONMENT, ODD_YAML, Clock, client, settings, started
 from tests.support.provision import provision
+from textback import logs
 from textback.runtime import Runtime
 from textback.settings import Settings
 
@@ -36,3 +40,15 @@ async def rt(provisioned: AsyncEngine, found: Settings, clock: Clock) -> AsyncGe
 async def http(rt: Runtime) -> AsyncGenerator[httpx.AsyncClient]:
     async with client(rt) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Generator[StringIO]:
+    """What the process would write to its log."""
+    to = StringIO()
+    logs.configure("info", pretty=False, to=to)
+    [ours] = logging.getLogger().handlers
+    yield to
+    logging.getLogger().removeHandler(ours)
+    logging.getLogger().setLevel(logging.WARNING)
+    structlog.reset_defaults()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.provisioning_file import problems
@@ -129,6 +129,7 @@ def said(text: str, env: dict[str, str]) -> str:
     return f"{file.warnings} {file.plan}"
 
 
+@settings(deadline=None)
 @given(
     place=st.integers(0, 2),
     around=st.lists(_AROUND, max_size=3),
@@ -149,6 +150,7 @@ def test_no_message_tells_a_secret_however_badly_it_was_written(
     assert MARKER not in said(write(values), {"X": MARKER})
 
 
+@settings(deadline=None)
 @given(place=st.integers(0, 2), value=st.text(max_size=40))
 def test_no_message_tells_a_secret_from_the_environment(place: int, value: str) -> None:
     names = ("KEY", "TOKEN", "SECRET")

@@ -1,7 +1,7 @@
 """The web application on real servers, what to ask it, and what its answers must always have."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -96,7 +96,9 @@ def settings(database_url: str, redis_url: str, **changed: object) -> Settings:
 
 
 @asynccontextmanager
-async def started(found: Settings, clock: Clock | None = None) -> AsyncGenerator[Runtime]:
+async def started(
+    found: Settings, clock: Callable[[], datetime] | None = None
+) -> AsyncGenerator[Runtime]:
     """A runtime as `serve` makes it, with a clock of the test's."""
     made = replace(wiring.runtime(found), now=clock or Clock())
     try:

@@ -19,7 +19,7 @@ class Wire:
         self._port = 0
         self._transports: set[asyncio.WriteTransport] = set()
         self._pumps: set[asyncio.Task[None]] = set()
-        self._marker: bytes | None = None
+        self._markers: list[bytes] = []
         self._deliver = False
         self._mute = False
         self._flowing = asyncio.Event()
@@ -42,7 +42,7 @@ class Wire:
     def cut(self) -> None:
         """All connections end, and new ones are refused."""
         self.cuts += 1
-        self._marker, self._mute = None, False
+        self._markers, self._mute = [], False
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -55,9 +55,13 @@ class Wire:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
-    def cut_at(self, marker: bytes, *, deliver: bool = False) -> None:
-        """Cut when Postgres is next sent `marker`; `deliver`: it gets that, its answer is lost."""
-        self._marker, self._deliver = marker, deliver
+    def cut_at(self, *markers: bytes, deliver: bool = False) -> None:
+        """Cut when Postgres is sent the last of `markers`, after the others in this order.
+
+        `deliver`: Postgres gets that, and its answer is lost. The words of a statement are seen
+        only when a connection uses it for the first time; then it is prepared.
+        """
+        self._markers, self._deliver = list(markers), deliver
 
     def freeze(self) -> None:
         """Connections stay, new ones are taken, and nothing passes until the wire is cut."""
@@ -75,11 +79,12 @@ class Wire:
         with contextlib.suppress(ConnectionError):
             while sent := await reader.read(65_536):
                 await self._flowing.wait()
-                if self._marker is not None and self._marker in sent:
-                    if not self._deliver:
+                if self._markers and self._markers[0] in sent:
+                    del self._markers[0]
+                    if not self._markers and not self._deliver:
                         self.cut()
                         return
-                    self._mute = True
+                    self._mute = not self._markers
                 writer.write(sent)
                 await writer.drain()
         writer.close()

@@ -29,6 +29,7 @@ def create_app(rt: Runtime, dialects: Sequence[APIRouter], *, owns: bool = True)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        await rt.warm_up()
         yield
         if owns:
             await rt.close()
@@ -50,7 +51,9 @@ def create_app(rt: Runtime, dialects: Sequence[APIRouter], *, owns: bool = True)
     # Swagger UI comes with us: the page works without the internet.
     assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
     app.mount("/docs/assets", assets)
-    return Envelope(app, rt.now)
+    # Inside of Starlette's own answer to errors, which is plain text and would come first.
+    app.add_middleware(Envelope, now=rt.now)
+    return app
 
 
 _docs = APIRouter()

@@ -1,10 +1,11 @@
-"""The outermost layer: an id on every answer, no exception past it, one log line per request.
+"""Around every route: an id on every answer, no exception past it, one log line per request.
 
 Pure ASGI: Starlette's BaseHTTPMiddleware costs more than half the throughput.
 """
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from time import perf_counter
 
@@ -51,10 +52,12 @@ class Envelope:
                 log.exception("http.failed", method=scope["method"], path=scope["path"])
                 if status:  # too late for another answer: break the connection off
                     raise
-                await _server_error(send_with_id)
+                await _server_error(send_with_id, scope["state"].get("headers", {}))
             route = getattr(scope.get("route"), "path", "none")
             metrics.ANSWERED.labels(route, status).inc()
-            log.info(
+            probe = scope["path"].startswith(("/health/", "/metrics"))
+            log.log(
+                logging.DEBUG if probe else logging.INFO,
                 "http.answered",
                 method=scope["method"],
                 path=scope["path"],
@@ -63,10 +66,12 @@ class Envelope:
             )
 
 
-async def _server_error(send: Send) -> None:
+async def _server_error(send: Send, told: Mapping[str, str]) -> None:
+    """`told`: the headers that the route would have sent."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(SERVER_ERROR)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in told.items()),
     ]
     await send({"type": "http.response.start", "status": 500, "headers": headers})
     await send({"type": "http.response.body", "body": SERVER_ERROR})

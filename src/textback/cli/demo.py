@@ -7,8 +7,7 @@ import secrets
 import shutil
 import socket
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -17,7 +16,7 @@ from rich.console import Console
 from textback import logs, wiring
 from textback.cli import context, narrate
 from textback.cli.apply import provision
-from textback.cli.serving import options, stop_on_signals
+from textback.cli.serving import Server, options, stop_on_signals
 from textback.db import migrate
 from textback.embedded import Servers, running
 from textback.runtime import Runtime
@@ -56,12 +55,6 @@ accounts:
         numbers:
           - {number: "+14155550100", environment: sandbox, carrier: demo-sandbox}
 """
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield  # signals are ours: the worker and the databases have to stop as well
 
 
 def run(found: Settings, *, fresh: bool) -> None:
@@ -112,7 +105,7 @@ async def _run(
         await rt.close()
 
 
-async def _serve(
+async def _serve(  # noqa: PLR0917 - what `_run` has at hand
     rt: Runtime,
     found: Settings,
     key: str,
@@ -121,7 +114,7 @@ async def _serve(
     listening: socket.socket,
 ) -> None:
     stop = stop_on_signals()
-    server = _Server(uvicorn.Config(wiring.application(rt, owns=False), **options(found)))
+    server = Server(uvicorn.Config(wiring.application(rt, owns=False), **options(found)))
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[listening]))
         working = group.create_task(Worker(rt, concurrency=16).run(stop))

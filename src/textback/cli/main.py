@@ -102,8 +102,11 @@ def serve(
     os.environ |= {"TEXTBACK_PORT": str(port)} if port is not None else {}
     from textback.cli import serving  # noqa: PLC0415
 
+    found = context.settings()
+    if workers == 1:
+        raise typer.Exit(context.run(lambda: serving.serve(found)))
     try:
-        serving.serve(context.settings(), workers=workers)
+        serving.serve_with(found, workers=workers)
     except (context.MissingSettings, ValueError) as error:
         raise context.fail(str(error)) from None
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -12,7 +14,28 @@ from textback.settings import Settings
 from textback.worker.main import Worker
 
 
-def serve(found: Settings, *, workers: int) -> None:
+class Server(uvicorn.Server):
+    """uvicorn's, which leaves signals to us: its own way of stopping ends in a kill by signal."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def serve(found: Settings) -> int:
+    """One process, until told to stop; gives the exit code."""
+    server = Server(uvicorn.Config(application(), **options(found)))
+    stop = stop_on_signals()
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    return 0 if server.started else 1
+
+
+def serve_with(found: Settings, *, workers: int) -> None:
+    """Several processes under uvicorn's supervisor."""
     wiring.runtime(found)  # refuses here, with a sentence, rather than in every child
     context.configure_logs(found)
     uvicorn.run("textback.cli.serving:application", factory=True, workers=workers, **options(found))

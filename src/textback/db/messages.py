@@ -5,10 +5,11 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, exists, insert, or_, select, update
+from sqlalchemy import RowMapping, and_, exists, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
+from textback.core.conversation import Conversation
 from textback.core.errors import StaleError
 from textback.core.ids import CarrierId, MessageId, ProjectId
 from textback.core.message import (
@@ -26,6 +27,7 @@ from textback.core.message import (
 )
 from textback.core.phone import Phone
 from textback.db import events
+from textback.db.tables import conversations, turns
 from textback.db.tables import messages as t
 
 _STATES: dict[type[Message], str] = {
@@ -116,8 +118,9 @@ async def claim_due(
 ) -> tuple[list[Sending], list[Suppressed]]:
     """Take up to `limit` due texts: those to send, and those that came too late to be.
 
-    Per number pair only the oldest can be due, and only while none before it is under way or
-    being settled: texts reach the carrier in the order they were written.
+    Per number pair only the oldest can be due, and only while none before it is under way, being
+    settled, or an opener that the agent has yet to write: texts reach the carrier in the order
+    they were accepted.
     """
     before = t.alias("before")
     blocked = exists().where(
@@ -130,7 +133,21 @@ async def claim_due(
             and_(before.c.state == "queued", before.c.seq < t.c.seq),
         ),
     )
-    query = select(t).where(t.c.state == "queued", t.c.due_at <= now, ~blocked)
+    unwritten = exists().where(
+        conversations.c.agent_number == t.c.agent_number,
+        conversations.c.user_number == t.c.user_number,
+        turns.c.conversation_id == conversations.c.id,
+        turns.c.conversation_id != t.c.conversation_id,
+        turns.c.state.in_(["waiting", "thinking"]),
+        turns.c.opener_id.is_not(None),
+        turns.c.first_text_at < t.c.created_at,
+    )
+    query = select(t).where(
+        t.c.state == "queued",
+        t.c.due_at <= now,
+        ~blocked,
+        or_(t.c.kind != "opener", ~unwritten),
+    )
     if except_numbers:
         query = query.where(t.c.agent_number.not_in(except_numbers))
     rows = await c.execute(
@@ -157,6 +174,28 @@ async def claim_due(
         )
         await events.append(c, [facts.of_message(m) for m in sending], now=now)
     return sending, late
+
+
+async def put_newer_behind(c: AsyncConnection, older: Conversation) -> None:
+    """What waits of the pair's newer conversations goes after all that `older` has said by now.
+
+    For an opener that the agent wrote only when the next conversation had begun.
+    """
+    rows = await c.scalars(
+        select(t.c.id)
+        .join(conversations, conversations.c.id == t.c.conversation_id)
+        .where(
+            t.c.agent_number == older.agent_number,
+            t.c.user_number == older.user_number,
+            t.c.state == "queued",
+            conversations.c.id != older.id,
+            conversations.c.opened_at > older.opened_at,
+        )
+        .order_by(t.c.seq)
+        .with_for_update(of=t)
+    )
+    for waiting in rows.all():
+        await c.execute(update(t).where(t.c.id == waiting).values(seq=text("DEFAULT")))
 
 
 async def claim_look_ups(

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import asyncpg
 from sqlalchemy import event, text
-from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -27,11 +27,19 @@ _GONE = ("08", "57P", "25006")
 _PASSING = (*_GONE, "53300", "55P03", "57014", "40001", "40P01")
 
 
+def async_url(database_url: str) -> URL:
+    """A plain `postgresql://` URL for asyncpg, which calls libpq's `sslmode` `ssl`."""
+    url = make_url(database_url).set(drivername="postgresql+asyncpg")
+    if "sslmode" in url.query:
+        ssl = url.query["sslmode"]
+        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": ssl})
+    return url
+
+
 def create_engine(database_url: str, *, pool_size: int = 10) -> AsyncEngine:
     """An engine for a plain `postgresql://` URL. Nothing connects yet."""
-    url = make_url(database_url)
     engine = create_async_engine(
-        url.set(drivername="postgresql+asyncpg"),
+        async_url(database_url),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,

@@ -206,7 +206,7 @@ async def _think(
             .order_by(messages.c.seq)
         )
     ).all()
-    upto = max((row.seq for row in said), default=0)
+    upto = max((row.seq for row in said if row.direction == "inbound"), default=0)
     lease_until = now + timedelta(seconds=talk.deadline_seconds) + margin
     await c.execute(
         update(t)

@@ -130,7 +130,8 @@ class _Reply:
             queued = await self._write(kind, text, promised or new_message_id(self.now))
             await messages.add(self.c, queued, project_id=self.project.id, now=self.now)
         before = self.conversation
-        if isinstance(before, Closed):  # superseded: its accepted opener goes out
+        if isinstance(before, Closed):  # superseded: its accepted opener goes out, and first
+            await messages.put_newer_behind(self.c, before)
             return
         after: Conversation = talk.agent_texted(before, now=self.now) if texts else before
         if end:

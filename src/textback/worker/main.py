@@ -48,6 +48,7 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then finish what was claimed, within the time to drain."""
         rt = self.rt
+        await rt.warm_up()
         async with asyncio.TaskGroup() as group:
             hints = group.create_task(listen(rt.database_url, self._hint))
             loops = [group.create_task(loop.run()) for loop in self._loops]

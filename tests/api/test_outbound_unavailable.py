@@ -1,0 +1,117 @@
+"""Postgres away: 503 with Retry-After, quickly, and nothing promised that was not stored."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.support.api import (
+    client,
+    headers,
+    is_accepted,
+    is_refused,
+    send,
+    settings,
+    started,
+    stored,
+)
+from tests.support.hooks import INBOUND, TEXT, post
+from tests.support.ports import free_port
+from tests.support.wire import Wire
+
+KEYED = headers(**{"Idempotency-Key": "order-17"})
+
+
+@pytest.fixture
+async def wire(provisioned: AsyncEngine, database_url: str) -> AsyncGenerator[Wire]:
+    assert provisioned is not None
+    async with Wire(database_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def wired(wire: Wire, redis_url: str) -> AsyncGenerator[httpx.AsyncClient]:
+    async with started(settings(wire.url, redis_url)) as rt, client(rt) as http:
+        yield http
+
+
+async def test_nobody_at_the_databases_address_is_503_at_once(redis_url: str) -> None:
+    url = f"postgresql://postgres@127.0.0.1:{free_port()}/textback"
+    async with started(settings(url, redis_url)) as rt, client(rt) as http:
+        began = time.monotonic()
+        answer = await send(http)
+        assert time.monotonic() - began < 1
+    is_refused(answer, 503, counted=False, saying="try again")
+    assert answer.headers["retry-after"] == "2"
+
+
+async def test_a_wrong_password_or_database_name_is_503(
+    database_url: str, redis_url: str
+) -> None:
+    url = database_url.replace("/textback?", "/nowhere?")
+    async with started(settings(url, redis_url)) as rt, client(rt) as http:
+        is_refused(await send(http), 503, counted=False)
+
+
+async def test_a_database_that_went_away_is_503_and_the_first_request_after_it_is_back_works(
+    wired: httpx.AsyncClient, wire: Wire, engine: AsyncEngine
+) -> None:
+    async with asyncio.TaskGroup() as group:  # so that several connections are in the pool
+        for _ in range(4):
+            group.create_task(send(wired))
+    before = await stored(engine)
+    wire.cut()
+    for _ in range(2):
+        is_refused(await send(wired), 503, counted=False)
+        is_refused(await send(wired, asked=KEYED), 503, counted=False)
+        is_refused(await post(wired, INBOUND, TEXT), 503, counted=False)
+    assert await stored(engine) == before
+    await wire.mend()
+    for _ in range(6):
+        is_accepted(await send(wired))
+
+
+@pytest.mark.parametrize(
+    ("markers", "counted"),
+    [
+        ([b"FROM api_keys"], False),
+        ([b"FROM idempotency_keys"], False),
+        ([b"INSERT INTO idempotency_keys"], True),
+        ([b"pg_advisory_xact_lock"], True),
+        ([b"INSERT INTO conversations"], True),
+        ([b"INSERT INTO messages"], True),
+        ([b"INSERT INTO messages", b"COMMIT"], True),
+    ],
+)
+async def test_a_database_that_goes_away_in_the_middle_is_503_and_nothing_is_stored(
+    wired: httpx.AsyncClient, wire: Wire, engine: AsyncEngine, markers: list[bytes], counted: bool
+) -> None:
+    wire.cut_at(*markers)
+    is_refused(await send(wired, asked=KEYED), 503, counted=counted)
+    assert wire.cuts == 1
+    assert await stored(engine) == {}
+    await wire.mend()
+    is_accepted(await send(wired, asked=KEYED))
+
+
+async def test_a_commit_whose_answer_was_lost_is_503_and_the_retry_makes_no_second_text(
+    wired: httpx.AsyncClient, wire: Wire, engine: AsyncEngine
+) -> None:
+    wire.cut_at(b"INSERT INTO messages", b"COMMIT", deliver=True)
+    is_refused(await send(wired, asked=KEYED), 503, counted=True)
+    await wire.mend()
+    again = await send(wired, asked=KEYED)
+    is_accepted(again)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert (await stored(engine))["messages"] == 1
+
+
+async def test_more_requests_than_connections_wait_for_their_turn(
+    wired: httpx.AsyncClient,
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(send(wired, user_number=f"+1415555{n:04}")) for n in range(60)]
+    assert {task.result().status_code for task in tasks} == {202}

@@ -1,0 +1,248 @@
+"""A deployment on the sandbox, and its flows one at a time, at moments that the test names."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Literal
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tests.support.deployment import (
+    ACCOUNT,
+    AGENT,
+    CARRIER,
+    FALLBACK,
+    NOW,
+    NUMBERS,
+    PUBLIC_URL,
+    USER,
+    caller,
+    deployment,
+    scripted,
+)
+from tests.support.doubles import OneCarrier, Plenty, WatchedCarrier, WatchedEngine
+from tests.support.provision import provision
+from tests.support.records import Records
+from textback.carriers.sandbox.client import SandboxCarrier
+from textback.core.commands import Accepted, Caller, Idempotency, SendText
+from textback.core.ids import CarrierId, MessageId
+from textback.core.message import Message
+from textback.core.phone import Phone
+from textback.core.policy import SendPolicy
+from textback.core.ports import (
+    Carrier,
+    Engine,
+    Inbound,
+    Limiter,
+    Receipt,
+    ReceiptStatus,
+    TurnFailed,
+    TurnReply,
+)
+from textback.db.session import transaction
+from textback.db.turns import Outcome as TurnOutcome
+from textback.db.turns import Thinking
+from textback.flows import accept, expire, inbound, receipt, send, settle, turn
+from textback.flows.send import Job
+
+
+class World(Records):
+    """One deployment. Every method that lets something happen takes its `now`."""
+
+    def __init__(self, db: AsyncEngine) -> None:
+        super().__init__(db)
+        self.policy = SendPolicy()
+        self.now = NOW
+        self._sids = count(1)
+        self._sandbox = SandboxCarrier(
+            ACCOUNT,
+            clock=lambda: self.now,
+            http=httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))),
+            before_receipt=timedelta(hours=1),  # tests bring the receipts
+        )
+        self.carrier = WatchedCarrier(self._sandbox)
+        self.engine = WatchedEngine(scripted())
+
+    async def close(self) -> None:
+        await self._sandbox.close()
+
+    async def provision(
+        self,
+        *,
+        agent: Mapping[str, object] | None = None,
+        project: Mapping[str, object] | None = None,
+        numbers: Sequence[Mapping[str, object]] = NUMBERS,
+        prune: bool = False,
+    ) -> None:
+        made = deployment(agent=agent, project=project, numbers=numbers)
+        await provision(self.db, made, now=self.now, prune=prune)
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """For a test that has to stand in somebody's way."""
+        return transaction(self.db)
+
+    # --- What callers, users and the carrier do ---------------------------------------------------
+
+    async def accept(
+        self,
+        text: str | None = "Your appointment is at 3pm.",
+        *,
+        user: Phone = USER,
+        agent_number: Phone | None = AGENT,
+        by: Caller | None = None,
+        idempotency: Idempotency | None = None,
+        now: datetime = NOW,
+    ) -> Accepted:
+        command = SendText(
+            user_number=user, text=text, agent_number=agent_number, idempotency=idempotency
+        )
+        return await accept.send_text(self.db, by or caller(), command, now=now)
+
+    async def hear(
+        self,
+        text: str,
+        *,
+        user: str = USER,
+        agent_number: str = AGENT,
+        sid: str | None = None,
+        opt_out: Literal["stop", "start", "help"] | None = None,
+        media: Sequence[Mapping[str, str]] = (),
+        carrier_id: CarrierId = CARRIER,
+        now: datetime = NOW,
+    ) -> inbound.Heard:
+        said = Inbound(
+            carrier_message_id=sid or f"IN{next(self._sids):04}",
+            agent_number=agent_number,
+            user_number=user,
+            text=text,
+            media=media,
+            opt_out=opt_out,
+        )
+        return await inbound.hear(self.db, carrier_id, said, now=now)
+
+    async def receipt(
+        self,
+        status: ReceiptStatus,
+        *,
+        sid: str,
+        message_id: MessageId | None = None,
+        error_code: str | None = None,
+        opted_out: bool = False,
+        carrier_id: CarrierId = CARRIER,
+        now: datetime = NOW,
+    ) -> receipt.Outcome:
+        heard = Receipt(
+            carrier_message_id=sid,
+            message_id=message_id,
+            status=status,
+            error_code=error_code,
+            opted_out=opted_out,
+        )
+        return await receipt.hear(self.db, carrier_id, heard, now=now)
+
+    # --- What workers do --------------------------------------------------------------------------
+
+    async def claim(
+        self, *, now: datetime = NOW, limit: int = 100, except_numbers: Sequence[Phone] = ()
+    ) -> list[Job]:
+        jobs, _ = await send.claim(
+            self.db, policy=self.policy, limit=limit, except_numbers=except_numbers, now=now
+        )
+        return jobs
+
+    async def hand_over(
+        self,
+        job: Job,
+        *,
+        now: datetime = NOW,
+        carrier: Carrier | None = None,
+        pace: Limiter | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> send.Outcome:
+        self.now = now
+        return await send.hand_over(
+            job,
+            OneCarrier(carrier or self.carrier),
+            pace or Plenty(),
+            policy=self.policy,
+            public_url=PUBLIC_URL,
+            clock=clock or (lambda: now),
+        )
+
+    async def record(self, job: Job, outcome: send.Outcome, *, now: datetime = NOW) -> Message:
+        return await send.record(self.db, job.message, outcome, policy=self.policy, now=now)
+
+    async def send(
+        self,
+        *,
+        now: datetime = NOW,
+        carrier: Carrier | None = None,
+        pace: Limiter | None = None,
+        limit: int = 100,
+    ) -> list[Message]:
+        """Claim once, hand over what was claimed, and record what came of it."""
+        return [
+            await self.record(
+                job, await self.hand_over(job, now=now, carrier=carrier, pace=pace), now=now
+            )
+            for job in await self.claim(now=now, limit=limit)
+        ]
+
+    async def send_all(self, *, now: datetime = NOW, carrier: Carrier | None = None) -> None:
+        """As long as something is due."""
+        while await self.send(now=now, carrier=carrier):
+            pass
+
+    async def rescue(self, *, now: datetime) -> int:
+        return await send.rescue(self.db, policy=self.policy, limit=100, now=now)
+
+    async def settle(self, *, now: datetime, carrier: Carrier | None = None) -> list[Message]:
+        """Look up once what is due to be looked up."""
+        self.now = now
+        desk = OneCarrier(carrier or self.carrier)
+        due, _ = await settle.claim(self.db, policy=self.policy, limit=100, now=now)
+        return [
+            await settle.record(
+                self.db,
+                m,
+                await settle.ask(self.db, m, desk, public_url=PUBLIC_URL, now=now),
+                policy=self.policy,
+                now=now,
+            )
+            for m in due
+        ]
+
+    async def claim_turns(self, *, now: datetime = NOW, limit: int = 100) -> list[Thinking]:
+        due, _ = await turn.claim(self.db, margin=self.policy.lease, limit=limit, now=now)
+        return due
+
+    async def answer(
+        self,
+        thinking: Thinking,
+        answer: TurnReply | TurnFailed | str,
+        *,
+        fallback: str | None = FALLBACK,
+        now: datetime = NOW,
+    ) -> TurnOutcome | None:
+        """Record what the agent said to a turn."""
+        said = TurnReply(texts=[answer]) if isinstance(answer, str) else answer
+        return await turn.record(self.db, thinking, said, fallback=fallback, now=now)
+
+    async def think(
+        self, *, now: datetime = NOW, engine: Engine | None = None, fallback: str | None = FALLBACK
+    ) -> list[TurnOutcome | None]:
+        """Run the turns that are due."""
+        using = engine or self.engine
+        return [
+            await self.answer(due, await using.reply(turn.request(due)), fallback=fallback, now=now)
+            for due in await self.claim_turns(now=now)
+        ]
+
+    async def rescue_turns(self, *, now: datetime) -> int:
+        return await turn.rescue(self.db, limit=100, now=now)
+
+    async def expire(self, *, now: datetime, limit: int = 100) -> int:
+        done, _ = await expire.expire_due(self.db, limit=limit, now=now)
+        return done
