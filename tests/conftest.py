@@ -30,6 +30,9 @@ def servers() -> Generator[Servers]:
         tempfile.TemporaryDirectory(prefix="textback-tests-") as folder,
         running(Path(folder)) as found,
     ):
+        # Nothing here has to survive a loss of power, and the disk of a busy machine is slow.
+        on_database(found.database_url, "ALTER SYSTEM SET fsync = off")
+        on_database(found.database_url, "SELECT pg_reload_conf()")
         upgrade(found.database_url)
         yield found
 

@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import (
     EXPIRING_KEY,
+    ODD_ENVIRONMENT,
+    ODD_YAML,
     client,
     headers,
     is_accepted,
@@ -25,6 +27,7 @@ from tests.support.api import (
     started,
     stored,
 )
+from tests.support.provision import provision
 from tests.support.valkey import Valkey
 from textback.limiter import FallbackLimiter, LocalLimiter, RedisLimiter
 from textback.runtime import Runtime
@@ -147,16 +150,13 @@ async def test_twins_at_the_same_time_count_once(
 async def test_a_changed_limit_holds_from_the_next_request_on(
     http: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
-    from tests.support.api import ODD_ENVIRONMENT, ODD_YAML  # noqa: PLC0415
-    from tests.support.provision import provision  # noqa: PLC0415
-
-    for _ in range(6):
-        answer = await send(http, asked=TIGHT)
-    assert answer.status_code == 429
+    for _ in range(5):
+        is_accepted(await send(http, asked=TIGHT))
     await provision(engine, ODD_YAML.replace("requests: 5,", "requests: 50,"), ODD_ENVIRONMENT)
     answer = await send(http, asked=TIGHT)
-    is_accepted(answer)
+    is_refused(answer, 429, counted=True)
     assert answer.headers["ratelimit-policy"] == '"project";q=50;w=3600'
+    assert int(answer.headers["retry-after"]) <= 72  # a fiftieth of the hour
 
 
 # --- Without Redis -----------------------------------------------------------------------------
@@ -206,7 +206,7 @@ async def test_without_redis_the_api_accepts_by_a_local_limit_says_so_and_recove
         assert gauge("textback_limiter_local") == 0
 
 
-async def test_a_redis_that_hangs_costs_one_request_a_second_a_quarter_of_one(
+async def test_a_redis_that_hangs_delays_few_requests_only(
     provisioned: AsyncEngine, database_url: str, mortal: Valkey
 ) -> None:
     assert provisioned is not None
@@ -215,8 +215,8 @@ async def test_a_redis_that_hangs_costs_one_request_a_second_a_quarter_of_one(
         mortal.freeze()
         try:
             began = time.monotonic()
-            for _ in range(10):
+            for _ in range(40):
                 is_accepted(await send(http))
-            assert time.monotonic() - began < 2.5
+            assert time.monotonic() - began < 5  # and not 40 quarters of a second
         finally:
             mortal.thaw()

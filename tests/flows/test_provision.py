@@ -41,7 +41,7 @@ async def test_everything_in_the_file_is_there_afterwards(engine: AsyncEngine) -
     assert len(report.created) == 15
     assert (report.updated, report.removed, report.unchanged, report.api_keys) == ([], [], 0, [])
     async with transaction(engine) as c:
-        connector = await tenants.find_connector(c, "conn-live")
+        connector = await callers.find_connector(c, "conn-live")
         assert connector is not None
         assert (connector.account_id, connector.project_id) == ("acme", "reminders")
         assert connector.policy == ProjectPolicy()

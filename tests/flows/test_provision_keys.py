@@ -18,9 +18,9 @@ from tests.support.provisioned import (
     row,
     without_globex,
 )
-from textback.db import tenants
+from textback.db import callers
+from textback.db.callers import KeyRow
 from textback.db.session import transaction
-from textback.db.tenants import KeyRow
 
 LATER = NOW + timedelta(days=1)
 
@@ -31,7 +31,7 @@ def keys(*entries: str) -> str:
 
 async def found(engine: AsyncEngine, key: str) -> KeyRow | None:
     async with transaction(engine) as c:
-        return await tenants.find_key(c, key)
+        return await callers.find_key(c, key)
 
 
 async def works(engine: AsyncEngine, key: str) -> bool:

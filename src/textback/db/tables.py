@@ -5,119 +5,46 @@ Core tables, not mapped classes: rows become the frozen states of `core` at once
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
-    CheckConstraint,
     Column,
-    DateTime,
-    Float,
     ForeignKey,
     Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from textback.db.metadata import WHEN, check, metadata
+from textback.db.tenant_tables import (
+    accounts,
+    agents,
+    api_keys,
+    carriers,
+    connectors,
+    numbers,
+    projects,
 )
 
-WHEN = DateTime(timezone=True)
-
-
-def _check(name: str, rule: str) -> CheckConstraint:
-    return CheckConstraint(rule, name=name)
-
-
-accounts = Table(
+__all__ = [
     "accounts",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("removed_at", WHEN),
-)
-
-api_keys = Table(
-    "api_keys",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("hash", LargeBinary, nullable=False, unique=True),
-    Column("created_at", WHEN, nullable=False),
-    Column("expires_at", WHEN),
-    Column("revoked_at", WHEN),
-    UniqueConstraint("account_id", "name"),
-)
-
-carriers = Table(
-    "carriers",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("account_sid", Text, nullable=False, unique=True),
-    Column("auth_token", Text, nullable=False),  # sealed
-    Column("base_url", Text, nullable=False),
-    Column("removed_at", WHEN),
-)
-
-agents = Table(
     "agents",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("greeting", Text),
-    Column("fallback", Text),
-    Column("engine", JSONB, nullable=False),  # the file's words; a secret in it is sealed
-    Column("can_open", Boolean, nullable=False),
-    Column("deadline_seconds", Float, nullable=False),
-    Column("removed_at", WHEN),
-)
-
-projects = Table(
-    "projects",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("agent_id", Text, ForeignKey("agents.id"), nullable=False),
-    Column("policy", JSONB, nullable=False),
-    Column("removed_at", WHEN),
-)
-
-connectors = Table(
+    "api_keys",
+    "carriers",
     "connectors",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
-    Column("environment", Text, nullable=False),
-    Column("removed_at", WHEN),
-)
-
-numbers = Table(
+    "conversations",
+    "events",
+    "idempotency_keys",
+    "messages",
+    "metadata",
     "numbers",
-    metadata,
-    Column("number", Text, primary_key=True),
-    Column("project_id", Text, ForeignKey("projects.id"), nullable=False, index=True),
-    Column("environment", Text, nullable=False),
-    Column("carrier_id", Text, ForeignKey("carriers.id"), nullable=False),
-    Column("segments_per_second", Float, nullable=False),
-    Column("opt_out_replies", Text, nullable=False),
-    Column("removed_at", WHEN),
-)
+    "opt_outs",
+    "projects",
+    "turns",
+]
 
 conversations = Table(
     "conversations",
@@ -138,11 +65,11 @@ conversations = Table(
     Column("deadline_at", WHEN),
     Column("heard_seq", BigInteger, nullable=False, server_default=text("0")),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
-    _check("state", "state in ('opened', 'engaged', 'warned', 'closed')"),
-    _check("warned", "(state = 'warned') = (warned_at is not null)"),
-    _check("closed", "(state = 'closed') = (closed_at is not null)"),
-    _check("reason", "(state = 'closed') = (reason is not null)"),
-    _check("deadline", "state <> 'closed' or deadline_at is null"),
+    check("state", "state in ('opened', 'engaged', 'warned', 'closed')"),
+    check("warned", "(state = 'warned') = (warned_at is not null)"),
+    check("closed", "(state = 'closed') = (closed_at is not null)"),
+    check("reason", "(state = 'closed') = (reason is not null)"),
+    check("deadline", "state <> 'closed' or deadline_at is null"),
     Index(
         "uq_conversations_live",
         "agent_number",
@@ -192,25 +119,25 @@ messages = Table(
     Column("error", Text),
     Column("dropped_at", WHEN),
     Column("drop_reason", Text),
-    _check(
+    check(
         "state",
         "state in ('received', 'queued', 'sending', 'uncertain', 'sent', 'delivered', 'failed',"
         " 'suppressed')",
     ),
-    _check("direction", "direction in ('inbound', 'outbound')"),
-    _check("inbound", "(direction = 'inbound') = (state = 'received')"),
-    _check("validity", "(direction = 'outbound') = (expires_at is not null)"),
-    _check("queued", "(state = 'queued') = (due_at is not null)"),
-    _check("sending", "(state = 'sending') = (lease_until is not null)"),
-    _check("claimed", "(state in ('sending', 'uncertain')) = (claimed_at is not null)"),
-    _check("uncertain", "(state = 'uncertain') = (uncertain_at is not null)"),
-    _check("look_up", "state = 'uncertain' or look_up_at is null"),
-    _check("delivered", "(state = 'delivered') = (delivered_at is not null)"),
-    _check("failed", "(state = 'failed') = (failed_at is not null)"),
-    _check("error_code", "(state = 'failed') = (error_code is not null)"),
-    _check("suppressed", "(state = 'suppressed') = (dropped_at is not null)"),
-    _check("drop_reason", "(state = 'suppressed') = (drop_reason is not null)"),
-    _check(
+    check("direction", "direction in ('inbound', 'outbound')"),
+    check("inbound", "(direction = 'inbound') = (state = 'received')"),
+    check("validity", "(direction = 'outbound') = (expires_at is not null)"),
+    check("queued", "(state = 'queued') = (due_at is not null)"),
+    check("sending", "(state = 'sending') = (lease_until is not null)"),
+    check("claimed", "(state in ('sending', 'uncertain')) = (claimed_at is not null)"),
+    check("uncertain", "(state = 'uncertain') = (uncertain_at is not null)"),
+    check("look_up", "state = 'uncertain' or look_up_at is null"),
+    check("delivered", "(state = 'delivered') = (delivered_at is not null)"),
+    check("failed", "(state = 'failed') = (failed_at is not null)"),
+    check("error_code", "(state = 'failed') = (error_code is not null)"),
+    check("suppressed", "(state = 'suppressed') = (dropped_at is not null)"),
+    check("drop_reason", "(state = 'suppressed') = (drop_reason is not null)"),
+    check(
         "carrier_message_id",
         "(state in ('received', 'sent', 'delivered')) = (carrier_message_id is not null)"
         " or state = 'failed'",
@@ -269,11 +196,11 @@ turns = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("ended_at", WHEN),
     Column("outcome", Text),
-    _check("state", "state in ('waiting', 'thinking', 'ended')"),
-    _check("waiting", "(state = 'waiting') = (due_at is not null)"),
-    _check("thinking", "(state = 'thinking') = (lease_until is not null)"),
-    _check("ended", "(state = 'ended') = (ended_at is not null)"),
-    _check("outcome", "(state = 'ended') = (outcome is not null)"),
+    check("state", "state in ('waiting', 'thinking', 'ended')"),
+    check("waiting", "(state = 'waiting') = (due_at is not null)"),
+    check("thinking", "(state = 'thinking') = (lease_until is not null)"),
+    check("ended", "(state = 'ended') = (ended_at is not null)"),
+    check("outcome", "(state = 'ended') = (outcome is not null)"),
     Index("ix_turns_conversation", "conversation_id"),
     Index("ix_turns_due", "due_at", postgresql_where=text("state = 'waiting'")),
     Index("ix_turns_lease", "lease_until", postgresql_where=text("state = 'thinking'")),

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from textback.core.commands import Caller
 from textback.core.errors import BadKey, BadRequest, UnknownConnector, WrongAccount
 from textback.core.ports import CarrierAccount, Vault
-from textback.db import tenants
+from textback.db import callers, tenants
 from textback.db.session import transaction
 
 
@@ -22,7 +22,7 @@ async def caller(
         msg = "Send your API key in the X-PolyAi-Auth-Token header."
         raise BadKey(msg)
     async with transaction(db) as c:
-        found = await tenants.find_key(c, key)
+        found = await callers.find_key(c, key)
         if found is None or found.revoked_at is not None:
             msg = "The API key is not valid; check it, or ask for a new one."
             raise BadKey(msg)
@@ -32,7 +32,7 @@ async def caller(
         if not connector_id:
             msg = "Name the connector to send with in the X-TOKEN-ID header."
             raise BadRequest(msg)
-        connector = await tenants.find_connector(c, connector_id)
+        connector = await callers.find_connector(c, connector_id)
     if connector is None:
         msg = "There is no connector with the id in X-TOKEN-ID."
         raise UnknownConnector(msg)

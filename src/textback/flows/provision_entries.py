@@ -23,8 +23,9 @@ from textback.core.plan import (
 )
 from textback.core.policy import ProjectPolicy
 from textback.core.ports import Vault
+from textback.db.callers import key_hash
 from textback.db.provisioning import Changes, Key, Kind, Row, gone_column, key_columns
-from textback.db.tenants import POLICY, key_hash
+from textback.db.tenants import POLICY
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import message as rule
@@ -32,6 +33,8 @@ from textback.core.ports import (
 from textback.db import locks, messages, tenants
 from textback.db.session import transaction
 from textback.flows import opt_out
+
+log = structlog.stdlib.get_logger()
 
 # Twilio's slowest senders; for numbers that are no longer provisioned but still have texts queued.
 SLOWEST = 1.0
@@ -69,13 +72,16 @@ async def claim(
     except_numbers: Sequence[Phone],
     now: datetime,
 ) -> tuple[list[Job], datetime | None]:
-    """Take due texts; when there are none, also say when the next one will be due."""
+    """Take due texts; when there are none, also say when to look again, if that is known."""
     async with transaction(db) as c:
-        taken, _late = await messages.claim_due(
+        taken, late = await messages.claim_due(
             c, now=now, lease=policy.lease, limit=limit, except_numbers=except_numbers
         )
         paces = await tenants.paces(c, {m.agent_number for m in taken}) if taken else {}
-        upcoming = None if taken else await messages.next_due(c, now=now)
+        if taken or late:  # behind those that came too late, others may be due
+            upcoming = None if taken else now
+        else:
+            upcoming = await messages.next_due(c, now=now)
     return [Job(m, paces.get(m.agent_number, SLOWEST)) for m in taken], upcoming
 
 
@@ -105,7 +111,11 @@ async def hand_over(
     if now + policy.carrier_timeout >= m.lease_until:
         # We stalled: by the time an answer came, others would think this worker dead.
         return Wait(now)
-    return await carrier.send(outgoing(m, kind, public_url=public_url, now=now))
+    try:
+        return await carrier.send(outgoing(m, kind, public_url=public_url, now=now))
+    except Exception as error:  # no carrier should raise; it may have done so after bytes left
+        log.exception("send.raised", message_id=m.id, carrier_id=m.carrier_id)
+        return NoAnswer(f"the carrier raised {type(error).__name__}")
 
 
 def outgoing(m: Sending | Uncertain, kind: str, *, public_url: str, now: datetime) -> Outgoing:

@@ -1,0 +1,93 @@
+"""The tables of what was provisioned. `removed_at`: the file no longer named it, after --prune."""
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from textback.db.metadata import WHEN, metadata
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("removed_at", WHEN),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("created_at", WHEN, nullable=False),
+    Column("expires_at", WHEN),
+    Column("revoked_at", WHEN),
+    UniqueConstraint("account_id", "name"),
+)
+
+carriers = Table(
+    "carriers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("account_sid", Text, nullable=False, unique=True),
+    Column("auth_token", Text, nullable=False),  # sealed
+    Column("base_url", Text, nullable=False),
+    Column("removed_at", WHEN),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("greeting", Text),
+    Column("fallback", Text),
+    Column("engine", JSONB, nullable=False),  # the file's words; a secret in it is sealed
+    Column("can_open", Boolean, nullable=False),
+    Column("deadline_seconds", Float, nullable=False),
+    Column("removed_at", WHEN),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("agent_id", Text, ForeignKey("agents.id"), nullable=False),
+    Column("policy", JSONB, nullable=False),
+    Column("removed_at", WHEN),
+)
+
+connectors = Table(
+    "connectors",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("removed_at", WHEN),
+)
+
+numbers = Table(
+    "numbers",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False, index=True),
+    Column("environment", Text, nullable=False),
+    Column("carrier_id", Text, ForeignKey("carriers.id"), nullable=False),
+    Column("segments_per_second", Float, nullable=False),
+    Column("opt_out_replies", Text, nullable=False),
+    Column("removed_at", WHEN),
+)
