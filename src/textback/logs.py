@@ -56,7 +56,7 @@ def configure(level: str, *, pretty: bool, to: IO[str] | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # These speak of every request they make, some with URLs that hold numbers.
-    for talkative in ("httpx", "httpcore", "twilio.http_client", "uvicorn.access"):
+    for talkative in ("alembic", "httpx", "httpcore", "twilio.http_client", "uvicorn.access"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)

@@ -234,12 +234,18 @@ async def test_a_database_that_cannot_be_reached_does_not_put_its_password_into_
 async def test_each_request_is_one_line_with_its_correlation_id_and_no_query(
     http: httpx.AsyncClient, logged: StringIO
 ) -> None:
-    answer = await http.get("/health/live?token=abc")
+    answer = await http.get("/openapi.json?token=abc")
     [line] = lines(logged)
     assert (line["event"], line["level"]) == ("http.answered", "info")
-    assert (line["method"], line["path"], line["status"]) == ("GET", "/health/live", 200)
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/openapi.json", 200)
     assert line["correlation_id"] == correlation_id(answer)
     assert "abc" not in logged.getvalue()
+
+
+async def test_probes_do_not_fill_the_log(http: httpx.AsyncClient, logged: StringIO) -> None:
+    for path in ("/health/live", "/health/ready", "/metrics"):
+        assert (await http.get(path)).status_code == 200
+    assert logged.getvalue() == ""
 
 
 async def test_texts_secrets_and_numbers_are_in_no_log_of_a_worker(

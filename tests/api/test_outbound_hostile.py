@@ -44,7 +44,7 @@ REFUSED = {
     "Infinity": b'{"user_number": "+14155550123", "message": "Hi", "n": -Infinity}',
     "a huge integer as number": b'{"user_number": ' + b"9" * 60_000 + b', "message": "Hi"}',
     "100,000 brackets": b"[" * 60_000,
-    "deep nesting": b'{"user_number":' + b'{"a":' * 12_000 + b"1" + b"}" * 12_001,
+    "deep nesting": b'{"user_number":' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001,
     "a deep neighbour": GOOD[:-1] + b', "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
     "a byte order mark": b"\xef\xbb\xbf" + GOOD,
     "UTF-16": GOOD.decode().encode("utf-16"),
@@ -80,7 +80,7 @@ async def test_a_hostile_body_is_400_and_nothing_is_stored(
         (GOOD[:-1] + b', "x": "\\u0000\\ud83d\\ude00"}', BODY["message"]),
         (GOOD[:-1] + b', "": {"": [null, {}]}}', BODY["message"]),
         (rb'{"user_number": "+14155550123", "message": "\ud83d\ude00\u202e\ufeff\ufffe"}', "😀\u202e\ufeff\ufffe"),
-        (rb'{"user_number": "+14155550123", "message": "'"';drop table messages;--\"}", "';drop table messages;--"),
+        (b"""{"user_number": "+14155550123", "message": "';drop table messages;--"}""", "';drop table messages;--"),
     ],
     ids=["a long integer", "1e999", "a duplicate", "NUL elsewhere", "empty names", "odd characters", "SQL"],
 )
@@ -288,8 +288,8 @@ async def test_a_client_that_leaves_half_way_stores_nothing_and_is_no_error_of_o
     await exchange(server, sent, close=True)
     await asyncio.sleep(0.2)
     assert await stored(engine) == {}
-    assert "http.failed" not in logged.getvalue()
-    assert "Traceback" not in logged.getvalue()
+    assert "http.abandoned" in logged.getvalue()
+    assert '"level": "error"' not in logged.getvalue()
 
 
 async def test_a_client_that_leaves_before_its_answer_loses_only_the_answer(
@@ -299,7 +299,7 @@ async def test_a_client_that_leaves_before_its_answer_loses_only_the_answer(
     async with asyncio.timeout(5):
         while not (await stored(engine)).get("messages"):
             await asyncio.sleep(0.02)
-    assert "Traceback" not in logged.getvalue()
+    assert '"level": "error"' not in logged.getvalue()
 
 
 async def test_requests_in_one_packet_are_answered_one_after_the_other(

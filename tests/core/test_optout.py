@@ -45,6 +45,11 @@ def test_case_blanks_around_it_and_one_mark_after_it_do_not_matter(
     assert either_way(before + mixed + mark + after) == {MEANING[text]}
 
 
+@pytest.mark.parametrize("text", ["opt  out", "OPT\tOUT", "Opt\nout."])
+def test_the_blank_in_opt_out_may_be_any(text: str) -> None:
+    assert either_way(text) == {"stop"}
+
+
 @given(words, st.text(MARKS, min_size=2, max_size=4))
 def test_more_than_one_mark_makes_it_a_message_for_the_agent(text: str, marks: str) -> None:
     assert either_way(text + marks) == {None}

@@ -24,7 +24,7 @@ from textback.core.conversation import Live, close, deadline
 from textback.core.ids import ConversationId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy, ProjectPolicy
-from textback.db import conversations, tables, tenants
+from textback.db import callers, conversations, tables, tenants
 from textback.db.session import transaction
 from textback.flows import provision as flow
 from textback.provisioning_file import read

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections import Counter
 from datetime import datetime
 
 import pytest
@@ -149,7 +148,7 @@ async def test_racing_workers_never_take_a_text_twice_nor_two_of_one_pair(world:
 
 
 async def test_racing_a_stop_leaves_every_text_either_taken_or_suppressed(world: World):
-    for n in range(20):
+    for n in range(10):
         at = second(60 * n)
         accepted = await world.accept(f"Text {n}", now=at)
         async with asyncio.TaskGroup() as group:
@@ -206,10 +205,10 @@ async def test_on_a_bad_network_with_dying_workers_every_text_arrives_once_and_i
     choice = random.Random(seed)  # noqa: S311 - a die for the test
     network = Network(choice)
     users = [Phone(f"+1415555020{n}") for n in range(4)]
-    wanted = {user: [f"Text {n}" for n in range(4)] for user in users}
+    wanted = {user: ["Come in.", "Come soon.", "Come in.", "Come now."] for user in users}
     for n in range(4):
         for user in users:
-            await world.accept(f"Text {n}", user=user, now=second(n / 100))
+            await world.accept(wanted[user][n], user=user, now=second(n / 100))
 
     async def handle(job: Job, now: datetime) -> None:
         outcome = await world.hand_over(job, carrier=network.carrier, now=now)
@@ -234,7 +233,7 @@ async def test_on_a_bad_network_with_dying_workers_every_text_arrives_once_and_i
     for outgoing, _ in network.arrived:
         arrived[outgoing.user_number].append(outgoing.text)
     assert arrived == wanted
-    assert Counter(t.state for user in users for t in await world.texts(user=user)) == {"sent": 16}
+    assert not await left(world)
 
 
 async def left(world: World) -> int:

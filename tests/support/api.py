@@ -1,8 +1,8 @@
 """The web application on real servers, what to ask it, and what its answers must always have."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.provision import ACME_KEY, NOW, SECRET_KEY, STANDARD_YAML
 from textback import wiring
-from textback.cli.serving import options
+from textback.cli.serving import Server, options
 from textback.runtime import Runtime
 from textback.settings import Settings
 
@@ -113,17 +113,11 @@ def client(rt: Runtime) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://10.1.2.3:8000")
 
 
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield  # they are the tests' own
-
-
 @asynccontextmanager
 async def served(rt: Runtime) -> AsyncGenerator[str]:
     """The application behind the server that `serve` starts; gives its URL."""
     found = settings(rt.database_url, "redis://unused")
-    server = _Server(uvicorn.Config(wiring.application(rt, owns=False), **options(found)))
+    server = Server(uvicorn.Config(wiring.application(rt, owns=False), **options(found)))
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve())
         while not server.started:

@@ -48,4 +48,5 @@ async def post(
         "content-type": "application/x-www-form-urlencoded; charset=UTF-8",
         "x-twilio-signature": signature_of(token, url, form) if signature is None else signature,
     }
-    return await http.post(path, content=urlencode(form), headers=given | dict(headers or {}))
+    asked = httpx.Headers(given | dict(headers or {}), encoding="latin-1")
+    return await http.post(path, content=urlencode(form), headers=asked)

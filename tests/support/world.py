@@ -192,8 +192,15 @@ class World(Records):
 
     async def send_all(self, *, now: datetime = NOW, carrier: Carrier | None = None) -> None:
         """As long as something is due."""
-        while await self.send(now=now, carrier=carrier):
-            pass
+        jobs: Sequence[Job] = ()
+        again: datetime | None = now
+        while jobs or (again is not None and again <= now):
+            jobs, again = await send.claim(
+                self.db, policy=self.policy, limit=100, except_numbers=(), now=now
+            )
+            for job in jobs:
+                outcome = await self.hand_over(job, now=now, carrier=carrier)
+                await self.record(job, outcome, now=now)
 
     async def rescue(self, *, now: datetime) -> int:
         return await send.rescue(self.db, policy=self.policy, limit=100, now=now)

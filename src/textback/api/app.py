@@ -67,6 +67,7 @@ async def docs() -> Response:
         swagger_js_url="docs/assets/swagger-ui-bundle.js",
         swagger_css_url="docs/assets/swagger-ui.css",
         swagger_favicon_url="docs/assets/favicon-32x32.png",
+        swagger_ui_parameters={"docExpansion": "full", "tryItOutEnabled": True},
     )
 
 

@@ -19,9 +19,11 @@ def runtime(request: Request) -> Runtime:
 
 async def body(request: Request, *, at_most: int) -> bytes | None:
     """The whole body, or None as soon as it is seen to be larger than `at_most` bytes."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > at_most:
-        return None
+    try:
+        if int(request.headers.get("content-length", "0")) > at_most:
+            return None
+    except ValueError:  # not a number: what is read decides
+        pass
     read = bytearray()
     async for chunk in request.stream():
         read += chunk

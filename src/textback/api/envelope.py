@@ -10,6 +10,7 @@ from datetime import datetime
 from time import perf_counter
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from textback import metrics
@@ -48,6 +49,9 @@ class Envelope:
         with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
             try:
                 await self.app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                log.info("http.abandoned", method=scope["method"], path=scope["path"])
+                return
             except Exception:
                 log.exception("http.failed", method=scope["method"], path=scope["path"])
                 if status:  # too late for another answer: break the connection off

@@ -18,13 +18,15 @@ from textback.cli import context, narrate
 from textback.cli.apply import provision
 from textback.cli.serving import Server, options, stop_on_signals
 from textback.db import migrate
-from textback.embedded import Servers, running
+from textback.embedded import EmbeddedError, Servers, running
 from textback.runtime import Runtime
 from textback.settings import Settings
 from textback.worker.main import Worker
 
 AGENT_NUMBER = "+14155550100"
 USER_NUMBER = "+14155550123"
+
+KEPT = ("postgres", "postgres.new", "valkey", "run", "api.key", "secret.key", "demo.json")
 
 ACCOUNT = """
 accounts:
@@ -61,12 +63,27 @@ def run(found: Settings, *, fresh: bool) -> None:
     data = found.data.absolute()
     if context.running_demo(data) is not None:
         raise context.fail(f"A demo already runs on {data}; stop it first, or set TEXTBACK_DATA.")
-    if fresh and data.exists():
-        shutil.rmtree(data)
-    data.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        _forget(data)
     listening = _listen(found)
     console = Console(highlight=False)
     console.print("Starting Postgres and Redis …", style="dim")
+    try:
+        _run_on(found, data, listening, console)
+    except EmbeddedError as error:
+        raise context.fail(str(error)) from None
+
+
+def _forget(data: Path) -> None:
+    """Remove what demos made there, and nothing else that may be in the folder."""
+    for mine in (*(data / name for name in KEPT), *data.glob("*.log")):
+        if mine.is_dir():
+            shutil.rmtree(mine)
+        else:
+            mine.unlink(missing_ok=True)
+
+
+def _run_on(found: Settings, data: Path, listening: socket.socket, console: Console) -> None:
     with running(data) as servers, (data / "textback.log").open("a") as log:
         logs.configure(found.log_level, pretty=False, to=log)
         migrate.upgrade(servers.database_url)

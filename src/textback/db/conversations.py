@@ -93,7 +93,7 @@ async def claim_due(
         .where(t.c.deadline_at <= now)
         .order_by(t.c.deadline_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     due: list[tuple[Live, ProjectId]] = []
     for row in rows.mappings():
@@ -113,7 +113,10 @@ async def heard(c: AsyncConnection, conversation_id: ConversationId, upto_seq: i
 
 
 async def _one(c: AsyncConnection, which: ColumnElement[bool]) -> Conversation | None:
-    row = (await c.execute(select(t).where(which).with_for_update())).mappings().one_or_none()
+    # Not against key shares, which writing an event or a text takes: whoever holds a text and
+    # tells about it would wait for us here, while we wait for the text.
+    locked = select(t).where(which).with_for_update(key_share=True)
+    row = (await c.execute(locked)).mappings().one_or_none()
     return None if row is None else _state(row)
 
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, exists, insert, or_, select, text, update
+from sqlalchemy import RowMapping, and_, exists, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
@@ -27,7 +27,7 @@ from textback.core.message import (
 )
 from textback.core.phone import Phone
 from textback.db import events
-from textback.db.tables import conversations, turns
+from textback.db.tables import conversations, opt_outs, turns
 from textback.db.tables import messages as t
 
 _STATES: dict[type[Message], str] = {
@@ -116,7 +116,9 @@ async def claim_due(
     limit: int,
     except_numbers: Sequence[Phone] = (),
 ) -> tuple[list[Sending], list[Suppressed]]:
-    """Take up to `limit` due texts: those to send, and those that came too late to be.
+    """Take up to `limit` due texts: those to send, and those that must not be any more.
+
+    A text that a worker held at the time of the opt-out is queued again, and dropped here.
 
     Per number pair only the oldest can be due, and only while none before it is under way, being
     settled, or an opener that the agent has yet to write: texts reach the carrier in the order
@@ -126,7 +128,7 @@ async def claim_due(
     blocked = exists().where(
         before.c.agent_number == t.c.agent_number,
         before.c.user_number == t.c.user_number,
-        before.c.state.in_(["queued", "sending", "uncertain"]),
+        before.c.state.in_(["queued", "sending", "uncertain"]),  # what its index holds
         or_(
             before.c.state == "sending",
             and_(before.c.state == "uncertain", before.c.look_up_at.is_not(None)),
@@ -142,16 +144,17 @@ async def claim_due(
         turns.c.opener_id.is_not(None),
         turns.c.first_text_at < t.c.created_at,
     )
-    query = select(t).where(
-        t.c.state == "queued",
-        t.c.due_at <= now,
-        ~blocked,
-        or_(t.c.kind != "opener", ~unwritten),
+    opted_out = exists().where(
+        opt_outs.c.agent_number == t.c.agent_number,
+        opt_outs.c.user_number == t.c.user_number,
+        opt_outs.c.opted_in_at.is_(None),
+        t.c.kind != "notice",  # it confirms the opt-out, or helps to end it
     )
-    if except_numbers:
-        query = query.where(t.c.agent_number.not_in(except_numbers))
     rows = await c.execute(
-        query.order_by(t.c.priority, t.c.due_at, t.c.seq)
+        select(t, opted_out.label("opted_out"))
+        .where(t.c.state == "queued", t.c.due_at <= now, ~blocked)
+        .where(or_(t.c.kind != "opener", ~unwritten), t.c.agent_number.not_in(except_numbers))
+        .order_by(t.c.priority, t.c.due_at, t.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True, of=t)
     )
@@ -161,8 +164,9 @@ async def claim_due(
         queued = _state(row)
         if not isinstance(queued, Queued):
             continue
-        if queued.expires_at <= now:
-            late.append(dropped(queued, reason="expired", now=now))
+        if row["opted_out"] or queued.expires_at <= now:
+            reason: DropReason = "opted_out" if row["opted_out"] else "expired"
+            late.append(dropped(queued, reason=reason, now=now))
             await save(c, queued, late[-1], now=now)
         else:
             sending.append(claim(queued, now=now, lease=lease))
@@ -233,20 +237,12 @@ async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> li
 async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
     """When the next text that is not yet due will be."""
     return await c.scalar(
-        select(t.c.due_at)
-        .where(t.c.state == "queued", t.c.due_at > now)
-        .order_by(t.c.due_at)
-        .limit(1)
+        select(func.min(t.c.due_at)).where(t.c.state == "queued", t.c.due_at > now)
     )
 
 
 async def next_look_up(c: AsyncConnection) -> datetime | None:
-    return await c.scalar(
-        select(t.c.look_up_at)
-        .where(t.c.state == "uncertain", t.c.look_up_at.is_not(None))
-        .order_by(t.c.look_up_at)
-        .limit(1)
-    )
+    return await c.scalar(select(func.min(t.c.look_up_at)).where(t.c.state == "uncertain"))
 
 
 async def drop_queued(

@@ -28,21 +28,21 @@ async def record(
 ) -> bool:
     """Record the opt-out, drop what waits and close the live conversation.
 
-    False when the user had opted out already. Call with the pair locked.
+    False, and nothing is done, when the user had opted out already: all that may wait then is the
+    confirmation. Call with the pair locked.
     """
-    fresh = await opt_outs.opted_out(
+    if not await opt_outs.opted_out(
         c, agent, user, source=source, words=words, carrier_message_id=carrier_message_id, now=now
-    )
-    await messages.drop_queued(c, agent, user, reason="opted_out", now=now)
+    ):
+        return False
+    # First the conversation: whoever holds it may be adding to what has to be dropped.
     live = await conversations.lock_live(c, agent, user)
+    await messages.drop_queued(c, agent, user, reason="opted_out", now=now)
     if live is not None:
         await _close(c, live, carrier_id, now=now)
-    if fresh:
-        event = Event(
-            kind="user.opted_out", conversation_id=conversation_id, data={"source": source}
-        )
-        await events.append(c, [event], now=now)
-    return fresh
+    event = Event(kind="user.opted_out", conversation_id=conversation_id, data={"source": source})
+    await events.append(c, [event], now=now)
+    return True
 
 
 async def _close(c: AsyncConnection, live: Live, carrier_id: CarrierId, *, now: datetime) -> None:

@@ -37,7 +37,8 @@ async def outbound_sms(request: Request) -> Response:
         caller = await admit.caller(
             rt.db,
             key=request.headers.get("x-polyai-auth-token"),
-            connector_id=request.headers.get("x-token-id"),
+            # Postgres looks nothing up by a NUL; no connector's id has one.
+            connector_id=request.headers.get("x-token-id", "").replace("\0", "\ufffd"),
             now=rt.now(),
         )
         accepted = await _replayed(rt, caller, request, body)
