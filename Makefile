@@ -24,7 +24,7 @@ test: .venv/.dev  ## set everything up and run all tests
 	$(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 fast: .venv/.dev  ## the tests of the rules alone, and their types: seconds
-	$(BIN)/pytest -q --noconftest tests/core $(ARGS)
+	$(BIN)/pytest -q --noconftest --hypothesis-profile=ci tests/core $(ARGS)
 	$(BIN)/basedpyright src/textback/core tests/core $(wildcard tests/typing)
 
 check: locked  ## every linter, the types, and whether the locks fit pyproject.toml

@@ -15,12 +15,18 @@ from typing import cast
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.db.migrate import upgrade
 from textback.db.session import create_engine
 from textback.db.tables import metadata
 from textback.embedded import Servers, running
+
+
+# Two loaded cores are slower than any one deadline allows.
+settings.register_profile("textback", deadline=None)
+settings.load_profile("textback")
 
 
 @pytest.fixture(scope="session")

@@ -314,6 +314,10 @@ def upgrade() -> None:
             name=op.f("ck_messages_carrier_message_id"),
         ),
         sa.CheckConstraint(
+            "(state in ('sent', 'delivered')) = (sent_at is not null) or state = 'failed'",
+            name=op.f("ck_messages_sent"),
+        ),
+        sa.CheckConstraint(
             "(state in ('sending', 'uncertain')) = (claimed_at is not null)",
             name=op.f("ck_messages_claimed"),
         ),

@@ -67,7 +67,11 @@ async def test_a_webhook_signed_for_the_public_url_is_taken_behind_any_proxy(
     http: httpx.AsyncClient, path: str, form: dict[str, str]
 ) -> None:
     # What the proxy's own request says of host and scheme does not matter.
-    said_by_proxy = {"host": "10.0.0.7:9", "x-forwarded-host": "evil.example", "x-forwarded-proto": "http"}
+    said_by_proxy = {
+        "host": "10.0.0.7:9",
+        "x-forwarded-host": "evil.example",
+        "x-forwarded-proto": "http",
+    }
     is_acknowledged(await post(http, path, form, headers=said_by_proxy))
 
 
@@ -114,7 +118,11 @@ async def test_a_webhook_without_the_header_is_403(
 @HOOKS
 @pytest.mark.parametrize("change", [{"Body": "NO"}, {"From": "+14155550199"}, {"More": ""}])
 async def test_a_changed_field_breaks_the_signature(
-    http: httpx.AsyncClient, engine: AsyncEngine, path: str, form: dict[str, str], change: dict[str, str]
+    http: httpx.AsyncClient,
+    engine: AsyncEngine,
+    path: str,
+    form: dict[str, str],
+    change: dict[str, str],
 ) -> None:
     signature = signature_of(TOKEN, PUBLIC_URL + path, form)
     is_refused(await post(http, path, form | change, signature=signature), 403, counted=False)
@@ -254,14 +262,24 @@ async def test_a_sender_that_cannot_be_answered_is_no_error(
 
 @pytest.mark.parametrize(
     "body",
-    ["", "a\0b", "Grüße ✨", "x" * 1600, "x" * 50_000, "\ud7ff\ufffe", "<Response>&amp;</Response>"],
+    [
+        "",
+        "a\0b",
+        "Grüße ✨",
+        "x" * 1600,
+        "x" * 50_000,
+        "\ud7ff\ufffe",
+        "<Response>&amp;</Response>",
+    ],
     ids=["empty", "NUL", "Unicode", "the longest", "far too long", "odd", "XML"],
 )
 async def test_whatever_a_user_texts_is_stored(
     http: httpx.AsyncClient, engine: AsyncEngine, body: str
 ) -> None:
     is_acknowledged(await post(http, INBOUND, TEXT | {"Body": body}))
-    assert await rows(engine, "select text from messages") == [{"text": body.replace("\0", "\ufffd")}]
+    assert await rows(engine, "select text from messages") == [
+        {"text": body.replace("\0", "\ufffd")}
+    ]
 
 
 async def test_broken_utf_8_that_twilio_signed_is_stored_with_replacements(
@@ -352,7 +370,10 @@ async def test_webhooks_that_came_to_each_others_address_are_acknowledged_and_ig
     ("path", "form"),
     [
         *((INBOUND, {k: v for k, v in TEXT.items() if k != name}) for name in ("From", "To")),
-        (INBOUND, {k: v for k, v in TEXT.items() if not k.endswith("Sid")} | {"AccountSid": ACME_SID}),
+        (
+            INBOUND,
+            {k: v for k, v in TEXT.items() if not k.endswith("Sid")} | {"AccountSid": ACME_SID},
+        ),
         (STATUS, {k: v for k, v in RECEIPT.items() if k != "MessageSid"}),
         (STATUS, {k: v for k, v in RECEIPT.items() if k != "MessageStatus"}),
     ],
@@ -389,7 +410,9 @@ async def test_another_method_is_405(http: httpx.AsyncClient, path: str, method:
     assert "POST" in is_refused(answer, 405, counted=False)
 
 
-@pytest.mark.parametrize("path", ["/hooks/vonage/inbound", "/hooks/twilio", "/hooks//inbound", "/hooks/TWILIO/status"])
+@pytest.mark.parametrize(
+    "path", ["/hooks/vonage/inbound", "/hooks/twilio", "/hooks//inbound", "/hooks/TWILIO/status"]
+)
 async def test_an_unknown_carrier_is_404(http: httpx.AsyncClient, path: str) -> None:
     is_refused(await post(http, path, TEXT), 404, counted=False)
 
@@ -430,7 +453,11 @@ async def test_a_text_is_never_acknowledged_unless_it_is_stored_and_comes_in_onc
     deliver: bool,
     left: int,
 ) -> None:
-    async with Wire(database_url) as wire, started(settings(wire.url, redis_url)) as rt, client(rt) as http:
+    async with (
+        Wire(database_url) as wire,
+        started(settings(wire.url, redis_url)) as rt,
+        client(rt) as http,
+    ):
         wire.cut_at(*markers, deliver=deliver)
         is_refused(await post(http, INBOUND, TEXT), 503, counted=False)
         assert wire.cuts == 1

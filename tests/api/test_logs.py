@@ -185,16 +185,25 @@ async def test_texts_secrets_and_numbers_are_in_no_log_of_requests_and_webhooks(
         (json.dumps(said).encode(), headers(connector=ACME_KEY)),
     ]:
         assert (await send(http, body, asked)).is_client_error
-    for path in (f"/{USER}", f"/v1/{USER.replace('+', '%2B')}?text={PLANTED}", f"/hooks/{USER}/inbound"):
+    for path in (
+        f"/{USER}",
+        f"/v1/{USER.replace('+', '%2B')}?text={PLANTED}",
+        f"/hooks/{USER}/inbound",
+    ):
         assert (await http.post(path, content=PLANTED)).status_code == 404
     form = TEXT | {"Body": PLANTED}
     assert (await post(http, INBOUND, form)).status_code == 200
     assert (await post(http, INBOUND, form | {"To": "+14155550177"})).status_code == 200
-    assert (await post(http, INBOUND, form | {"MessageSid": "SM3", "From": "garbage"})).status_code == 200
+    assert (
+        await post(http, INBOUND, form | {"MessageSid": "SM3", "From": "garbage"})
+    ).status_code == 200
     assert (await post(http, INBOUND, {"AccountSid": ACME_SID, "Body": PLANTED})).status_code == 400
     assert (await post(http, f"{INBOUND}?user={USER}", form, token="wrong")).status_code == 403
     assert (await post(http, STATUS, RECEIPT | {"MessageStatus": USER})).status_code == 200
-    await execute(engine, f"alter table messages add constraint accident check (text <> '{PLANTED}') not valid")
+    await execute(
+        engine,
+        f"alter table messages add constraint accident check (text <> '{PLANTED}') not valid",
+    )
     try:
         assert (await send(http, said)).status_code == 500
         assert (await post(http, INBOUND, form | {"MessageSid": "SM4"})).status_code == 500

@@ -79,10 +79,24 @@ async def test_a_hostile_body_is_400_and_nothing_is_stored(
         (GOOD[:-1] + b', "message": "last"}', "last"),
         (GOOD[:-1] + b', "x": "\\u0000\\ud83d\\ude00"}', BODY["message"]),
         (GOOD[:-1] + b', "": {"": [null, {}]}}', BODY["message"]),
-        (rb'{"user_number": "+14155550123", "message": "\ud83d\ude00\u202e\ufeff\ufffe"}', "😀\u202e\ufeff\ufffe"),
-        (b"""{"user_number": "+14155550123", "message": "';drop table messages;--"}""", "';drop table messages;--"),
+        (
+            rb'{"user_number": "+14155550123", "message": "\ud83d\ude00\u202e\ufeff\ufffe"}',
+            "😀\u202e\ufeff\ufffe",
+        ),
+        (
+            b"""{"user_number": "+14155550123", "message": "';drop table messages;--"}""",
+            "';drop table messages;--",
+        ),
     ],
-    ids=["a long integer", "1e999", "a duplicate", "NUL elsewhere", "empty names", "odd characters", "SQL"],
+    ids=[
+        "a long integer",
+        "1e999",
+        "a duplicate",
+        "NUL elsewhere",
+        "empty names",
+        "odd characters",
+        "SQL",
+    ],
 )
 async def test_an_odd_but_good_body_is_accepted_as_it_is(
     http: httpx.AsyncClient, engine: AsyncEngine, body: bytes, text: str, keyed: bool
@@ -102,9 +116,7 @@ async def test_an_integer_too_long_for_python_is_accepted_or_refused_but_no_erro
         correlation_id(answer)
 
 
-@effort(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@effort(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=300), key=st.none() | st.binary(min_size=1, max_size=20))
 async def test_whatever_bytes_come_are_no_error(
     http: httpx.AsyncClient, body: bytes, key: bytes | None
@@ -123,7 +135,9 @@ ODD_VALUES = [b"\xff\xfe", b"\xc3\xa9", b"\x00", b"a\x00b", b"\x7f", b"x" * 20_0
 
 
 @pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value[:8]))
-@pytest.mark.parametrize("name", [b"X-PolyAi-Auth-Token", b"X-TOKEN-ID", b"Idempotency-Key", b"Content-Type"])
+@pytest.mark.parametrize(
+    "name", [b"X-PolyAi-Auth-Token", b"X-TOKEN-ID", b"Idempotency-Key", b"Content-Type"]
+)
 async def test_an_odd_header_is_refused_and_no_error(
     http: httpx.AsyncClient, engine: AsyncEngine, name: bytes, value: bytes
 ) -> None:

@@ -40,11 +40,18 @@ async def test_another_body_under_the_same_key_is_409_and_stores_nothing(
 ) -> None:
     is_accepted(await send(http, asked=KEYED))
     before = await stored(engine)
-    is_refused(await send(http, asked=KEYED, message="Another"), 409, counted=False, saying="Idempotency-Key")
+    is_refused(
+        await send(http, asked=KEYED, message="Another"),
+        409,
+        counted=False,
+        saying="Idempotency-Key",
+    )
     assert await stored(engine) == before
 
 
-async def test_another_key_or_none_sends_again(http: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_another_key_or_none_sends_again(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
     is_accepted(await send(http, asked=KEYED))
     is_accepted(await send(http, asked=KEYED | {"Idempotency-Key": "order-18"}))
     is_accepted(await send(http))

@@ -204,4 +204,3 @@ async def test_without_redis_the_api_accepts_by_a_local_limit_says_so_and_recove
                 await asyncio.sleep(0.1)
         assert events(logged, "limiter.") == ["limiter.local", "limiter.shared"]
         assert gauge("textback_limiter_local") == 0
-

@@ -47,7 +47,9 @@ async def test_an_accepted_text_is_stored_before_202_and_its_ids_are_in_the_head
     assert (message["text"], message["state"]) == (BODY["message"], "queued")
 
 
-async def test_every_counted_answer_tells_what_is_left_of_the_limit(http: httpx.AsyncClient) -> None:
+async def test_every_counted_answer_tells_what_is_left_of_the_limit(
+    http: httpx.AsyncClient,
+) -> None:
     first = await send(http)
     second = await send(http)
     assert first.headers["ratelimit-policy"] == '"project";q=100;w=60'
@@ -322,7 +324,14 @@ async def test_the_first_thing_wrong_is_what_is_told(http: httpx.AsyncClient) ->
         (bad, empty, 400, "JSON"),
         (b'{"user_number": "1", "agent_number": "+14155550177"}', empty, 400, "user_number"),
         (b'{"user_number": "+14155550123", "agent_number": "+14155550177"}', empty, 404, "number"),
-        (b'{"user_number": "+14155550123", "agent_number": "+14155550177"}', headers(), 400, "agent_number"),
+        (
+            b'{"user_number": "+14155550123", "agent_number": "+14155550177"}',
+            headers(),
+            400,
+            "agent_number",
+        ),
     ]:
-        counted = status == 429 or (status in {400, 404} and asked["X-PolyAi-Auth-Token"] != GLOBEX_KEY)
+        counted = status == 429 or (
+            status in {400, 404} and asked["X-PolyAi-Auth-Token"] != GLOBEX_KEY
+        )
         is_refused(await send(http, body, asked), status, counted=counted, saying=saying)

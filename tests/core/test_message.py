@@ -216,7 +216,7 @@ def test_a_text_the_list_never_had_is_due_again_at_once() -> None:
 
 
 @given(windows)
-def test_prompt_look_ups_follow_the_policys_schedule(policy: SendPolicy) -> None:
+def test_prompt_look_ups_follow_the_schedule_of_the_policy(policy: SendPolicy) -> None:
     asked, _ = look_ups_all_in_time(policy)
     assert tuple(asked) == policy.settle
 

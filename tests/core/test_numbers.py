@@ -76,6 +76,13 @@ def test_a_number_never_used_has_the_first_turn() -> None:
     assert pick(choice, user=US_USER, last=None) == US_TOO
 
 
+def test_between_equal_numbers_the_choice_is_always_the_same() -> None:
+    one, other = candidate(US), candidate(US_TOO)
+    assert pick([one, other], user=US_USER, last=None) == pick(
+        [other, one], user=US_USER, last=None
+    )
+
+
 def test_without_numbers_there_is_nothing_to_pick() -> None:
     assert pick([], user=US_USER, last=US) is None
 

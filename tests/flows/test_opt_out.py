@@ -230,7 +230,7 @@ async def test_a_reply_that_is_written_while_the_carrier_reports_the_opt_out_is_
         group.create_task(hold_the_conversation())
         await gate.reached.wait()
         group.create_task(world.answer(thinking, "Good morning.", now=second(2)))
-        await blocked(world, 1)
+        await world.blocked(1)
         group.create_task(
             world.receipt(
                 "failed",
@@ -241,22 +241,11 @@ async def test_a_reply_that_is_written_while_the_carrier_reports_the_opt_out_is_
                 now=second(2),
             )
         )
-        await blocked(world, 2)
+        await world.blocked(2)
         gate.open()
 
     reply = (await world.ours())[-1]
     assert (reply.text, reply.state) == ("Good morning.", "suppressed")
-
-
-async def blocked(world: World, transactions: int) -> None:
-    """Until so many wait for a lock."""
-    waiting = sql("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
-    async with asyncio.timeout(10):
-        while True:
-            async with world.transaction() as c:
-                if (await c.scalar(waiting) or 0) >= transactions:
-                    return
-            await asyncio.sleep(0.005)
 
 
 async def test_concurrent_stops_opt_out_once(world: World):

@@ -60,9 +60,7 @@ async def test_a_receipt_without_our_id_is_known_by_the_carriers(world: World):
 @pytest.mark.parametrize(
     "order", list(permutations(["accepted", "sent", "delivered"])), ids="-".join
 )
-async def test_receipts_in_any_order_end_the_same(
-    world: World, order: tuple[ReceiptStatus, ...]
-):
+async def test_receipts_in_any_order_end_the_same(world: World, order: tuple[ReceiptStatus, ...]):
     accepted = await sent(world)
     seen = list[str]()
 

@@ -58,9 +58,7 @@ async def test_the_carrier_is_handed_the_text_its_validity_and_where_receipts_go
     assert (outgoing.agent_number, outgoing.user_number, outgoing.text) == (AGENT, USER, "Hi")
     assert outgoing.valid_for == timedelta(hours=4) - timedelta(seconds=3)
     assert outgoing.claimed_at == NOW
-    assert outgoing.status_url == (
-        f"{PUBLIC_URL}/hooks/sandbox/status?message_id={job.message.id}"
-    )
+    assert outgoing.status_url == (f"{PUBLIC_URL}/hooks/sandbox/status?message_id={job.message.id}")
 
 
 async def test_a_text_the_carrier_took_is_sent_under_the_carriers_id(world: World):

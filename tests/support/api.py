@@ -145,8 +145,12 @@ async def send(
     """A good request, unless told otherwise."""
     given = headers() if asked is None else asked
     if isinstance(body, bytes):
-        return await http.post(ROUTE, content=body, headers={"content-type": "application/json"} | dict(given))
-    return await http.post(ROUTE, json={**(BODY if body is None else body), **changes}, headers=given)
+        return await http.post(
+            ROUTE, content=body, headers={"content-type": "application/json"} | dict(given)
+        )
+    return await http.post(
+        ROUTE, json={**(BODY if body is None else body), **changes}, headers=given
+    )
 
 
 def correlation_id(answer: httpx.Response) -> str:
@@ -212,4 +216,3 @@ async def execute(engine: AsyncEngine, statement: str) -> None:
     """What an operator, or an accident, does to the database."""
     async with engine.begin() as c:
         await c.execute(text(statement))
-

@@ -51,6 +51,10 @@ def second(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
+def minute(minutes: float) -> datetime:
+    return NOW + timedelta(minutes=minutes)
+
+
 def hour(hours: float) -> datetime:
     return NOW + timedelta(hours=hours)
 

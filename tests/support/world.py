@@ -1,5 +1,6 @@
 """A deployment on the sandbox, and its flows one at a time, at moments that the test names."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -7,6 +8,7 @@ from itertools import count
 from typing import Literal
 
 import httpx
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.support.deployment import (
@@ -83,11 +85,21 @@ class World(Records):
         """For a test that has to stand in somebody's way."""
         return transaction(self.db)
 
+    async def blocked(self, transactions: int) -> None:
+        """Until so many wait for somebody's lock."""
+        waiting = text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
+        async with asyncio.timeout(10):
+            while True:
+                async with transaction(self.db) as c:
+                    if (await c.scalar(waiting) or 0) >= transactions:
+                        return
+                await asyncio.sleep(0.005)
+
     # --- What callers, users and the carrier do ---------------------------------------------------
 
     async def accept(
         self,
-        text: str | None = "Your appointment is at 3pm.",
+        words: str | None = "Your appointment is at 3pm.",
         *,
         user: Phone = USER,
         agent_number: Phone | None = AGENT,
@@ -96,13 +108,13 @@ class World(Records):
         now: datetime = NOW,
     ) -> Accepted:
         command = SendText(
-            user_number=user, text=text, agent_number=agent_number, idempotency=idempotency
+            user_number=user, text=words, agent_number=agent_number, idempotency=idempotency
         )
         return await accept.send_text(self.db, by or caller(), command, now=now)
 
     async def hear(
         self,
-        text: str,
+        words: str,
         *,
         user: str = USER,
         agent_number: str = AGENT,
@@ -116,7 +128,7 @@ class World(Records):
             carrier_message_id=sid or f"IN{next(self._sids):04}",
             agent_number=agent_number,
             user_number=user,
-            text=text,
+            text=words,
             media=media,
             opt_out=opt_out,
         )

@@ -72,6 +72,20 @@ async def latest_of_pair(c: AsyncConnection, agent: Phone, user: Phone) -> Conve
     return None if found is None else ConversationId(found)
 
 
+async def knows(c: AsyncConnection, agent: Phone, user: Phone) -> bool:
+    """Whether there was more between the two than texts of the user's that were ignored."""
+    found = await c.scalar(
+        select(t.c.id)
+        .where(
+            t.c.agent_number == agent,
+            t.c.user_number == user,
+            t.c.reason.is_distinct_from("ignored"),
+        )
+        .limit(1)
+    )
+    return found is not None
+
+
 async def last_number_used(
     c: AsyncConnection, project_id: ProjectId, user: Phone, among: Sequence[Phone]
 ) -> Phone | None:

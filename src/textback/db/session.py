@@ -18,7 +18,7 @@ in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
 
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 15.0
-POOL_SECONDS = 3.0
+POOL_SECONDS = 10.0
 
 # SQLSTATEs of a connection that is of no more use: trouble on the wire, Postgres stopping or
 # starting, a primary that became a standby.

@@ -132,6 +132,10 @@ messages = Table(
     check("claimed", "(state in ('sending', 'uncertain')) = (claimed_at is not null)"),
     check("uncertain", "(state = 'uncertain') = (uncertain_at is not null)"),
     check("look_up", "state = 'uncertain' or look_up_at is null"),
+    check(
+        "sent",
+        "(state in ('sent', 'delivered')) = (sent_at is not null) or state = 'failed'",
+    ),
     check("delivered", "(state = 'delivered') = (delivered_at is not null)"),
     check("failed", "(state = 'failed') = (failed_at is not null)"),
     check("error_code", "(state = 'failed') = (error_code is not null)"),

@@ -99,27 +99,33 @@ async def end(c: AsyncConnection, turn: Thinking, outcome: Outcome, *, now: date
 
 
 async def give_back(c: AsyncConnection, turn: Thinking, *, due_at: datetime) -> None:
-    """Unfinished through no fault of the engine's: it runs again, or joins the one that waits."""
+    """Unfinished through no fault of the engine's: it runs again, or joins the one that waits.
+
+    Call with the conversation locked.
+    """
     held = await c.scalar(
         select(t.c.id)
         .where(t.c.id == turn.id, t.c.state == "thinking", t.c.lease_until == turn.lease_until)
         .with_for_update()
     )
     if held is not None:
-        await _wait_again(c, turn.id, turn.conversation_id, due_at=due_at)
+        attempts = turn.attempts - 1
+        await _wait_again(c, turn.id, turn.conversation_id, due_at=due_at, attempts=attempts)
 
 
 async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> int:
     """Turns whose worker is gone wait again; gives how many."""
     rows = await c.execute(
-        select(t.c.id, t.c.conversation_id)
+        select(t.c.id, t.c.conversation_id, t.c.attempts)
+        .join(conversations, conversations.c.id == t.c.conversation_id)
         .where(t.c.state == "thinking", t.c.lease_until <= now)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        # The conversation too: a text that comes now may be making the waiting turn.
+        .with_for_update(skip_locked=True, key_share=True, of=[t, conversations])
     )
     found = rows.all()
     for row in found:
-        await _wait_again(c, row.id, row.conversation_id, due_at=now)
+        await _wait_again(c, row.id, row.conversation_id, due_at=now, attempts=row.attempts)
     return len(found)
 
 
@@ -142,6 +148,26 @@ async def drop_waiting(
     return None if opener is None else MessageId(opener)
 
 
+async def waits(c: AsyncConnection, conversation_id: ConversationId) -> bool:
+    """Whether the user said something that no turn has heard yet."""
+    found = await c.scalar(
+        select(t.c.id).where(t.c.conversation_id == conversation_id, t.c.state == "waiting")
+    )
+    return found is not None
+
+
+async def is_to_open(c: AsyncConnection, conversation_id: ConversationId) -> bool:
+    """Whether the agent has yet to write the opener."""
+    found = await c.scalar(
+        select(t.c.id).where(
+            t.c.conversation_id == conversation_id,
+            t.c.state != "ended",
+            t.c.opener_id.is_not(None),
+        )
+    )
+    return found is not None
+
+
 async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
     return await c.scalar(
         select(func.min(t.c.due_at)).where(t.c.state == "waiting", t.c.due_at > now)
@@ -149,7 +175,7 @@ async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
 
 
 async def _wait_again(
-    c: AsyncConnection, turn_id: str, conversation_id: str, *, due_at: datetime
+    c: AsyncConnection, turn_id: str, conversation_id: str, *, due_at: datetime, attempts: int
 ) -> None:
     waiting = await c.scalar(
         select(t.c.id).where(t.c.conversation_id == conversation_id, t.c.state == "waiting")
@@ -157,10 +183,15 @@ async def _wait_again(
     if waiting is not None:  # it will hear everything this one would have
         values = {"state": "ended", "ended_at": due_at, "outcome": "merged"}
     else:
-        values = {"state": "waiting", "due_at": due_at}
-    await c.execute(
-        update(t).where(t.c.id == turn_id).values(lease_until=None, upto_seq=None, **values)
+        values = {"state": "waiting", "due_at": due_at, "attempts": attempts}
+    opener = await c.scalar(
+        update(t)
+        .where(t.c.id == turn_id)
+        .values(lease_until=None, upto_seq=None, **values)
+        .returning(t.c.opener_id)
     )
+    if waiting is not None and opener is not None:  # and it keeps the promise
+        await c.execute(update(t).where(t.c.id == waiting).values(opener_id=opener))
     await events.wake(c, "turns")
 
 

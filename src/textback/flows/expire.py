@@ -34,6 +34,10 @@ async def _expire(
         case Warn(after=after, text=text):
             await conversations.save(c, before, after, policy=policy.idle, now=now)
             await _say(c, before, "warning", text, policy, now=now)
+        case Close() if await turns.is_to_open(c, before.id):
+            # What was never said cannot have been left unanswered: the clock starts anew.
+            after = talk.agent_texted(before, now=now)
+            await conversations.save(c, before, after, policy=policy.idle, now=now)
         case Close(after=after, text=text):
             await conversations.save(c, before, after, policy=policy.idle, now=now)
             await turns.drop_waiting(c, before.id, now=now)

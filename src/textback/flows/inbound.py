@@ -87,12 +87,10 @@ class _Text:
         over = await self._over_the_limits()
         if over is not None:
             return await self.keep(why=over)
-        known = live is not None or await self._latest() is not None
+        known = await conversations.knows(self.c, self.number.number, self.user)
         policy = self.project.policy
         if not known and policy.unknown_user == "ignore":
-            conversation_id = await self._open_and_close("ignored")
-            await self._store(conversation_id, "unanswered", "unknown_user")
-            return Heard("unanswered", conversation_id, self.id, "unknown_user")
+            return await self.keep(why="unknown_user")
         engaged = await self._engage(live)
         seq = await self._store(engaged.id, "text", None)
         if not known and policy.unknown_user == "greet" and self.project.greeting is not None:

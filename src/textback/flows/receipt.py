@@ -29,7 +29,9 @@ async def hear(
         seen = await messages.find(c, message_id) if message_id else None
         if message_id is None or seen is None or seen.carrier_id != carrier_id:
             return "unknown"
-        if rule.hear(seen, receipt, now=now) == seen:  # also an opt-out, which START has since ended
+        if (
+            rule.hear(seen, receipt, now=now) == seen
+        ):  # also an opt-out, which START has since ended
             return "unchanged"
         if receipt.opted_out:  # lock order: pair and conversation come before the message
             await locks.pair(c, seen.agent_number, seen.user_number)

@@ -59,6 +59,8 @@ class Wait:
     """It was not handed over: its number has no token left, or our lease is too short."""
 
     until: datetime
+    pace_unknown: bool = False
+    """Redis did not answer, so nobody knows the number's pace."""
 
 
 Outcome = Taken | SendError | NoAnswer | Wait
@@ -103,7 +105,7 @@ async def hand_over(
             segments.count(m.text),
         )
     except Unreachable:  # nobody knows the pace: the text waits (ADR 8)
-        return Wait(clock() + PACE_UNREACHABLE_WAIT)
+        return Wait(clock() + PACE_UNREACHABLE_WAIT, pace_unknown=True)
     if isinstance(token, Denied):
         return Wait(clock() + timedelta(seconds=token.retry_after))
     carrier, kind = await carriers.get(m.carrier_id)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import conversation as talk
 from textback.core import turn as rule
-from textback.core.conversation import Closed, Conversation, Live
+from textback.core.conversation import Closed, Conversation, Live, Opened
 from textback.core.events import Event
 from textback.core.ids import AgentId, MessageId, new_message_id
 from textback.core.message import Kind, Queued, dropped, unwritten, write
@@ -72,6 +72,7 @@ async def record(
 async def give_back(db: AsyncEngine, turn: Thinking, *, due_at: datetime) -> None:
     """This worker is stopping before the engine answered: another one runs the turn."""
     async with transaction(db) as c:
+        await conversations.lock(c, turn.conversation_id)
         await turns.give_back(c, turn, due_at=due_at)
 
 
@@ -96,7 +97,7 @@ class _Reply:
         opener = self.turn.opener_id
         drop = rule.admit(self.conversation, opener=opener is not None)
         texts: Sequence[str] = answer.texts if isinstance(answer, TurnReply) else ()
-        if isinstance(answer, TurnFailed) and opener is None and fallback:
+        if isinstance(answer, TurnFailed) and fallback and (opener is None or self.turn.heard):
             texts = [fallback]
         outcome: Outcome
         if drop is not None:
@@ -134,9 +135,9 @@ class _Reply:
             await messages.put_newer_behind(self.c, before)
             return
         after: Conversation = talk.agent_texted(before, now=self.now) if texts else before
-        if end:
+        # What the user said while the agent took its leave is answered, as if said after it.
+        if end and not await turns.waits(self.c, before.id):
             after = talk.close(before, "agent_ended", now=self.now)
-            await turns.drop_waiting(self.c, before.id, now=self.now)
         if after != before:
             await self._save(before, after)
 
@@ -144,7 +145,7 @@ class _Reply:
         """An apology out of the blue would help nobody: nothing is sent, the record says why."""
         failed = unwritten(await self._write("opener", "", opener), now=self.now)
         await messages.add(self.c, failed, project_id=self.project.id, now=self.now)
-        if not isinstance(self.conversation, Closed):
+        if isinstance(self.conversation, Opened):  # else there is a user to answer
             closed = talk.close(self.conversation, "agent_failed", now=self.now)
             await self._save(self.conversation, closed)
 
@@ -156,13 +157,16 @@ class _Reply:
         await messages.add(self.c, suppressed, project_id=self.project.id, now=self.now)
 
     async def _write(self, kind: Kind, text: str, message_id: MessageId) -> Queued:
+        validity = self.project.policy.validity
+        if kind == "opener":  # which counts from when it was accepted
+            validity -= self.now - self.conversation.opened_at
         return write(
             self.conversation,
             kind,
             text,
             id=message_id,
             carrier_id=await tenants.carrier_of(self.c, self.conversation.agent_number),
-            validity=self.project.policy.validity,
+            validity=validity,
             now=self.now,
         )
 

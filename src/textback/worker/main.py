@@ -30,6 +30,7 @@ class Worker:
     def __init__(self, rt: Runtime, *, concurrency: int) -> None:
         self.rt = rt
         self._paused: dict[Phone, datetime] = {}
+        self._redis_lost = False
         self._sends = self._loop("send", self._claim_texts, self._send, concurrency)
         self._settle = self._loop("settle", self._claim_look_ups, self._look_up, 8)
         self._turns = self._loop("turn", self._claim_turns, self._turn, concurrency)
@@ -128,8 +129,16 @@ class Worker:
         if (pause := send.paused(m, after, rt.now())) > 0:
             self._paused[m.agent_number] = rt.now() + timedelta(seconds=pause)
         metrics.SENDS.labels(_word(outcome)).inc()
+        self._tell_of_redis(lost=isinstance(outcome, Wait) and outcome.pace_unknown)
         if not isinstance(outcome, Wait):
             _told("send." + _word(outcome), after, outcome)
+
+    def _tell_of_redis(self, *, lost: bool) -> None:
+        if lost and not self._redis_lost:
+            log.error("send.waiting", why="Redis does not answer, so the pace is not known")
+        elif self._redis_lost and not lost:
+            log.warning("send.going_on", why="Redis answers again")
+        self._redis_lost = lost
 
     async def _claim_look_ups(self, limit: int) -> tuple[Sequence[Uncertain], datetime | None]:
         return await settle.claim(self.rt.db, policy=self.rt.policy, limit=limit, now=self.rt.now())
@@ -141,6 +150,9 @@ class Worker:
             lambda: settle.record(rt.db, m, answer, policy=rt.policy, now=rt.now())
         )
         metrics.SETTLED.labels(_word(answer)).inc()
+        if isinstance(after, Uncertain) and after.look_up_at is None:
+            # Its validity is over and the carrier could not be asked: only a receipt can tell now.
+            log.error("text.unsettled", message_id=m.id, conversation_id=m.conversation_id)
         _told("look_up." + _word(answer), after, answer)
 
     # --- turns ------------------------------------------------------------------------------------
@@ -222,7 +234,7 @@ def _word(outcome: Taken | SendError | NoAnswer | NotFound | Wait) -> str:
         case NotFound():
             return "not_found"
         case Wait():
-            return "paced"
+            return "pace_unknown" if outcome.pace_unknown else "paced"
 
 
 def _told(event: str, m: Message, outcome: Taken | SendError | NoAnswer | NotFound) -> None:

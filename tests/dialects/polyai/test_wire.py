@@ -200,7 +200,9 @@ def test_whatever_is_parsed_is_understood_or_refused(body: dict[str, object]) ->
 
 
 @given(numbers, st.none() | anything)
-def test_a_possible_number_and_a_storable_text_are_always_taken(number: str, text: str | None) -> None:
+def test_a_possible_number_and_a_storable_text_are_always_taken(
+    number: str, text: str | None
+) -> None:
     found = understood(JSON, of({"user_number": number, "message": text}), None)
     good_text = text is None or (
         bool(text.strip()) and "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)

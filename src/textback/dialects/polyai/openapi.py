@@ -18,19 +18,24 @@ _COUNTED = {
 _EVERY = {
     "X-PolyAI-Correlation-Id": {
         "description": "Names this request in our logs.",
+        "required": True,
         "schema": {"type": "string", "format": "uuid"},
     }
 }
 _RETRY = {
     "Retry-After": {
         "description": "Seconds to wait before trying again.",
+        "required": True,
         "schema": {"type": "integer", "minimum": 1},
     }
 }
 
 
-def _string_header(description: str) -> dict[str, Any]:
-    return {"description": description, "schema": {"type": "string"}}
+_ALWAYS_COUNTED = {name: header | {"required": True} for name, header in _COUNTED.items()}
+
+
+def _string_header(description: str, *, required: bool) -> dict[str, Any]:
+    return {"description": description, "required": required, "schema": {"type": "string"}}
 
 
 def _error(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -79,10 +84,11 @@ OPERATION: dict[str, Any] = {
             "then nothing is sent.",
             "headers": _EVERY
             | {
-                "X-Conversation-Id": _string_header("The new conversation."),
-                "X-Message-Id": _string_header("The text's id."),
+                "X-Conversation-Id": _string_header("The new conversation.", required=True),
+                "X-Message-Id": _string_header("The text's id.", required=True),
                 "Idempotent-Replayed": _string_header(
-                    "`true` when this is the answer to an earlier request with the same key."
+                    "`true` when this is the answer to an earlier request with the same key.",
+                    required=False,
                 ),
             }
             | _COUNTED,
@@ -96,8 +102,12 @@ OPERATION: dict[str, Any] = {
         "403": _error("The API key belongs to another account than the connector."),
         "404": _error("No such connector, or it has no number to send from.", _COUNTED),
         "409": _error("The idempotency key came before with another body.", _COUNTED),
-        "429": _error("The project's rate limit is used up.", _COUNTED | _RETRY),
-        "500": _error("Our fault."),
-        "503": _error("The database cannot be reached; nothing was stored.", _RETRY),
+        "429": _error("The project's rate limit is used up.", _ALWAYS_COUNTED | _RETRY),
+        "500": _error("Our fault.", _COUNTED),
+        "503": _error(
+            "The database cannot be reached. The text is stored only if it was at the very last "
+            "moment: try again with an Idempotency-Key.",
+            _COUNTED | _RETRY,
+        ),
     },
 }

@@ -1,0 +1,115 @@
+"""Texts over the limits are kept without an answer (PolyAI 1.6, D14)."""
+
+import pytest
+
+from tests.support.deployment import NEIGHBOUR, SECOND, USER, second
+from tests.support.doubles import EngineDouble
+from tests.support.world import World
+from textback.core.phone import Phone
+from textback.core.ports import TurnReply
+
+
+async def test_the_eleventh_text_within_a_minute_is_kept_without_an_answer(world: World):
+    outcomes = [(await world.hear(f"Text {n}", now=second(n))).outcome for n in range(11)]
+
+    assert outcomes == ["heard"] * 10 + ["unanswered"]
+    kept = (await world.texts())[-1]
+    assert (kept.text, kept.kind, kept.note) == ("Text 10", "unanswered", "rate_limit")
+
+
+async def test_after_a_minute_the_sender_is_answered_again(world: World):
+    for n in range(10):
+        await world.hear(f"Text {n}", now=second(n))
+
+    assert (await world.hear("Now?", now=second(59))).outcome == "unanswered"
+    assert (await world.hear("And now?", now=second(61))).outcome == "heard"
+
+
+async def test_what_is_over_the_limit_stays_in_the_conversation_but_is_not_answered(world: World):
+    for n in range(11):
+        await world.hear(f"Text {n}", now=second(n))
+    engine = EngineDouble(TurnReply(texts=[]))
+
+    await world.think(now=second(11), engine=engine)
+
+    (asked,) = engine.asked
+    assert asked.heard == "\n".join(f"Text {n}" for n in range(10))
+    (live,) = await world.live()
+    assert live.active_at == second(10)
+
+
+async def test_one_sender_does_not_use_up_anothers_limit(world: World):
+    for n in range(11):
+        await world.hear(f"Text {n}", now=second(n))
+
+    assert (await world.hear("Hello", user=NEIGHBOUR, now=second(11))).outcome == "heard"
+    assert (await world.hear("Hello", agent_number=SECOND, now=second(11))).outcome == "heard"
+
+
+@pytest.mark.parametrize("words", ["STOP", "HELP", "START"])
+async def test_keywords_are_heard_over_the_limit(world: World, words: str):
+    for n in range(12):
+        await world.hear(f"Text {n}", now=second(n))
+
+    assert (await world.hear(words, now=second(12))).outcome == "keyword"
+
+
+async def test_keywords_do_not_count(world: World):
+    for n in range(12):
+        await world.hear("HELP", now=second(n))
+
+    assert (await world.hear("Hello", now=second(12))).outcome == "heard"
+
+
+async def test_the_same_words_five_times_block_the_sender_for_ten_minutes(world: World):
+    whys = [(await world.hear("Buy now", now=second(40 * n))).why for n in range(5)]
+
+    assert whys == [None] * 4 + ["abuse_block"]
+    assert (await world.hear("Something else", now=second(161))).why == "abuse_block"
+    assert (await world.hear("Something else", now=second(160 + 599))).why == "abuse_block"
+    assert (await world.hear("Sorry", now=second(160 + 600))).outcome == "heard"
+
+
+async def test_pictures_without_words_are_no_repetition(world: World):
+    photo = {"url": "https://media.example/1", "content_type": "image/jpeg"}
+
+    outcomes = [(await world.hear("", media=[photo], now=second(20 * n))).outcome for n in range(6)]
+
+    assert outcomes == ["heard"] * 6
+
+
+async def test_a_blocked_sender_can_opt_out(world: World):
+    for n in range(6):
+        await world.hear("Buy now", now=second(n))
+
+    await world.hear("STOP", now=second(7))
+
+    assert not await world.may_text()
+
+
+async def test_a_projects_texts_are_limited_over_all_its_users(world: World):
+    await world.provision(
+        project={"inbound_limits": {"per_project": {"requests": 3, "per_seconds": 60}}}
+    )
+    users = [Phone(f"+1415555020{n}") for n in range(4)]
+
+    whys = [(await world.hear("Hello", user=user)).why for user in users]
+
+    assert whys == [None] * 3 + ["project_limit"]
+    assert (await world.hear("Hello", user=USER, now=second(60))).outcome == "heard"
+
+
+async def test_an_unknown_user_over_the_limit_is_greeted_when_it_is_over(world: World):
+    await world.provision(
+        project={
+            "unknown_user": "greet",
+            "inbound_limits": {"per_project": {"requests": 1, "per_seconds": 60}},
+        }
+    )
+    await world.hear("Hello", user=NEIGHBOUR)
+    await world.hear("Hello", user=USER)
+    assert await world.ours(user=USER) == []
+
+    await world.hear("Hello?", user=USER, now=second(120))
+
+    assert [text.text for text in await world.ours(user=USER)] == ["Hello, how can I help?"]

@@ -1,0 +1,107 @@
+"""Migrations lead from nothing to what `db/tables.py` declares, and back."""
+
+import asyncio
+from typing import cast
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from textback.db import migrate
+from textback.db.session import async_url
+from textback.db.tables import metadata
+
+# All that Postgres knows of our tables, as it writes it itself. Alembic's comparison sees neither
+# CHECKs nor the conditions of indexes.
+CATALOG = """
+    SELECT 'column', table_name, column_name,
+        concat_ws(' ', data_type, is_nullable, column_default, is_identity)
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL
+    SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+"""
+
+Catalog = set[tuple[str, ...]]
+
+
+@pytest.fixture
+def config(empty_database_url: str) -> Config:
+    return migrate.config(empty_database_url)
+
+
+def catalog(database_url: str) -> Catalog:
+    async def look() -> Catalog:
+        connection = await asyncpg.connect(database_url)
+        try:
+            rows = await connection.fetch(CATALOG)
+        finally:
+            await connection.close()
+        found = {cast("tuple[str, ...]", tuple(row)) for row in rows}
+        return {row for row in found if row[1] != "alembic_version"}
+
+    return asyncio.run(look())
+
+
+def create_as_declared(database_url: str) -> None:
+    def create(connection: Connection) -> None:
+        metadata.create_all(connection)
+
+    async def run() -> None:
+        engine = create_async_engine(async_url(database_url))
+        async with engine.begin() as connection:
+            await connection.run_sync(create)
+        await engine.dispose()
+
+    asyncio.run(run())
+
+
+def test_there_is_one_newest_migration() -> None:
+    assert len(ScriptDirectory.from_config(migrate.config("")).get_heads()) == 1
+
+
+def test_migrating_an_empty_database_leaves_nothing_to_do(config: Config) -> None:
+    command.upgrade(config, "head")
+    command.check(config)  # raises, naming the difference
+
+
+def test_a_migrated_database_is_the_declared_one_to_the_last_check(
+    config: Config, empty_database_url: str
+) -> None:
+    create_as_declared(empty_database_url)
+    declared = catalog(empty_database_url)
+    asyncio.run(drop_all(empty_database_url))
+    command.upgrade(config, "head")
+    assert catalog(empty_database_url) == declared
+
+
+def test_migrating_down_leaves_nothing_behind(config: Config, empty_database_url: str) -> None:
+    command.upgrade(config, "head")
+    command.downgrade(config, "base")
+    assert catalog(empty_database_url) == set()
+
+
+def test_a_database_that_was_migrated_down_can_be_migrated_up_again(config: Config) -> None:
+    command.upgrade(config, "head")
+    command.downgrade(config, "base")
+    command.upgrade(config, "head")
+    command.check(config)
+
+
+def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    once = catalog(empty_database_url)
+    migrate.upgrade(empty_database_url)
+    assert catalog(empty_database_url) == once != set()
+
+
+async def drop_all(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    await connection.close()
