@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -10,6 +11,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from textback.core.policy import SendPolicy
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+_POSTGRES = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 
 
 class MissingSettings(Exception):  # noqa: N818 - says what it is
@@ -85,17 +89,38 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: str | None) -> str | None:
-        if value and not value.startswith(
-            ("postgresql://", "postgres://", "postgresql+asyncpg://")
-        ):
-            msg = "give an address such as postgresql://user:password@host/database"
+        # Here and not above: `--help` needs no SQLAlchemy.
+        from sqlalchemy.engine import make_url  # noqa: PLC0415
+        from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+        if value:
+            try:
+                good = make_url(value).drivername in _POSTGRES
+            except (ArgumentError, ValueError):
+                good = False
+            if not good:
+                msg = "give an address such as postgresql://user:password@host/database"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str | None) -> str | None:
+        if value and _address(value, "redis", "rediss", "unix") is None:
+            msg = "give an address such as redis://host:6379/0"
             raise ValueError(msg)
         return value
 
     @field_validator("public_url")
     @classmethod
-    def _no_slash(cls, value: str | None) -> str | None:
-        return value.rstrip("/") if value else value
+    def _is_public(cls, value: str | None) -> str | None:
+        if not value:
+            return value
+        parts = _address(value, "http", "https")
+        if parts is None or not parts.hostname or parts.query or parts.fragment or parts.username:
+            msg = "give the address that callers see, such as https://sms.example.com"
+            raise ValueError(msg)
+        return value.rstrip("/")
 
     def need(self, *names: str) -> dict[str, str]:
         """Settings that have no default. Raises MissingSettings, naming all that lack."""
@@ -119,3 +144,13 @@ class Settings(BaseSettings):
             lease=timedelta(seconds=lease),
             settle=tuple(timedelta(seconds=s) for s in self.settle_seconds),
         )
+
+
+def _address(value: str, *schemes: str) -> SplitResult | None:
+    """Its parts, if it is one of these."""
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in schemes and parts.port != 0
+    except ValueError:
+        return None
+    return parts if good else None

@@ -1,15 +1,20 @@
-import logging
 from collections.abc import AsyncGenerator, Generator
 from io import StringIO
 
 import httpx
 import pytest
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.api import ODD_ENVIRONMENT, ODD_YAML, Clock, client, settings, started
+from tests.support.api import (
+    ODD_ENVIRONMENT,
+    ODD_YAML,
+    Clock,
+    captured_logs,
+    client,
+    settings,
+    started,
+)
 from tests.support.provision import provision
-from textback import logs
 from textback.runtime import Runtime
 from textback.settings import Settings
 
@@ -31,7 +36,11 @@ def found(database_url: str, redis_url: str) -> Settings:
 
 
 @pytest.fixture
-async def rt(provisioned: AsyncEngine, found: Settings, clock: Clock) -> AsyncGenerator[Runtime]:
+async def rt(
+    provisioned: AsyncEngine,  # noqa: ARG001 - what it asks for
+    found: Settings,
+    clock: Clock,
+) -> AsyncGenerator[Runtime]:
     async with started(found, clock) as made:
         yield made
 
@@ -45,10 +54,5 @@ async def http(rt: Runtime) -> AsyncGenerator[httpx.AsyncClient]:
 @pytest.fixture(autouse=True)
 def logged() -> Generator[StringIO]:
     """What the process would write to its log."""
-    to = StringIO()
-    logs.configure("info", pretty=False, to=to)
-    [ours] = logging.getLogger().handlers
-    yield to
-    logging.getLogger().removeHandler(ours)
-    logging.getLogger().setLevel(logging.WARNING)
-    structlog.reset_defaults()
+    with captured_logs() as found:
+        yield found

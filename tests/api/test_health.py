@@ -1,5 +1,6 @@
 """Alive, ready, counted."""
 
+import asyncio
 import json
 import time
 
@@ -66,8 +67,6 @@ async def test_not_ready_before_the_first_migration(
 async def test_ready_as_soon_as_the_migrations_have_run(
     empty_database_url: str, redis_url: str
 ) -> None:
-    import asyncio  # noqa: PLC0415
-
     async with started(settings(empty_database_url, redis_url)) as rt, client(rt) as http:
         await asyncio.to_thread(migrate.upgrade, empty_database_url)
         assert (await ready(http))[0] == 200
@@ -82,13 +81,16 @@ async def test_without_redis_it_is_ready_and_tells(found: Settings) -> None:
 
 
 async def test_ready_again_when_the_database_is_back(database_url: str, redis_url: str) -> None:
-    async with Wire(database_url) as wire:
-        async with started(settings(wire.url, redis_url)) as rt, client(rt) as http:
-            assert (await ready(http))[0] == 200
-            wire.cut()
-            assert (await ready(http))[0] == 503
-            await wire.mend()
-            assert (await ready(http))[0] == 200
+    async with (
+        Wire(database_url) as wire,
+        started(settings(wire.url, redis_url)) as rt,
+        client(rt) as http,
+    ):
+        assert (await ready(http))[0] == 200
+        wire.cut()
+        assert (await ready(http))[0] == 503
+        await wire.mend()
+        assert (await ready(http))[0] == 200
 
 
 async def test_metrics_are_prometheus_and_hold_no_number(http: httpx.AsyncClient) -> None:

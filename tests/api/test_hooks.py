@@ -445,11 +445,12 @@ async def test_without_a_database_a_webhook_is_503_at_once_so_that_twilio_comes_
     ],
     ids=["at first", "in the middle", "before the commit", "after the commit"],
 )
-async def test_a_text_is_never_acknowledged_unless_it_is_stored_and_comes_in_once(  # noqa: PLR0917
+async def test_a_text_is_never_acknowledged_unless_it_is_stored_and_comes_in_once(
     provisioned: AsyncEngine,
     database_url: str,
     redis_url: str,
     markers: list[bytes],
+    *,
     deliver: bool,
     left: int,
 ) -> None:

@@ -4,9 +4,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Generator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncGenerator
 from io import StringIO
 
 import httpx
@@ -27,6 +25,7 @@ from tests.support.api import (
     send,
     settings,
     started,
+    until,
 )
 from tests.support.fake_twilio import FakeTwilio, refused, reset
 from tests.support.fake_twilio.fake import NO_RECEIPTS
@@ -34,7 +33,6 @@ from tests.support.hooks import INBOUND, RECEIPT, STATUS, TEXT, post
 from tests.support.provision import (
     ACME_KEY,
     ACME_SID,
-    NOW,
     SECRET_KEY,
     STANDARD_YAML,
     TOKEN,
@@ -65,7 +63,7 @@ def is_clean(logged: StringIO) -> None:
 # --- The formatter -----------------------------------------------------------------------------
 
 
-class Quoting(Exception):
+class QuotingError(Exception):
     """Tells what it was handed."""
 
 
@@ -89,7 +87,7 @@ def test_each_event_is_one_line_of_json_with_level_and_time(logged: StringIO) ->
         f"pace:{USER}",
         {"to": USER, "also": [USER, {"deep": (USER,)}]},
         [USER],
-        Quoting(f"to {USER}"),
+        QuotingError(f"to {USER}"),
         f"/hooks/{USER.replace('+', '%2B')}",
         f"/hooks/{USER.replace('+', '%2b')}",
         USER.encode(),
@@ -98,23 +96,32 @@ def test_each_event_is_one_line_of_json_with_level_and_time(logged: StringIO) ->
 )
 @pytest.mark.parametrize("pretty", [True, False], ids=["pretty", "json"])
 def test_a_number_is_masked_wherever_it_stands(
-    logged: StringIO, value: object, pretty: bool
+    logged: StringIO, value: object, *, pretty: bool
 ) -> None:
     logs.configure("info", pretty=pretty, to=logged)
     LOG.info("something.happened", value=value)
-    LOG.info(f"said {value}")
+    logging.getLogger("a.library").info("said %s", value)
     is_clean(logged)
     assert logged.getvalue().count("***0123") >= 2
 
 
 @pytest.mark.parametrize("pretty", [True, False], ids=["pretty", "json"])
-def test_a_traceback_is_logged_with_its_causes_and_masked(logged: StringIO, pretty: bool) -> None:
+def test_a_traceback_is_logged_with_its_causes_and_masked(
+    logged: StringIO, *, pretty: bool
+) -> None:
     logs.configure("info", pretty=pretty, to=logged)
-    try:
+
+    def fail() -> None:
+        raise QuotingError(f"no route to {USER}")
+
+    def fail_over() -> None:
         try:
-            raise Quoting(f"no route to {USER}")
-        except Quoting as error:
+            fail()
+        except QuotingError as error:
             raise ZeroDivisionError from error
+
+    try:
+        fail_over()
     except ZeroDivisionError:
         LOG.exception("it.failed")
         logging.getLogger("a.library").exception("failed")
@@ -132,11 +139,11 @@ def test_every_member_of_a_group_of_exceptions_is_logged(logged: StringIO) -> No
     async def together() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(fail(ZeroDivisionError("first")))
-            group.create_task(fail(Quoting(f"second, {USER}")))
+            group.create_task(fail(QuotingError(f"second, {USER}")))
 
     try:
         asyncio.run(together())
-    except* (ZeroDivisionError, Quoting):
+    except* (ZeroDivisionError, QuotingError):
         LOG.exception("it.failed")
     is_clean(logged)
     assert "ZeroDivisionError: first" in str(lines(logged)[0]["exception"])
@@ -148,8 +155,11 @@ def test_an_exception_that_cannot_be_written_down_does_not_stop_the_log(logged: 
         def __str__(self) -> str:
             raise ZeroDivisionError
 
-    try:
+    def fail() -> None:
         raise UnspeakableError
+
+    try:
+        fail()
     except UnspeakableError:
         LOG.exception("it.failed")
     assert "UnspeakableError" in str(lines(logged)[0]["exception"])
@@ -166,10 +176,10 @@ async def twilio() -> AsyncGenerator[FakeTwilio]:
 
 
 @pytest.fixture
-def most_said(logged: StringIO) -> Generator[StringIO]:
+def most_said(logged: StringIO) -> StringIO:
     """A log at the level that tells most."""
     logs.configure("debug", pretty=False, to=logged)
-    yield logged
+    return logged
 
 
 async def test_texts_secrets_and_numbers_are_in_no_log_of_requests_and_webhooks(
@@ -282,16 +292,18 @@ async def test_texts_secrets_and_numbers_are_in_no_log_of_a_worker(
 
 async def _work(rt: Runtime, engine: AsyncEngine) -> None:
     """Until nothing is left to do."""
+
+    async def all_done() -> bool:
+        return not await rows(
+            engine,
+            "select 1 from messages where state in ('queued', 'sending', 'uncertain')"
+            " union select 1 from turns where state <> 'ended'",
+        )
+
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(Worker(rt, concurrency=4).run(stop))
         try:
-            async with asyncio.timeout(20):
-                while await rows(
-                    engine,
-                    "select 1 from messages where state in ('queued', 'sending', 'uncertain')"
-                    " union select 1 from turns where state <> 'ended'",
-                ):
-                    await asyncio.sleep(0.05)
+            await until(all_done)
         finally:
             stop.set()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator
+from functools import partial
 from io import StringIO
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from tests.support.api import (
     send,
     served,
     stored,
+    until,
 )
 from tests.support.provision import ACME_KEY
 from textback.runtime import Runtime
@@ -62,7 +64,7 @@ REFUSED = {
 @pytest.mark.parametrize("keyed", [False, True], ids=["plain", "with an idempotency key"])
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
 async def test_a_hostile_body_is_400_and_nothing_is_stored(
-    http: httpx.AsyncClient, engine: AsyncEngine, body: bytes, keyed: bool
+    http: httpx.AsyncClient, engine: AsyncEngine, body: bytes, *, keyed: bool
 ) -> None:
     assert len(body) <= 64 * 1024
     asked = headers(**({"Idempotency-Key": "k"} if keyed else {}))
@@ -99,7 +101,7 @@ async def test_a_hostile_body_is_400_and_nothing_is_stored(
     ],
 )
 async def test_an_odd_but_good_body_is_accepted_as_it_is(
-    http: httpx.AsyncClient, engine: AsyncEngine, body: bytes, text: str, keyed: bool
+    http: httpx.AsyncClient, engine: AsyncEngine, body: bytes, text: str, *, keyed: bool
 ) -> None:
     asked = headers(**({"Idempotency-Key": "k"} if keyed else {}))
     is_accepted(await send(http, body, asked))
@@ -310,9 +312,7 @@ async def test_a_client_that_leaves_before_its_answer_loses_only_the_answer(
     server: str, engine: AsyncEngine, logged: StringIO
 ) -> None:
     await exchange(server, head(LENGTH) + GOOD, close=True)
-    async with asyncio.timeout(5):
-        while not (await stored(engine)).get("messages"):
-            await asyncio.sleep(0.02)
+    await until(partial(rows, engine, "select 1 from messages"))
     assert '"level": "error"' not in logged.getvalue()
 
 

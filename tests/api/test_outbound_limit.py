@@ -26,6 +26,7 @@ from tests.support.api import (
     settings,
     started,
     stored,
+    until,
 )
 from tests.support.provision import provision
 from tests.support.valkey import Valkey
@@ -199,8 +200,10 @@ async def test_without_redis_the_api_accepts_by_a_local_limit_says_so_and_recove
         assert "textback_limiter_local 1.0" in (await http.get("/metrics")).text
 
         mortal.start()
-        async with asyncio.timeout(10):
-            while (await send(http, asked=TIGHT)).status_code != 202:
-                await asyncio.sleep(0.1)
+
+        async def accepted() -> bool:
+            return (await send(http, asked=TIGHT)).status_code == 202
+
+        await until(accepted, every=0.1)
         assert events(logged, "limiter.") == ["limiter.local", "limiter.shared"]
         assert gauge("textback_limiter_local") == 0

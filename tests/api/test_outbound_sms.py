@@ -92,7 +92,7 @@ async def test_a_user_who_opted_out_gets_nothing_and_the_caller_202(
     await execute(
         engine,
         "insert into opt_outs (id, agent_number, user_number, opted_out_at, source)"
-        f" values ('opt_1', '{AGENT}', '{USER}', now(), 'keyword')",
+        " values ('opt_1', '+14155550100', '+14155550123', now(), 'keyword')",
     )
     for body in (BODY, {"user_number": USER}, BODY | {"agent_number": AGENT}):
         answer = await send(http, body)
@@ -118,7 +118,7 @@ WRONG_BODIES = {
     "a message that is too long": json.dumps(
         {"user_number": USER, "message": "x" * (MAX_TEXT + 1)}
     ).encode(),
-    "an empty agent_number": b'{"user_number": "+14155550123", "message": "Hi", "agent_number": ""}',
+    "an empty agent_number": b'{"user_number": "+14155550123", "agent_number": ""}',
     "a body over 64 KB": b'{"user_number": "+14155550123", "message": "Hi"}' + b" " * 64 * 1024,
 }
 
@@ -201,8 +201,8 @@ async def test_a_key_of_another_account_is_403(
 @pytest.mark.parametrize("connector", ["conn-none", "CONN-LIVE", "conn-live ", "é", "' or 1=1 --"])
 async def test_an_unknown_connector_is_404(http: httpx.AsyncClient, connector: str) -> None:
     asked = {
-        "X-PolyAi-Auth-Token".encode(): ACME_KEY.encode(),
-        "X-TOKEN-ID".encode(): connector.encode("latin-1"),
+        b"X-PolyAi-Auth-Token": ACME_KEY.encode(),
+        b"X-TOKEN-ID": connector.encode("latin-1"),
     }
     answer = await http.post(ROUTE, json=BODY, headers=list(asked.items()))
     is_refused(answer, 404, counted=False, saying="connector")

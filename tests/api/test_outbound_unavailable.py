@@ -79,7 +79,12 @@ async def test_a_database_that_went_away_is_503_and_the_first_request_after_it_i
     ],
 )
 async def test_a_database_that_goes_away_in_the_middle_is_503_and_nothing_is_stored(
-    wired: httpx.AsyncClient, wire: Wire, engine: AsyncEngine, markers: list[bytes], counted: bool
+    wired: httpx.AsyncClient,
+    wire: Wire,
+    engine: AsyncEngine,
+    markers: list[bytes],
+    *,
+    counted: bool,
 ) -> None:
     wire.cut_at(*markers)
     is_refused(await send(wired, asked=KEYED), 503, counted=counted)

@@ -27,6 +27,7 @@ from textback.core.message import (
     snoozed,
     unwritten,
     write,
+    written,
 )
 from textback.core.policy import SendPolicy
 
@@ -272,3 +273,19 @@ def test_a_text_past_its_validity_that_cannot_be_looked_up_is_left_to_an_operato
 def test_every_state_is_in_the_tests() -> None:
     assert {type(m) for m in make.messages()} == set(get_args(Message))
     assert {f.name for m in make.messages() for f in fields(m)} >= set(make.SHARED)
+
+
+def test_a_text_without_words_keeps_its_id_and_is_never_due_until_it_is_written() -> None:
+    promise = write(
+        make.opened(),
+        "opener",
+        None,
+        id=MessageId("msg_promise"),
+        carrier_id=CarrierId("carrier"),
+        validity=timedelta(hours=4),
+        now=NOW,
+    )
+    assert (promise.text, promise.is_promise) == ("", True)
+    text = written(promise, "Good morning.", now=NOW + timedelta(seconds=9))
+    assert (text.id, text.text, text.is_promise) == ("msg_promise", "Good morning.", False)
+    assert (text.due_at, text.expires_at) == (NOW + timedelta(seconds=9), promise.expires_at)

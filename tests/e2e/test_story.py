@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.api import AGENT, ROUTE, USER, headers, is_accepted, rows
+from tests.support.api import AGENT, ROUTE, USER, headers, is_accepted, rows, until
 from tests.support.fake_twilio import FakeTwilio, Number, slow
 from tests.support.ports import free_port
 from tests.support.processes import Running, Textback
@@ -59,15 +59,17 @@ class Deployment:
 
     async def texts(self, user: str, count: int) -> list[str]:
         """What Twilio was asked to send to `user`, once it is so many texts."""
-        async with asyncio.timeout(20):
-            while len(found := self.sent_to(user)) < count:
-                await asyncio.sleep(0.02)
-        return found
+
+        async def so_many() -> bool:
+            return len(self.sent_to(user)) >= count
+
+        await until(so_many)
+        return self.sent_to(user)
 
     def sent_to(self, user: str) -> list[str]:
         return [message.body for message in self.twilio.created if message.to == user]
 
-    async def conversations(self, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+    async def conversations(self, *arguments: str) -> Any:
         ran = await self.textback.run("conversations", "--json", *arguments)
         assert (ran.code, ran.err) == (0, "")
         return json.loads(ran.out)
@@ -85,7 +87,7 @@ def provisioned() -> str:
 
 
 @pytest.fixture
-async def deployment(  # noqa: PLR0917
+async def deployment(
     provisioned: str,
     database_url: str,
     redis_url: str,
@@ -113,7 +115,7 @@ async def deployment(  # noqa: PLR0917
     ):
         migrated = await textback.run("migrate")
         assert migrated.code == 0, migrated.err
-        applied = await textback.run("apply", "deployment.yaml", **environment(twilio.base_url))
+        applied = await textback.run("apply", "deployment.yaml", more=environment(twilio.base_url))
         assert applied.code == 0, applied.err
         assert json.loads(applied.out)["applied"] is True
         async with asyncio.TaskGroup() as group:

@@ -13,6 +13,7 @@ from tests.support.deployment import (
     SECOND,
     USER,
     caller,
+    hour,
     number,
     second,
 )
@@ -55,7 +56,9 @@ async def test_without_a_greeting_the_engine_writes_the_opener_under_the_promise
 
     accepted = await world.accept(None)
 
-    assert await world.texts() == []
+    (promise,) = await world.texts()
+    assert (promise.id, promise.state, promise.text) == (accepted.message_id, "queued", "")
+    assert await world.claim(now=hour(3)) == []
     (due,) = await world.waiting()
     assert (due.opener_id, due.due_at) == (accepted.message_id, NOW)
     engine = EngineDouble(TurnReply(texts=["Good morning!", "Shall we book?"]))

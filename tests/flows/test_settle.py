@@ -112,6 +112,21 @@ async def test_a_list_that_does_not_answer_leaves_the_text_uncertain_and_is_aske
     assert len(carrier.asked) == 30
 
 
+async def test_a_look_up_that_raises_is_as_good_as_none(world: World):
+    # Its lease ran out again and again, and the texts behind it waited for ever.
+    accepted = await uncertain(world)
+    carrier = CarrierDouble()
+
+    def raises(_: Outgoing) -> Listed:
+        raise RuntimeError("a bug")
+
+    carrier.on_look_up = raises
+    await world.settle(now=hour(4), carrier=carrier)
+
+    text = await world.text(accepted.message_id)
+    assert (text.state, text.look_up_at) == ("uncertain", None)
+
+
 async def test_an_unanswered_look_up_does_not_count_as_one(world: World):
     await uncertain(world)
     carrier = CarrierDouble(listed=[NotFound(), NO_ANSWER, NotFound(), NotFound()])

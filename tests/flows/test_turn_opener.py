@@ -42,7 +42,7 @@ async def test_the_fate_of_a_failed_opener_is_told_as_events(world: World):
 
     await world.think(engine=EngineDouble(FAILED))
 
-    assert await world.events(promised.message_id) == ["message.failed"]
+    assert await world.events(promised.message_id) == ["message.promised", "message.failed"]
     assert await world.events(promised.conversation_id) == [
         "conversation.opened",
         "turn.failed",

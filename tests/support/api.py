@@ -1,20 +1,23 @@
 """The web application on real servers, what to ask it, and what its answers must always have."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Final, cast
 from uuid import UUID
 
 import httpx
+import structlog
 import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.provision import ACME_KEY, NOW, SECRET_KEY, STANDARD_YAML
-from textback import wiring
+from textback import logs, wiring
 from textback.cli.serving import Server, options
 from textback.runtime import Runtime
 from textback.settings import Settings
@@ -107,6 +110,18 @@ async def started(
         await made.close()
 
 
+@contextmanager
+def captured_logs() -> Generator[StringIO]:
+    """What the process would write to its log meanwhile."""
+    to = StringIO()
+    logs.configure("info", pretty=False, to=to)
+    yield to
+    root = logging.getLogger()
+    root.handlers[:] = [h for h in root.handlers if getattr(h, "stream", None) is not to]
+    root.setLevel(logging.WARNING)
+    structlog.reset_defaults()
+
+
 def client(rt: Runtime) -> httpx.AsyncClient:
     """Asks the application without a server between. An exception past it fails the test."""
     transport = httpx.ASGITransport(wiring.application(rt, owns=False))
@@ -114,9 +129,9 @@ def client(rt: Runtime) -> httpx.AsyncClient:
 
 
 @asynccontextmanager
-async def served(rt: Runtime) -> AsyncGenerator[str]:
+async def served(rt: Runtime, port: int = 0) -> AsyncGenerator[str]:
     """The application behind the server that `serve` starts; gives its URL."""
-    found = settings(rt.database_url, "redis://unused")
+    found = settings(rt.database_url, "redis://unused", port=port)
     server = Server(uvicorn.Config(wiring.application(rt, owns=False), **options(found)))
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve())
@@ -194,6 +209,14 @@ def is_refused(
     assert "x-conversation-id" not in answer.headers
     assert "x-message-id" not in answer.headers
     return detail
+
+
+async def until(
+    happened: Callable[[], Awaitable[object]], *, within: float = 20, every: float = 0.02
+) -> None:
+    async with asyncio.timeout(within):
+        while not await happened():  # noqa: ASYNC110 - others change what is asked for
+            await asyncio.sleep(every)
 
 
 TABLES: Final = ("conversations", "messages", "turns", "opt_outs", "idempotency_keys", "events")

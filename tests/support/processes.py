@@ -38,18 +38,18 @@ class Textback:
         for process in self._running:
             await process.kill()
 
-    async def run(self, *arguments: str, within: float = 30, **more: str) -> Ran:
+    async def run(self, *arguments: str, more: Mapping[str, str] | None = None) -> Ran:
         """A command that ends by itself; `more` is added to the environment."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "textback", *arguments),
             cwd=self._folder,
-            env=self._environment | more,
+            env={**self._environment, **(more or {})},
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
         )
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(30):
                 out, err = await process.communicate()
         finally:
             if process.returncode is None:

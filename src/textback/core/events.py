@@ -22,6 +22,7 @@ Kind = Literal[
     "conversation.engaged",
     "conversation.warned",
     "conversation.closed",
+    "message.promised",
     "message.queued",
     "message.sending",
     "message.uncertain",
@@ -64,7 +65,7 @@ def of_message(m: Message) -> Event:
     data: dict[str, object] = {}
     match m:
         case Queued():
-            kind = "message.queued"
+            kind = "message.promised" if m.is_promise else "message.queued"
         case Sending():
             kind = "message.sending"
         case Uncertain():

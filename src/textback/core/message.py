@@ -5,7 +5,7 @@ carrier reports may come in any order, repeated or late.
 """
 
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from textback.core import retry
@@ -18,6 +18,9 @@ from textback.core.ports import Receipt, SendError
 Kind = Literal["opener", "reply", "warning", "closing", "notice"]
 """What made an outbound text: the caller or agent that opens, a turn, idleness (before and at the
 close), or a keyword's confirmation."""
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""When a text is due that has no words yet."""
 
 DropReason = Literal["opted_out", "cancelled", "expired"]
 
@@ -40,9 +43,16 @@ class _Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued(_Text):
-    """Waiting to be sent. `send` claims it when due; an opt-out or its validity's end drops it."""
+    """Waiting to be sent. `send` claims it when due; an opt-out or its validity's end drops it.
+
+    One that the agent has yet to write is never due: it holds its place until `written`.
+    """
 
     due_at: datetime
+
+    @property
+    def is_promise(self) -> bool:
+        return self.due_at == NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,14 +125,17 @@ _S = TypeVar("_S", bound=_Text)
 def write(
     talk: Conversation,
     kind: Kind,
-    text: str,
+    text: str | None,
     *,
     id: MessageId,  # noqa: A002 - the field's name
     carrier_id: CarrierId,
     validity: timedelta,
     now: datetime,
 ) -> Queued:
-    """A new text of ours in a conversation, due at once."""
+    """A new text of ours in a conversation, due at once.
+
+    With None the agent has yet to write it: its id and its place in the order are given out.
+    """
     return Queued(
         id=id,
         conversation_id=talk.id,
@@ -130,16 +143,20 @@ def write(
         agent_number=talk.agent_number,
         user_number=talk.user_number,
         kind=kind,
-        text=text,
+        text=text or "",
         created_at=now,
         expires_at=now + validity,
         attempts=0,
-        due_at=now,
+        due_at=NEVER if text is None else now,
     )
 
 
+def written(m: Queued, text: str, *, now: datetime) -> Queued:
+    return replace(m, text=text, due_at=now)
+
+
 def unwritten(m: Queued, *, now: datetime) -> Failed:
-    """An opener promised to the caller, which the agent could not write."""
+    """A promised text which the agent could not write."""
     return _as(
         Failed,
         m,

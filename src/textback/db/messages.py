@@ -5,11 +5,10 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, exists, func, insert, or_, select, text, update
+from sqlalchemy import RowMapping, and_, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
-from textback.core.conversation import Conversation
 from textback.core.errors import StaleError
 from textback.core.ids import CarrierId, MessageId, ProjectId
 from textback.core.message import (
@@ -27,8 +26,8 @@ from textback.core.message import (
 )
 from textback.core.phone import Phone
 from textback.db import events
-from textback.db.tables import conversations, opt_outs, turns
 from textback.db.tables import messages as t
+from textback.db.tables import opt_outs
 
 _STATES: dict[type[Message], str] = {
     Queued: "queued",
@@ -80,8 +79,8 @@ async def save(c: AsyncConnection, before: Message, after: Message, *, now: date
     result = await c.execute(update(t).where(*where).values(_row(after)))
     if result.rowcount != 1:
         raise StaleError(before.id)
-    if type(after) is not type(before):
-        await events.append(c, [facts.of_message(after)], now=now)
+    if (event := facts.of_message(after)) != facts.of_message(before):
+        await events.append(c, [event], now=now)
     if isinstance(after, Queued) or isinstance(before, Uncertain):  # what waited behind it may go
         await events.wake(c, "messages")
 
@@ -120,9 +119,8 @@ async def claim_due(
 
     A text that a worker held at the time of the opt-out is queued again, and dropped here.
 
-    Per number pair only the oldest can be due, and only while none before it is under way, being
-    settled, or an opener that the agent has yet to write: texts reach the carrier in the order
-    they were accepted.
+    Per number pair only the oldest can be due, and only while none before it is under way or being
+    settled: texts reach the carrier in the order they were accepted.
     """
     before = t.alias("before")
     blocked = exists().where(
@@ -135,15 +133,6 @@ async def claim_due(
             and_(before.c.state == "queued", before.c.seq < t.c.seq),
         ),
     )
-    unwritten = exists().where(
-        conversations.c.agent_number == t.c.agent_number,
-        conversations.c.user_number == t.c.user_number,
-        turns.c.conversation_id == conversations.c.id,
-        turns.c.conversation_id != t.c.conversation_id,
-        turns.c.state.in_(["waiting", "thinking"]),
-        turns.c.opener_id.is_not(None),
-        turns.c.first_text_at < t.c.created_at,
-    )
     opted_out = exists().where(
         opt_outs.c.agent_number == t.c.agent_number,
         opt_outs.c.user_number == t.c.user_number,
@@ -153,7 +142,7 @@ async def claim_due(
     rows = await c.execute(
         select(t, opted_out.label("opted_out"))
         .where(t.c.state == "queued", t.c.due_at <= now, ~blocked)
-        .where(or_(t.c.kind != "opener", ~unwritten), t.c.agent_number.not_in(except_numbers))
+        .where(t.c.agent_number.not_in(except_numbers))
         .order_by(t.c.priority, t.c.due_at, t.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True, of=t)
@@ -178,28 +167,6 @@ async def claim_due(
         )
         await events.append(c, [facts.of_message(m) for m in sending], now=now)
     return sending, late
-
-
-async def put_newer_behind(c: AsyncConnection, older: Conversation) -> None:
-    """What waits of the pair's newer conversations goes after all that `older` has said by now.
-
-    For an opener that the agent wrote only when the next conversation had begun.
-    """
-    rows = await c.scalars(
-        select(t.c.id)
-        .join(conversations, conversations.c.id == t.c.conversation_id)
-        .where(
-            t.c.agent_number == older.agent_number,
-            t.c.user_number == older.user_number,
-            t.c.state == "queued",
-            conversations.c.id != older.id,
-            conversations.c.opened_at > older.opened_at,
-        )
-        .order_by(t.c.seq)
-        .with_for_update(of=t)
-    )
-    for waiting in rows.all():
-        await c.execute(update(t).where(t.c.id == waiting).values(seq=text("DEFAULT")))
 
 
 async def claim_look_ups(

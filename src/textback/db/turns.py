@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import exists, func, insert, select, update
+from sqlalchemy import exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import turn as rule
@@ -131,21 +131,14 @@ async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> in
 
 async def drop_waiting(
     c: AsyncConnection, conversation_id: ConversationId, *, now: datetime, openers: bool = False
-) -> MessageId | None:
-    """End the waiting turn; one that is to write an opener only when `openers`.
-
-    Gives the id promised for that opener, so that its fate can be recorded.
-    """
+) -> None:
+    """End the waiting turn; one that is to write an opener only when `openers`."""
     which = [t.c.conversation_id == conversation_id, t.c.state == "waiting"]
     if not openers:
         which.append(t.c.opener_id.is_(None))
-    opener = await c.scalar(
-        update(t)
-        .where(*which)
-        .values(state="ended", due_at=None, ended_at=now, outcome="dropped")
-        .returning(t.c.opener_id)
+    await c.execute(
+        update(t).where(*which).values(state="ended", due_at=None, ended_at=now, outcome="dropped")
     )
-    return None if opener is None else MessageId(opener)
 
 
 async def waits(c: AsyncConnection, conversation_id: ConversationId) -> bool:
@@ -233,6 +226,7 @@ async def _think(
                 messages.c.conversation_id == talk.id,
                 messages.c.kind.not_in(["keyword", "notice"]),
                 messages.c.state.not_in(["suppressed", "failed"]),
+                or_(messages.c.direction == "inbound", messages.c.text != ""),  # written by now
             )
             .order_by(messages.c.seq)
         )

@@ -66,21 +66,20 @@ async def _open(
     opened = _opened(caller, project, number, command.user_number, ids, now=now)
     begun: Opened | Closed = talk.close(opened, "opted_out", now=now) if opted_out else opened
     await conversations.add(c, begun, policy=policy.idle, now=now)
-    if text is None and not opted_out:
-        await turns.agent_opens(c, opened.id, ids.message_id, now=now)
-        return
     queued = write(
         opened,
         "opener",
-        text or "",
+        text,
         id=ids.message_id,
         carrier_id=number.carrier_id,
         validity=policy.validity,
         now=now,
     )
-    message: Queued | Suppressed = (
-        dropped(queued, reason="opted_out", now=now) if opted_out else queued
-    )
+    message: Queued | Suppressed = queued
+    if opted_out:
+        message = dropped(queued, reason="opted_out", now=now)
+    elif text is None:
+        await turns.agent_opens(c, opened.id, ids.message_id, now=now)
     await messages.add(c, message, project_id=project.id, now=now)
 
 

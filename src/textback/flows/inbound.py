@@ -115,7 +115,6 @@ class _Text:
                     self.number.number,
                     self.user,
                     conversation_id=conversation_id,
-                    carrier_id=self.number.carrier_id,
                     source="keyword",
                     words=self.said.text,
                     carrier_message_id=self.said.carrier_message_id,

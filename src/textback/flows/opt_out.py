@@ -7,8 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from textback.core import conversation as talk
 from textback.core.conversation import Live
 from textback.core.events import Event
-from textback.core.ids import CarrierId, ConversationId
-from textback.core.message import dropped, write
+from textback.core.ids import ConversationId
 from textback.core.phone import Phone
 from textback.db import conversations, events, messages, opt_outs, tenants, turns
 from textback.db.opt_outs import Source
@@ -20,7 +19,6 @@ async def record(
     user: Phone,
     *,
     conversation_id: ConversationId,
-    carrier_id: CarrierId,
     source: Source,
     words: str | None,
     carrier_message_id: str | None,
@@ -39,26 +37,14 @@ async def record(
     live = await conversations.lock_live(c, agent, user)
     await messages.drop_queued(c, agent, user, reason="opted_out", now=now)
     if live is not None:
-        await _close(c, live, carrier_id, now=now)
+        await _close(c, live, now=now)
     event = Event(kind="user.opted_out", conversation_id=conversation_id, data={"source": source})
     await events.append(c, [event], now=now)
     return True
 
 
-async def _close(c: AsyncConnection, live: Live, carrier_id: CarrierId, *, now: datetime) -> None:
+async def _close(c: AsyncConnection, live: Live, *, now: datetime) -> None:
     policy = (await tenants.get_project(c, live.project_id)).policy
     closed = talk.close(live, "opted_out", now=now)
     await conversations.save(c, live, closed, policy=policy.idle, now=now)
-    promised = await turns.drop_waiting(c, live.id, now=now, openers=True)
-    if promised is not None:
-        opener = write(
-            live,
-            "opener",
-            "",
-            id=promised,
-            carrier_id=carrier_id,
-            validity=policy.validity,
-            now=now,
-        )
-        suppressed = dropped(opener, reason="opted_out", now=now)
-        await messages.add(c, suppressed, project_id=live.project_id, now=now)
+    await turns.drop_waiting(c, live.id, now=now, openers=True)

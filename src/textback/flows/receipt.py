@@ -40,7 +40,6 @@ async def hear(
                 seen.agent_number,
                 seen.user_number,
                 conversation_id=seen.conversation_id,
-                carrier_id=carrier_id,
                 source="carrier",
                 words=None,
                 carrier_message_id=receipt.carrier_message_id,

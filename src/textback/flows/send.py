@@ -147,7 +147,6 @@ async def record(
                 m.agent_number,
                 m.user_number,
                 conversation_id=m.conversation_id,
-                carrier_id=m.carrier_id,
                 source="carrier",
                 words=None,
                 carrier_message_id=None,

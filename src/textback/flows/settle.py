@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core import message as rule
@@ -12,6 +13,8 @@ from textback.core.ports import NoAnswer, NotFound, Taken
 from textback.db import messages
 from textback.db.session import transaction
 from textback.flows.send import Carriers, outgoing
+
+log = structlog.stdlib.get_logger()
 
 
 async def claim(
@@ -32,7 +35,12 @@ async def ask(
     async with transaction(db) as c:
         known = await messages.carrier_ids_of_pair(c, m)
     carrier, kind = await carriers.get(m.carrier_id)
-    return await carrier.look_up(outgoing(m, kind, public_url=public_url, now=now), known=known)
+    asked = outgoing(m, kind, public_url=public_url, now=now)
+    try:
+        return await carrier.look_up(asked, known=known)
+    except Exception as error:  # no carrier should raise; the text must not wait for ever
+        log.exception("look_up.raised", message_id=m.id, carrier_id=m.carrier_id)
+        return NoAnswer(f"the carrier raised {type(error).__name__}")
 
 
 async def record(

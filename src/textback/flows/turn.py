@@ -10,9 +10,10 @@ from textback.core import conversation as talk
 from textback.core import turn as rule
 from textback.core.conversation import Closed, Conversation, Live, Opened
 from textback.core.events import Event
-from textback.core.ids import AgentId, MessageId, new_message_id
-from textback.core.message import Kind, Queued, dropped, unwritten, write
+from textback.core.ids import AgentId, new_message_id
+from textback.core.message import Kind, Queued, dropped, unwritten, write, written
 from textback.core.ports import Engine, TurnFailed, TurnReply, TurnRequest
+from textback.core.turn import Drop
 from textback.db import conversations, events, messages, tenants, turns
 from textback.db.session import transaction
 from textback.db.tenants import ProjectRow
@@ -94,11 +95,9 @@ class _Reply:
         self.project, self.now = project, now
 
     async def take(self, answer: TurnReply | TurnFailed, fallback: str | None) -> Outcome | None:
-        opener = self.turn.opener_id
-        drop = rule.admit(self.conversation, opener=opener is not None)
-        texts: Sequence[str] = answer.texts if isinstance(answer, TurnReply) else ()
-        if isinstance(answer, TurnFailed) and fallback and (opener is None or self.turn.heard):
-            texts = [fallback]
+        """Save it, if the lease still holds; None when it does not."""
+        drop = rule.admit(self.conversation, opener=self.turn.opener_id is not None)
+        texts = self._texts(answer, fallback)
         outcome: Outcome
         if drop is not None:
             outcome = "dropped"
@@ -110,65 +109,80 @@ class _Reply:
             return None
         if self.turn.upto_seq:
             await conversations.heard(self.c, self.turn.conversation_id, self.turn.upto_seq)
+        promise = await self._promise()
         if drop is not None:
-            await self._tell("turn.dropped", drop.why)
-            if opener is not None:
-                await self._opener_dropped(opener)
-            return outcome
-        if isinstance(answer, TurnFailed):
-            await self._tell("turn.failed", answer.reason)
-        if opener is not None and not texts:
-            await self._no_opener(opener)
-            return outcome
-        await self._say(texts, end=isinstance(answer, TurnReply) and answer.end_conversation)
+            await self._drop(drop, promise)
+        else:
+            await self._go_on(answer, texts, promise)
         return outcome
 
-    async def _say(self, texts: Sequence[str], *, end: bool) -> None:
-        opener = self.turn.opener_id
-        for i, text in enumerate(texts):
-            promised = opener if i == 0 else None
-            kind = "reply" if opener is None else "opener"
-            queued = await self._write(kind, text, promised or new_message_id(self.now))
-            await messages.add(self.c, queued, project_id=self.project.id, now=self.now)
-        before = self.conversation
-        if isinstance(before, Closed):  # superseded: its accepted opener goes out, and first
-            await messages.put_newer_behind(self.c, before)
+    def _texts(self, answer: TurnReply | TurnFailed, fallback: str | None) -> Sequence[str]:
+        if isinstance(answer, TurnReply):
+            return answer.texts
+        # An apology out of the blue would help nobody: there must be something it answers.
+        asked = self.turn.opener_id is None or self.turn.heard
+        return [fallback] if fallback and asked else ()
+
+    async def _drop(self, drop: Drop, promise: Queued | None) -> None:
+        await self._tell("turn.dropped", drop.why)
+        if promise is not None:
+            cancelled = dropped(promise, reason="cancelled", now=self.now)
+            await messages.save(self.c, promise, cancelled, now=self.now)
+
+    async def _go_on(
+        self, answer: TurnReply | TurnFailed, texts: Sequence[str], promise: Queued | None
+    ) -> None:
+        if isinstance(answer, TurnFailed):
+            await self._tell("turn.failed", answer.reason)
+        if self.turn.opener_id is not None and promise is None:
+            return  # the user opted out meanwhile of a superseded conversation
+        if promise is not None and not texts:
+            await self._no_opener(promise)
             return
-        after: Conversation = talk.agent_texted(before, now=self.now) if texts else before
+        end = isinstance(answer, TurnReply) and answer.end_conversation
+        await self._say(texts, promise, end=end)
+
+    async def _promise(self) -> Queued | None:
+        """The text that this turn is to write, while it waits for that."""
+        opener = self.turn.opener_id
+        found = None if opener is None else await messages.lock(self.c, opener)
+        return found if isinstance(found, Queued) else None
+
+    async def _say(self, texts: Sequence[str], promise: Queued | None, *, end: bool) -> None:
+        for i, text in enumerate(texts):
+            if i == 0 and promise is not None:
+                after = written(promise, text, now=self.now)
+                await messages.save(self.c, promise, after, now=self.now)
+            else:
+                await self._add("reply" if promise is None else "opener", text)
+        before = self.conversation
+        if isinstance(before, Closed):  # superseded: its accepted opener goes out all the same
+            return
+        then: Conversation = talk.agent_texted(before, now=self.now) if texts else before
         # What the user said while the agent took its leave is answered, as if said after it.
         if end and not await turns.waits(self.c, before.id):
-            after = talk.close(before, "agent_ended", now=self.now)
-        if after != before:
-            await self._save(before, after)
+            then = talk.close(before, "agent_ended", now=self.now)
+        if then != before:
+            await self._save(before, then)
 
-    async def _no_opener(self, opener: MessageId) -> None:
-        """An apology out of the blue would help nobody: nothing is sent, the record says why."""
-        failed = unwritten(await self._write("opener", "", opener), now=self.now)
-        await messages.add(self.c, failed, project_id=self.project.id, now=self.now)
+    async def _no_opener(self, promise: Queued) -> None:
+        """Nothing is sent; the record says why."""
+        await messages.save(self.c, promise, unwritten(promise, now=self.now), now=self.now)
         if isinstance(self.conversation, Opened):  # else there is a user to answer
             closed = talk.close(self.conversation, "agent_failed", now=self.now)
             await self._save(self.conversation, closed)
 
-    async def _opener_dropped(self, opener: MessageId) -> None:
-        over = self.conversation
-        opted_out = isinstance(over, Closed) and over.reason == "opted_out"
-        queued = await self._write("opener", "", opener)
-        suppressed = dropped(queued, reason="opted_out" if opted_out else "cancelled", now=self.now)
-        await messages.add(self.c, suppressed, project_id=self.project.id, now=self.now)
-
-    async def _write(self, kind: Kind, text: str, message_id: MessageId) -> Queued:
-        validity = self.project.policy.validity
-        if kind == "opener":  # which counts from when it was accepted
-            validity -= self.now - self.conversation.opened_at
-        return write(
+    async def _add(self, kind: Kind, text: str) -> None:
+        queued = write(
             self.conversation,
             kind,
             text,
-            id=message_id,
+            id=new_message_id(self.now),
             carrier_id=await tenants.carrier_of(self.c, self.conversation.agent_number),
-            validity=validity,
+            validity=self.project.policy.validity,
             now=self.now,
         )
+        await messages.add(self.c, queued, project_id=self.project.id, now=self.now)
 
     async def _save(self, before: Live, after: Conversation) -> None:
         idle = self.project.policy.idle

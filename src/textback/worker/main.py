@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from textback import metrics
+from textback.core.errors import Unavailable
 from textback.core.message import Message, Uncertain
 from textback.core.phone import Phone
 from textback.core.ports import NoAnswer, NotFound, SendError, Taken, TurnFailed
@@ -22,6 +23,8 @@ from textback.worker.loop import Loop, persist
 log = structlog.stdlib.get_logger()
 
 BATCH = 100
+UNREADABLE_WAIT = timedelta(seconds=1)
+UNUSABLE = "the carrier's entry cannot be used"
 ENGINE_GRACE = timedelta(seconds=1)
 """An engine keeps its own deadline; this long after it, it is cut off."""
 
@@ -118,11 +121,12 @@ class Worker:
                 public_url=rt.public_url,
                 clock=rt.now,
             )
+        except Unavailable:  # nothing left us: the carrier's entry could not be read
+            outcome = Wait(rt.now() + UNREADABLE_WAIT)
         except (Unprovisioned, ValueError):
             # Nothing left us. An operator has to repair the carrier's entry; the text waits.
             log.exception("send.no_carrier", message_id=m.id, carrier_id=m.carrier_id)
-            why = "the carrier's entry cannot be used"
-            outcome = SendError("no_carrier", why, "slow_down", timedelta(seconds=30))
+            outcome = SendError("no_carrier", UNUSABLE, "slow_down", timedelta(seconds=30))
         after = await persist(
             lambda: send.record(rt.db, m, outcome, policy=rt.policy, now=rt.now())
         )
@@ -145,7 +149,11 @@ class Worker:
 
     async def _look_up(self, m: Uncertain) -> None:
         rt = self.rt
-        answer = await settle.ask(rt.db, m, rt.carriers, public_url=rt.public_url, now=rt.now())
+        try:
+            answer = await settle.ask(rt.db, m, rt.carriers, public_url=rt.public_url, now=rt.now())
+        except (Unprovisioned, ValueError):
+            log.exception("look_up.no_carrier", message_id=m.id, carrier_id=m.carrier_id)
+            answer = NoAnswer(UNUSABLE)
         after = await persist(
             lambda: settle.record(rt.db, m, answer, policy=rt.policy, now=rt.now())
         )
@@ -166,7 +174,8 @@ class Worker:
         rt = self.rt
         fallback: str | None = None
         try:
-            engine, fallback = await rt.engines.get(thinking.agent_id)
+            # Not to have read the agent's entry is no failure of the agent's.
+            engine, fallback = await persist(lambda: rt.engines.get(thinking.agent_id))
             if thinking.attempts > turn.MOST_ATTEMPTS:
                 answer = TurnFailed(f"{thinking.attempts - 1} workers died over it")
             else:

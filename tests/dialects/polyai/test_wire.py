@@ -153,7 +153,6 @@ def understood(content_type: str | None, body: bytes, key: str | None) -> SendTe
     try:
         found = command(content_type, body, key=key)
     except Refusal as refusal:
-        assert refusal.sentence
         refusal.sentence.encode()  # it can be written down itself
         return refusal
     for number in (found.user_number, found.agent_number):

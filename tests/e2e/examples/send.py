@@ -16,4 +16,4 @@ headers = {
 
 response = requests.post(url, json=payload, headers=headers, timeout=10)
 
-print(response.text + str(response.status_code))
+print(response.text + str(response.status_code))  # noqa: T201 - as published

@@ -1,0 +1,233 @@
+"""`textback doctor` against a Twilio on this machine: what is wrong, and what to do about it."""
+
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Final
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.support.api import captured_logs, execute, rows, served, settings, started, stored
+from tests.support.fake_twilio import Account, FakeTwilio, Number
+from tests.support.ports import free_port
+from tests.support.provision import (
+    ACME_SID,
+    GLOBEX_SID,
+    environment,
+    provision,
+)
+from textback.cli import doctor
+from textback.settings import Settings
+
+VERSION: Final = "select version_num from alembic_version"
+TOKEN: Final = "planted-token-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _logged() -> Generator[StringIO]:
+    """Apart from what the command says."""
+    with captured_logs() as found:
+        yield found
+
+
+@dataclass(slots=True)
+class Clinic:
+    """A deployment in which all is well, until a test spoils something."""
+
+    found: Settings
+    serving: Settings
+    twilio: FakeTwilio
+    acme: list[Number]
+    said: list[str] = field(default_factory=list[str])
+
+    async def examine(self, capsys: pytest.CaptureFixture[str]) -> int:
+        """Run it beside the serving process; gives the exit code and keeps what it said."""
+        async with started(self.serving) as rt:
+            port = int(self.found.public_url.rpartition(":")[2]) if self.found.public_url else 0
+            async with served(rt, port):
+                code = await doctor.run(self.found)
+        printed = capsys.readouterr()
+        assert TOKEN not in printed.out
+        self.said = printed.out.splitlines()
+        return code
+
+    def to_fix(self) -> list[tuple[str, str]]:
+        """Each finding, with what to do about it."""
+        pairs = zip(self.said, [*self.said[1:], ""], strict=True)
+        return [
+            (what.removeprefix("FIX").strip(), fix.strip())
+            for what, fix in pairs
+            if what.startswith("FIX")
+        ]
+
+
+@pytest.fixture
+async def twilio() -> AsyncGenerator[FakeTwilio]:
+    async with FakeTwilio(ACME_SID, TOKEN) as fake:
+        yield fake
+
+
+@pytest.fixture
+async def clinic(
+    engine: AsyncEngine, database_url: str, redis_url: str, twilio: FakeTwilio
+) -> Clinic:
+    await provision(engine, env=environment(twilio.base_url) | {"TWILIO_TOKEN": TOKEN})
+    found = settings(database_url, redis_url, public_url=f"http://127.0.0.1:{free_port()}")
+    url = f"{found.public_url}/hooks/twilio/inbound#rc=5&rp=all"
+    acme = [Number(phone_number=f"+1415555010{n}", sms_url=url) for n in (0, 1)]
+    twilio.account.numbers = acme
+    other = Number(phone_number="+14155550199", sms_url=url)
+    twilio.accounts[GLOBEX_SID] = Account(sid=GLOBEX_SID, auth_token=TOKEN, numbers=[other])
+    return Clinic(found, found, twilio, acme)
+
+
+async def test_all_is_well(
+    clinic: Clinic, engine: AsyncEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = await stored(engine)
+    assert await clinic.examine(capsys) == 0
+    assert clinic.to_fix() == []
+    assert clinic.said[-1] == "All is well."
+    said = "\n".join(clinic.said)
+    for wanted in (
+        "database reached",
+        "Redis reached",
+        f"acme-twilio: Twilio account {ACME_SID} is active",
+        "+14155550100: inbound texts come here",
+        "+14155550101: inbound texts come here",
+        f"globex-twilio: Twilio account {GLOBEX_SID} is active",
+        f"acme-twilio: a webhook signed for {clinic.found.public_url} arrives and verifies",
+        f"globex-twilio: a webhook signed for {clinic.found.public_url} arrives and verifies",
+    ):
+        assert wanted in said
+    # It looked, and left nothing behind: neither here nor at Twilio.
+    assert await stored(engine) == before
+    assert clinic.twilio.asked("create") == []
+
+
+async def test_a_wrong_token_is_found(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
+    clinic.twilio.account.auth_token = "rotated"
+    assert await clinic.examine(capsys) == 1
+    [(what, fix)] = clinic.to_fix()
+    assert what.startswith("acme-twilio:")
+    assert "refuses the credentials" in what
+    assert "auth token" in fix
+    assert clinic.said[-1] == "1 to fix."
+
+
+async def test_a_webhook_that_points_elsewhere_is_found_for_each_number(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clinic.acme[0].sms_url = "https://old.example.com/sms"
+    clinic.acme[1].sms_url = ""
+    assert await clinic.examine(capsys) == 1
+    (first, fix), (second, _) = clinic.to_fix()
+    assert "+14155550100: inbound texts go to https://old.example.com/sms, not here" in first
+    assert "+14155550101: inbound texts go to nowhere" in second
+    assert f"{clinic.found.public_url}/hooks/twilio/inbound" in fix
+
+
+async def test_a_number_that_is_not_the_accounts_is_found(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clinic.acme.pop()
+    assert await clinic.examine(capsys) == 1
+    [(what, _)] = clinic.to_fix()
+    assert f"+14155550101 is not a number of Twilio account {ACME_SID}" in what
+
+
+async def test_a_signature_that_does_not_verify_where_it_arrives_is_found(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The serving process has another public URL than the operator thinks."""
+    clinic.serving = clinic.found.model_copy(update={"public_url": "https://sms.example.com"})
+    assert await clinic.examine(capsys) == 1
+    found = clinic.to_fix()
+    assert len(found) == 2
+    for what, fix in found:
+        assert "its signature does not verify there" in what
+        assert "TEXTBACK_PUBLIC_URL" in fix
+
+
+async def test_a_serving_process_with_another_secret_key_is_found(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clinic.serving = clinic.found.model_copy(update={"secret_key": "b" * 43 + "="})
+    assert await clinic.examine(capsys) == 1
+    assert ["is answered 500" in what for what, _ in clinic.to_fix()] == [True, True]
+
+
+async def test_a_token_sealed_with_a_key_that_is_gone_is_found(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clinic.found = clinic.found.model_copy(update={"secret_key": "b" * 43 + "="})
+    assert await clinic.examine(capsys) == 1
+    assert ["TEXTBACK_SECRET_KEY" in what for what, _ in clinic.to_fix()] == [True, True]
+
+
+async def test_nobody_at_the_public_url_is_found(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await doctor.run(clinic.found) == 1
+    clinic.said = capsys.readouterr().out.splitlines()
+    assert ["does not arrive" in what for what, _ in clinic.to_fix()] == [True, True]
+
+
+async def test_something_else_at_the_public_url_is_found(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clinic.found = clinic.found.model_copy(update={"public_url": clinic.twilio.base_url})
+    assert await doctor.run(clinic.found) == 1
+    clinic.said = capsys.readouterr().out.splitlines()
+    assert any("Something other than textback" in fix for _, fix in clinic.to_fix())
+
+
+async def test_a_database_that_is_away_and_a_redis_that_is_away_are_found(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    away = {"database_url": f"postgresql://postgres@{nobody}/x", "redis_url": f"redis://{nobody}"}
+    assert await doctor.run(clinic.found.model_copy(update=away)) == 1
+    clinic.said = capsys.readouterr().out.splitlines()
+    (database, fix), (redis, _) = clinic.to_fix()
+    assert "database cannot be reached" in database
+    assert "TEXTBACK_DATABASE_URL" in fix
+    assert "Redis cannot be reached" in redis
+
+
+async def test_a_schema_that_is_not_up_to_date_is_found(
+    clinic: Clinic, engine: AsyncEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [current] = [row["version_num"] for row in await rows(engine, VERSION)]
+    await execute(engine, "update alembic_version set version_num = '0000'")
+    try:
+        assert await doctor.run(clinic.found) == 1
+    finally:
+        await execute(engine, f"update alembic_version set version_num = '{current}'")  # noqa: S608 - ours
+    clinic.said = capsys.readouterr().out.splitlines()
+    [(what, fix)] = clinic.to_fix()
+    assert "0000" in what
+    assert "textback migrate" in fix
+
+
+async def test_a_deployment_without_numbers_is_found(
+    engine: AsyncEngine, database_url: str, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert engine is not None
+    assert await doctor.run(settings(database_url, redis_url)) == 1
+    assert "no number is provisioned" in capsys.readouterr().out
+
+
+async def test_a_public_url_that_twilio_cannot_reach_is_found(
+    engine: AsyncEngine,
+    database_url: str,
+    redis_url: str,
+    twilio: FakeTwilio,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Only for the real Twilio: its own address is what tells it from a double."""
+    assert twilio
+    await provision(engine, env=environment("http://127.0.0.1:9/api.twilio.com"))
+    await doctor.run(settings(database_url, redis_url, public_url="http://127.0.0.1:9"))
+    assert "Twilio cannot reach that safely" in capsys.readouterr().out

@@ -1,0 +1,18 @@
+from collections.abc import AsyncGenerator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.support.running import Shop
+from tests.support.world import World
+
+
+@pytest.fixture
+async def shop(engine: AsyncEngine, database_url: str) -> AsyncGenerator[Shop]:
+    """The usual deployment, and what a worker for it needs."""
+    world = World(engine)
+    await world.provision()
+    made = Shop(world, database_url)
+    yield made
+    await made.close()
+    await world.close()
