@@ -116,27 +116,24 @@ async def test_a_webhook_without_the_header_is_403(
 
 
 @HOOKS
-@pytest.mark.parametrize("change", [{"Body": "NO"}, {"From": "+14155550199"}, {"More": ""}])
 async def test_a_changed_field_breaks_the_signature(
-    http: httpx.AsyncClient,
-    engine: AsyncEngine,
-    path: str,
-    form: dict[str, str],
-    change: dict[str, str],
+    http: httpx.AsyncClient, engine: AsyncEngine, path: str, form: dict[str, str]
 ) -> None:
     signature = signature_of(TOKEN, PUBLIC_URL + path, form)
-    is_refused(await post(http, path, form | change, signature=signature), 403, counted=False)
+    for change in ({"Body": "NO"}, {"From": "+14155550199"}, {"More": ""}):
+        answer = await post(http, path, form | change, signature=signature)
+        is_refused(answer, 403, counted=False)
     assert await stored(engine) == {}
 
 
 @HOOKS
-@pytest.mark.parametrize("sid", [None, "", "AC" + "9" * 32, ACME_SID.lower(), "AC\0", "' or 1=1"])
 async def test_an_unknown_or_missing_account_is_403(
-    http: httpx.AsyncClient, engine: AsyncEngine, path: str, form: dict[str, str], sid: str | None
+    http: httpx.AsyncClient, engine: AsyncEngine, path: str, form: dict[str, str]
 ) -> None:
-    given = {name: value for name, value in form.items() if name != "AccountSid"}
-    given |= {} if sid is None else {"AccountSid": sid}
-    is_refused(await post(http, path, given), 403, counted=False)
+    for sid in (None, "", "AC" + "9" * 32, ACME_SID.lower(), "AC\0", "' or 1=1"):
+        given = {name: value for name, value in form.items() if name != "AccountSid"}
+        given |= {} if sid is None else {"AccountSid": sid}
+        is_refused(await post(http, path, given), 403, counted=False)
     assert await stored(engine) == {}
 
 
@@ -393,21 +390,18 @@ async def test_a_body_over_128_kb_is_413(
     assert await stored(engine) == {}
 
 
-@HOOKS
-@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\x00", b"&&&==&", b"a=1&" * 20_000])
-async def test_a_body_that_is_no_form_is_403(
-    http: httpx.AsyncClient, path: str, form: dict[str, str], content: bytes
-) -> None:
-    assert form
-    is_refused(await http.post(path, content=content), 403, counted=False)
+@pytest.mark.parametrize("path", [INBOUND, STATUS])
+async def test_a_body_that_is_no_form_is_403(http: httpx.AsyncClient, path: str) -> None:
+    for content in (b"", b"{}", b"\xff\x00", b"&&&==&", b"a=1&" * 20_000):
+        is_refused(await http.post(path, content=content), 403, counted=False)
 
 
 @pytest.mark.parametrize("path", [INBOUND, STATUS])
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-async def test_another_method_is_405(http: httpx.AsyncClient, path: str, method: str) -> None:
-    answer = await http.request(method, path)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert "POST" in is_refused(answer, 405, counted=False)
+async def test_another_method_is_405(http: httpx.AsyncClient, path: str) -> None:
+    for method in ("GET", "PUT", "DELETE"):
+        answer = await http.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+        assert "POST" in is_refused(answer, 405, counted=False)
 
 
 @pytest.mark.parametrize(

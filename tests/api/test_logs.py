@@ -21,6 +21,7 @@ from tests.support.api import (
     execute,
     headers,
     is_accepted,
+    log_to,
     rows,
     send,
     settings,
@@ -39,7 +40,7 @@ from tests.support.provision import (
     environment,
     provision,
 )
-from textback import logs, wiring
+from textback import wiring
 from textback.runtime import Runtime
 from textback.settings import Settings
 from textback.worker.main import Worker
@@ -98,7 +99,7 @@ def test_each_event_is_one_line_of_json_with_level_and_time(logged: StringIO) ->
 def test_a_number_is_masked_wherever_it_stands(
     logged: StringIO, value: object, *, pretty: bool
 ) -> None:
-    logs.configure("info", pretty=pretty, to=logged)
+    log_to(logged, pretty=pretty)
     LOG.info("something.happened", value=value)
     logging.getLogger("a.library").info("said %s", value)
     is_clean(logged)
@@ -109,7 +110,7 @@ def test_a_number_is_masked_wherever_it_stands(
 def test_a_traceback_is_logged_with_its_causes_and_masked(
     logged: StringIO, *, pretty: bool
 ) -> None:
-    logs.configure("info", pretty=pretty, to=logged)
+    log_to(logged, pretty=pretty)
 
     def fail() -> None:
         raise QuotingError(f"no route to {USER}")
@@ -178,7 +179,7 @@ async def twilio() -> AsyncGenerator[FakeTwilio]:
 @pytest.fixture
 def most_said(logged: StringIO) -> StringIO:
     """A log at the level that tells most."""
-    logs.configure("debug", pretty=False, to=logged)
+    log_to(logged, "debug")
     return logged
 
 

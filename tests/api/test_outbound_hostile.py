@@ -61,14 +61,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("keyed", [False, True], ids=["plain", "with an idempotency key"])
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
 async def test_a_hostile_body_is_400_and_nothing_is_stored(
-    http: httpx.AsyncClient, engine: AsyncEngine, body: bytes, *, keyed: bool
+    http: httpx.AsyncClient, engine: AsyncEngine, body: bytes
 ) -> None:
     assert len(body) <= 64 * 1024
-    asked = headers(**({"Idempotency-Key": "k"} if keyed else {}))
-    is_refused(await send(http, body, asked), 400, counted=True)
+    is_refused(await send(http, body), 400, counted=True)
+    is_refused(await send(http, body, headers(**{"Idempotency-Key": "k"})), 400, counted=True)
     assert await stored(engine) == {}
 
 
@@ -136,37 +135,39 @@ async def test_whatever_bytes_come_are_no_error(
 ODD_VALUES = [b"\xff\xfe", b"\xc3\xa9", b"\x00", b"a\x00b", b"\x7f", b"x" * 20_000, b"\xa0", b"  "]
 
 
-@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value[:8]))
 @pytest.mark.parametrize(
     "name", [b"X-PolyAi-Auth-Token", b"X-TOKEN-ID", b"Idempotency-Key", b"Content-Type"]
 )
 async def test_an_odd_header_is_refused_and_no_error(
-    http: httpx.AsyncClient, engine: AsyncEngine, name: bytes, value: bytes
+    http: httpx.AsyncClient, engine: AsyncEngine, name: bytes
 ) -> None:
     good = {
         b"X-PolyAi-Auth-Token": ACME_KEY.encode(),
         b"X-TOKEN-ID": b"conn-live",
         b"Content-Type": b"application/json",
     }
-    answer = await http.post(ROUTE, content=GOOD, headers=list((good | {name: value}).items()))
-    if answer.status_code == 202:  # a key may be made of anything that can be stored
-        assert name == b"Idempotency-Key"
-        return
-    assert answer.status_code in {400, 401, 404}
-    is_refused(answer, answer.status_code, counted=name in {b"Idempotency-Key", b"Content-Type"})
-    assert await stored(engine) == {}
+    accepted = 0
+    for value in ODD_VALUES:
+        asked = list((good | {name: value}).items())
+        answer = await http.post(ROUTE, content=GOOD, headers=asked)
+        if answer.status_code == 202:  # a key may be made of anything that can be stored
+            assert name == b"Idempotency-Key"
+            accepted += 1
+            continue
+        assert answer.status_code in {400, 401, 404}
+        counted = name in {b"Idempotency-Key", b"Content-Type"}
+        is_refused(answer, answer.status_code, counted=counted)
+    assert (await stored(engine)).get("messages", 0) == accepted
 
 
-@pytest.mark.parametrize("length", ["²", "-1", "+5", "1e3", "٣", "9" * 5_000, "0x10", " "])
 async def test_a_content_length_that_is_no_number_does_not_matter(
-    http: httpx.AsyncClient, length: str
+    http: httpx.AsyncClient,
 ) -> None:
     asked = [(name.encode(), value.encode()) for name, value in headers().items()]
     asked += [(b"content-type", b"application/json")]
-    asked += [(b"content-length", length.encode("latin-1", "replace"))]
-    answer = await http.post(ROUTE, content=GOOD, headers=asked)
-    assert answer.status_code in {202, 400}
-    correlation_id(answer)
+    for length in (b"\xb2", b"-1", b"+5", b"1e3", b"9" * 5_000, b"0x10", b" "):
+        given = [*asked, (b"content-length", length)]
+        is_accepted(await http.post(ROUTE, content=GOOD, headers=given))
 
 
 async def test_a_body_in_pieces_is_read_up_to_its_limit_without_a_declared_length(

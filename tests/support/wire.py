@@ -55,6 +55,10 @@ class Wire:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
+    async def mend_if_cut(self) -> None:
+        if self._server is None:
+            await self.mend()
+
     def cut_at(self, *markers: bytes, deliver: bool = False) -> None:
         """Cut when Postgres is sent the last of `markers`, after the others in this order.
 

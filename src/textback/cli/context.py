@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 DEMO_FILE = "demo.json"
 
+_NO_SUCH = ("42P01", "42703")  # table, column
+
 
 def fail(sentence: str) -> typer.Exit:
     """Say what is wrong on standard error; raise what this gives."""
@@ -36,7 +38,7 @@ def settings() -> Settings:
             for e in error.errors(include_input=False)
         ]
         raise fail("\n".join(problems)) from None
-    if found.database_url is None and (demo := running_demo(found.data)) is not None:
+    if not found.database_url and (demo := running_demo(found.data)) is not None:
         typer.echo(
             f"(TEXTBACK_DATABASE_URL is not set: this is the demo in {found.data})", err=True
         )
@@ -61,12 +63,19 @@ def configure_logs(found: Settings) -> None:
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run to the end; what an operator can repair is one sentence, not a traceback."""
-    from textback.core.errors import Unavailable  # noqa: PLC0415 - keeps --help quick
+    # Here and not above: `--help` is quick without them.
+    from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415
+
+    from textback.core.errors import Unavailable  # noqa: PLC0415
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main())
     except (MissingSettings, ValueError) as error:
         raise fail(str(error)) from None
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) not in _NO_SUCH:
+            raise
+        raise fail("The database's tables are not of this version; run textback migrate.") from None
     except Unavailable:
         raise fail("The database cannot be reached; check TEXTBACK_DATABASE_URL.") from None

@@ -16,7 +16,7 @@ from rich.console import Console
 from textback import logs, wiring
 from textback.cli import context, narrate
 from textback.cli.apply import provision
-from textback.cli.serving import Server, options, stop_on_signals
+from textback.cli.serving import Server, listen, options, stop_on_signals
 from textback.db import migrate
 from textback.embedded import EmbeddedError, Servers, running
 from textback.runtime import Runtime
@@ -65,11 +65,11 @@ def run(found: Settings, *, fresh: bool) -> None:
         raise context.fail(f"A demo already runs on {data}; stop it first, or set TEXTBACK_DATA.")
     if fresh:
         _forget(data)
-    listening = _listen(found)
     console = Console(highlight=False)
-    console.print("Starting Postgres and Redis …", style="dim")
     try:
-        _run_on(found, data, listening, console)
+        with listen(found) as listening:
+            console.print("Starting Postgres and Redis …", style="dim")
+            _run_on(found, data, listening, console)
     except EmbeddedError as error:
         raise context.fail(str(error)) from None
 
@@ -95,20 +95,6 @@ def _run_on(found: Settings, data: Path, listening: socket.socket, console: Cons
         finally:
             demo_file.unlink(missing_ok=True)
             console.print("Stopped. What was said is kept; `--fresh` forgets it.", style="dim")
-
-
-def _listen(found: Settings) -> socket.socket:
-    """The port, before anything slow: whoever has it taken wants to know now."""
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((found.host, found.port))
-    except OSError as error:
-        where = f"{found.host}:{found.port}"
-        raise context.fail(
-            f"Cannot listen on {where} ({error.strerror}); set TEXTBACK_PORT to a free port."
-        ) from None
-    return listening
 
 
 async def _run(

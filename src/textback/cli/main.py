@@ -77,14 +77,19 @@ def phone(
 def migrate() -> None:
     """Create or upgrade the tables. Safe to run again, and from several hosts at once."""
     from textback.db import migrate as schema  # noqa: PLC0415
+    from textback.db.session import is_unreachable  # noqa: PLC0415
 
     found = context.settings()
     try:
         schema.upgrade(found.need("database_url")["database_url"])
     except context.MissingSettings as error:
         raise context.fail(str(error)) from None
-    except OSError as error:
-        raise context.fail(f"The database cannot be reached: {error}") from None
+    except Exception as error:
+        if not is_unreachable(error):
+            raise
+        raise context.fail(
+            f"The database cannot be reached ({error}); check TEXTBACK_DATABASE_URL."
+        ) from None
     typer.echo(f"The schema is at revision {schema.head()}.")
 
 

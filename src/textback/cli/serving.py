@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -26,12 +27,29 @@ async def serve(found: Settings) -> int:
     """One process, until told to stop; gives the exit code."""
     server = Server(uvicorn.Config(application(), **options(found)))
     stop = stop_on_signals()
-    serving = asyncio.create_task(server.serve())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    await serving
+    with listen(found) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
     return 0 if server.started else 1
+
+
+def listen(found: Settings) -> socket.socket:
+    """The port, before anything slow: whoever has it taken wants to know now."""
+    family = socket.AF_INET6 if ":" in found.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((found.host, found.port))
+    except OSError as error:
+        listening.close()
+        where = f"{found.host}:{found.port}"
+        raise context.fail(
+            f"Cannot listen on {where} ({error.strerror}); set TEXTBACK_PORT to a free port."
+        ) from None
+    return listening
 
 
 def serve_with(found: Settings, *, workers: int) -> None:
