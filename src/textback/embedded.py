@@ -41,8 +41,10 @@ class Servers:
 
 
 @contextmanager
-def running(folder: Path) -> Generator[Servers]:
+def running(folder: Path, *, fresh: bool = False) -> Generator[Servers]:
     """Run both servers on `folder` until the block ends, however it ends.
+
+    `fresh` forgets what Postgres stored there.
 
     What Postgres stores is kept and is as safe as in any Postgres (fsync is on). Valkey keeps
     nothing: the product stores nothing in Redis that may not be lost.
@@ -52,6 +54,8 @@ def running(folder: Path) -> Generator[Servers]:
     data = folder / "postgres"
     with _unwound_by_signals(), _locked(folder):
         _stop_orphans(folder)
+        if fresh:
+            _forget(data)
         with _socket_folder(folder) as sockets:
             postgres = _prepare_postgres(data)
             with (
@@ -131,6 +135,15 @@ def _stop_orphans(folder: Path) -> None:
     deadline = time.monotonic() + _STOP_SECONDS
     while signal_orphans(signal.SIGINT if time.monotonic() < deadline else signal.SIGKILL):
         time.sleep(0.05)
+
+
+def _forget(data: Path) -> None:
+    """At once, or not at all: half a database would be worse than either."""
+    old = data.with_name("postgres.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if data.exists():
+        data.rename(old)
+        shutil.rmtree(old)
 
 
 @contextmanager

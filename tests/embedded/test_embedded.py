@@ -121,6 +121,19 @@ def test_a_first_start_that_was_killed_half_way_is_begun_anew(tmp_path: Path) ->
         assert query(servers.database_url, "SELECT 1") == 1
 
 
+def test_a_fresh_start_forgets_also_what_orphans_still_have_open(folder: Path) -> None:
+    # Once `--fresh` removed files under a Postgres that had outlived its demo: half a database.
+    with other_process(folder) as (process, database_url):
+        remember(database_url)
+        process.kill()
+        process.wait()
+    assert len(servers_on(folder)) == 2
+    with running(folder, fresh=True) as servers:
+        assert query(servers.database_url, "SELECT to_regclass('remembered')") is None
+    with running(folder) as servers:
+        assert query(servers.database_url, "SELECT 1") == 1
+
+
 @pytest.mark.parametrize("name", ["long" * 50, "with space, comma and : colon"])
 def test_any_folder_name_will_do(tmp_path: Path, name: str) -> None:
     with running(tmp_path / name) as servers:

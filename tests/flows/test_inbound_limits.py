@@ -38,7 +38,7 @@ async def test_what_is_over_the_limit_stays_in_the_conversation_but_is_not_answe
     assert live.active_at == second(10)
 
 
-async def test_one_sender_does_not_use_up_anothers_limit(world: World):
+async def test_one_sender_does_not_use_up_the_limit_of_another(world: World):
     for n in range(11):
         await world.hear(f"Text {n}", now=second(n))
 

@@ -284,11 +284,12 @@ async def test_racing_workers_look_a_text_up_once(world: World):
 
 
 async def test_many_uncertain_texts_are_claimed_no_more_than_asked_for(world: World):
-    for n in range(5):
-        await uncertain(world, user=Phone(f"+1415555020{n}"))
+    # A planner that knew of one text only asked for two once for each text there was.
+    await uncertain(world, user=Phone("+14155550200"))
     async with world.transaction() as c:
-        # With these figures the planner once asked for two, five times over.
         await c.execute(sql("analyze messages"))
+    for n in range(1, 5):
+        await uncertain(world, user=Phone(f"+1415555020{n}"))
 
     due, _ = await settle.claim(world.db, policy=world.policy, limit=2, now=second(10))
 

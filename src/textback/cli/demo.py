@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import socket
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -25,8 +24,6 @@ from textback.worker.main import Worker
 
 AGENT_NUMBER = "+14155550100"
 USER_NUMBER = "+14155550123"
-
-KEPT = ("postgres", "postgres.new", "valkey", "run", "api.key", "secret.key", "demo.json")
 
 ACCOUNT = """
 accounts:
@@ -63,28 +60,25 @@ def run(found: Settings, *, fresh: bool) -> None:
     data = found.data.absolute()
     if context.running_demo(data) is not None:
         raise context.fail(f"A demo already runs on {data}; stop it first, or set TEXTBACK_DATA.")
-    if fresh:
-        _forget(data)
     console = Console(highlight=False)
     try:
         with listen(found) as listening:
             console.print("Starting Postgres and Redis …", style="dim")
-            _run_on(found, data, listening, console)
+            _run_on(found, data, listening, console, fresh=fresh)
     except EmbeddedError as error:
         raise context.fail(str(error)) from None
 
 
-def _forget(data: Path) -> None:
-    """Remove what demos made there, and nothing else that may be in the folder."""
-    for mine in (*(data / name for name in KEPT), *data.glob("*.log")):
-        if mine.is_dir():
-            shutil.rmtree(mine)
-        else:
-            mine.unlink(missing_ok=True)
-
-
-def _run_on(found: Settings, data: Path, listening: socket.socket, console: Console) -> None:
-    with running(data) as servers, (data / "textback.log").open("a") as log:
+def _run_on(
+    found: Settings, data: Path, listening: socket.socket, console: Console, *, fresh: bool
+) -> None:
+    with (
+        running(data, fresh=fresh) as servers,
+        (data / "textback.log").open("w" if fresh else "a") as log,
+    ):
+        if fresh:  # what they sealed and let in is gone
+            (data / "secret.key").unlink(missing_ok=True)
+            (data / "api.key").unlink(missing_ok=True)
         logs.configure(found.log_level, pretty=False, to=log)
         migrate.upgrade(servers.database_url)
         here = found.model_copy(update=_settings(found, data, servers))

@@ -1,7 +1,7 @@
 """Outbound texts: row <-> state, and the claims that make the row the queue."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -174,21 +174,18 @@ async def claim_look_ups(
 ) -> list[Uncertain]:
     """Take up to `limit` uncertain texts that are due to be looked up, each for `lease`."""
     rows = await c.execute(
-        update(t)
-        .where(
-            t.c.id.in_(
-                select(t.c.id)
-                .where(t.c.state == "uncertain", t.c.look_up_at <= now)
-                .order_by(t.c.look_up_at)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-        )
-        .values(look_up_at=now + lease)
-        .returning(t)
+        select(t)
+        .where(t.c.state == "uncertain", t.c.look_up_at <= now)
+        .order_by(t.c.look_up_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
     states = [_state(row) for row in rows.mappings()]
-    return [m for m in states if isinstance(m, Uncertain)]
+    claimed = [replace(m, look_up_at=now + lease) for m in states if isinstance(m, Uncertain)]
+    await c.execute(
+        update(t).where(t.c.id.in_([m.id for m in claimed])).values(look_up_at=now + lease)
+    )
+    return claimed
 
 
 async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> list[Sending]:
