@@ -23,7 +23,6 @@ from textback.db.session import create_engine
 from textback.db.tables import metadata
 from textback.embedded import Servers, running
 
-
 # Two loaded cores are slower than any one deadline allows.
 settings.register_profile("textback", deadline=None)
 settings.load_profile("textback")

@@ -48,7 +48,6 @@ async def test_nobody_at_the_databases_address_is_503_at_once(redis_url: str) ->
     assert answer.headers["retry-after"] == "2"
 
 
-@pytest.mark.xfail(strict=True, reason="db.session takes only a lost wire for unreachable")
 async def test_a_database_that_is_not_there_is_503(database_url: str, redis_url: str) -> None:
     """As with a password that was changed: the operator repairs it, callers come again."""
     nowhere = database_url.replace("/textback?", "/nowhere?")

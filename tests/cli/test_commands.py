@@ -204,7 +204,6 @@ def test_a_database_that_is_away_is_one_sentence(name: str, tmp_path: Path) -> N
     assert "TEXTBACK_DATABASE_URL" in line
 
 
-@pytest.mark.xfail(strict=True, reason="db.session takes only a lost wire for unreachable")
 @pytest.mark.parametrize("name", ["migrate", "conversations", "apply", "doctor"])
 def test_a_database_that_is_not_there_is_one_sentence(
     name: str, database_url: str, redis_url: str, tmp_path: Path

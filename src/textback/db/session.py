@@ -23,8 +23,9 @@ POOL_SECONDS = 10.0
 # SQLSTATEs of a connection that is of no more use: trouble on the wire, Postgres stopping or
 # starting, a primary that became a standby.
 _GONE = ("08", "57P", "25006")
-# Not now rather than never: also too many connections, a lock or a statement that took too long.
-_PASSING = (*_GONE, "53300", "55P03", "57014", "40001", "40P01")
+# Not now rather than never: also too many connections, a lock or a statement that took too long,
+# and what an operator repairs while callers come again: a password, a database that is missing.
+_PASSING = (*_GONE, "53300", "55P03", "57014", "40001", "40P01", "28", "3D000")
 
 
 def async_url(database_url: str) -> URL:
