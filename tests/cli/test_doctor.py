@@ -155,7 +155,7 @@ async def test_a_serving_process_with_another_secret_key_is_found(
 ) -> None:
     clinic.serving = clinic.found.model_copy(update={"secret_key": "b" * 43 + "="})
     assert await clinic.examine(capsys) == 1
-    assert ["is answered 500" in what for what, _ in clinic.to_fix()] == [True, True]
+    assert ["is answered 503" in what for what, _ in clinic.to_fix()] == [True, True]
 
 
 async def test_a_token_sealed_with_a_key_that_is_gone_is_found(

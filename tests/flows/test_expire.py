@@ -11,9 +11,11 @@ from tests.support.world import World
 from textback.core.ids import ConversationId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
+from textback.core.ports import TurnReply
 from textback.flows import expire
 
 DEFAULT = IdlePolicy()
+SILENCE = TurnReply(texts=())
 
 
 async def engaged(world: World, *, user: Phone = USER) -> ConversationId:
@@ -113,6 +115,8 @@ async def test_any_text_restarts_the_clock(world: World, who: str):
         (thinking,) = await world.claim_turns(now=at)
         at += timedelta(seconds=30)
         await world.answer(thinking, "Then we meet.", now=at)
+    else:
+        await world.think(now=at + timedelta(seconds=2), engine=EngineDouble(SILENCE))
 
     assert await world.expire(now=at + timedelta(hours=24, milliseconds=-1)) == 0
     assert await world.expire(now=at + timedelta(hours=24)) == 1
@@ -124,6 +128,7 @@ async def test_a_reply_to_the_warning_starts_a_new_day(world: World):
     conversation = await engaged(world)
     await world.expire(now=hour(24))
     await world.hear("Yes", now=hour(24) + timedelta(minutes=9))
+    await world.think(now=hour(24) + timedelta(minutes=10), engine=EngineDouble(SILENCE))
 
     assert await world.expire(now=hour(48)) == 0
     assert await world.expire(now=hour(48) + timedelta(minutes=9)) == 1
@@ -255,13 +260,18 @@ async def test_a_reply_that_races_with_the_close_is_never_lost(world: World):
         await world.hear("STOP", user=user, now=hour(25))
 
 
-async def test_an_answer_that_waits_is_not_given_to_a_conversation_that_closed(world: World):
-    # A worker for turns has been away all the time.
+async def test_nobody_is_warned_while_the_agent_has_yet_to_answer(world: World):
+    # With short times and a busy machine "Are you still there?" came before the answer.
     await world.hear("Hello")
     await world.expire(now=hour(24))
     await world.expire(now=hour(25))
 
-    assert await world.think(now=hour(25)) == []
+    assert await world.think(now=hour(25)) == ["answered"]
+
+    await world.expire(now=hour(48))
+    assert await said(world, "warning") == []
+    await world.expire(now=hour(49))
+    assert await said(world, "warning") == [DEFAULT.warning]
 
 
 async def test_an_opener_that_is_still_to_be_written_keeps_its_conversation_open(world: World):

@@ -21,6 +21,8 @@ router = APIRouter(include_in_schema=False)
 MAX_BODY = 128 * 1024
 """Bytes; the largest webhook of Twilio's, with ten media files, stays far below."""
 
+SEALED = "The carrier's token cannot be opened; TEXTBACK_SECRET_KEY is not the one that sealed it."
+
 Kind = Literal["inbound", "status"]
 
 
@@ -71,9 +73,15 @@ async def _verified(
         body=body,
     )
     sid = hooks.account_sid(asked)
-    account = (
-        await admit.carrier_account(rt.db, rt.vault, kind=carrier, account_sid=sid) if sid else None
-    )
+    try:
+        account = (
+            await admit.carrier_account(rt.db, rt.vault, kind=carrier, account_sid=sid)
+            if sid
+            else None
+        )
+    except ValueError:  # ours to repair; what the carrier brings again is then not lost
+        log.exception("hook.sealed", carrier=carrier, hook=kind)
+        raise _Answered(_refused(503, SEALED, {"Retry-After": "60"})) from None
     if account is None or not hooks.verify(asked, account.auth_token):
         metrics.HOOKS.labels(carrier, kind, "forged").inc()
         log.warning(

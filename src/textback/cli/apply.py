@@ -32,6 +32,8 @@ def _http_deadline(config: HttpConfig) -> timedelta:
     return timedelta(seconds=2 * config.timeout_seconds)  # HttpEngine's; making one opens a pool
 
 
+MANY_ROWS_SECONDS: Final = 300.0
+
 ENGINES: Final[Mapping[str, EngineKind]] = {
     "scripted": EngineKind(ScriptedConfig, ScriptedEngine.can_open, _scripted_deadline),
     "http": EngineKind(HttpConfig, HttpEngine.can_open, _http_deadline),
@@ -101,7 +103,7 @@ async def _run(
 
     given = settings.need("database_url", "secret_key")
     vault = FernetVault(given["secret_key"])
-    db = create_engine(given["database_url"])
+    db = create_engine(given["database_url"], statement_seconds=MANY_ROWS_SECONDS)
     try:
         return await provision(
             db, vault, source, os.environ, now=clock(), prune=prune, dry_run=dry_run

@@ -155,7 +155,8 @@ async def _round_trip(rt: Runtime, account: CarrierAccount) -> Finding:
     return Finding(
         ok=False,
         what=f"{what} is answered {answer.status_code}",
-        fix="Something other than textback answers there, or it is not ready: see /health/ready.",
+        fix="Something other than textback answers there, it is not ready (see /health/ready), or "
+        "it has another TEXTBACK_SECRET_KEY.",
     )
 
 

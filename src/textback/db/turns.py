@@ -141,22 +141,10 @@ async def drop_waiting(
     )
 
 
-async def waits(c: AsyncConnection, conversation_id: ConversationId) -> bool:
-    """Whether the user said something that no turn has heard yet."""
+async def is_pending(c: AsyncConnection, conversation_id: ConversationId) -> bool:
+    """Whether the agent has yet to answer, or to open."""
     found = await c.scalar(
-        select(t.c.id).where(t.c.conversation_id == conversation_id, t.c.state == "waiting")
-    )
-    return found is not None
-
-
-async def is_to_open(c: AsyncConnection, conversation_id: ConversationId) -> bool:
-    """Whether the agent has yet to write the opener."""
-    found = await c.scalar(
-        select(t.c.id).where(
-            t.c.conversation_id == conversation_id,
-            t.c.state != "ended",
-            t.c.opener_id.is_not(None),
-        )
+        select(t.c.id).where(t.c.conversation_id == conversation_id, t.c.state != "ended").limit(1)
     )
     return found is not None
 

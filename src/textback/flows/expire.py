@@ -28,19 +28,21 @@ async def expire_due(db: AsyncEngine, *, limit: int, now: datetime) -> tuple[int
 async def _expire(
     c: AsyncConnection, before: Live, policy: ProjectPolicy, *, now: datetime
 ) -> None:
-    match talk.tick(before, now=now, policy=policy.idle):
+    due = talk.tick(before, now=now, policy=policy.idle)
+    if not isinstance(due, Wait) and await turns.is_pending(c, before.id):
+        # It is the agent who is silent, not the user: the clock starts anew.
+        await conversations.save(
+            c, before, talk.agent_texted(before, now=now), policy=policy.idle, now=now
+        )
+        return
+    match due:
         case Wait():  # the project's lengths were changed: only the stored deadline is out of date
             await conversations.save(c, before, before, policy=policy.idle, now=now)
         case Warn(after=after, text=text):
             await conversations.save(c, before, after, policy=policy.idle, now=now)
             await _say(c, before, "warning", text, policy, now=now)
-        case Close() if await turns.is_to_open(c, before.id):
-            # What was never said cannot have been left unanswered: the clock starts anew.
-            after = talk.agent_texted(before, now=now)
-            await conversations.save(c, before, after, policy=policy.idle, now=now)
         case Close(after=after, text=text):
             await conversations.save(c, before, after, policy=policy.idle, now=now)
-            await turns.drop_waiting(c, before.id, now=now)
             if text is not None:
                 await _say(c, before, "closing", text, policy, now=now)
 

@@ -160,7 +160,7 @@ class _Reply:
             return
         then: Conversation = talk.agent_texted(before, now=self.now) if texts else before
         # What the user said while the agent took its leave is answered, as if said after it.
-        if end and not await turns.waits(self.c, before.id):
+        if end and not await turns.is_pending(self.c, before.id):
             then = talk.close(before, "agent_ended", now=self.now)
         if then != before:
             await self._save(before, then)
