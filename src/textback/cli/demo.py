@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import socket
+import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +152,16 @@ def _kept(file: Path, make: Callable[[], str]) -> str:
     return file.read_text().strip()
 
 
+def _command() -> str:
+    """How to call us from the same folder, whether or not we are on the PATH."""
+    called = Path(sys.argv[0])
+    if called.name != "textback":
+        return f"{Path(sys.executable).name} -m textback"
+    if shutil.which("textback") == str(called):
+        return "textback"
+    return os.path.relpath(called)
+
+
 def _banner(found: Settings, key: str, data: Path) -> str:
     return f"""
 textback runs at http://127.0.0.1:{found.port}  (API: /docs, log: {data}/textback.log)
@@ -165,7 +177,7 @@ Send a text:
 
 Answer it as the user, in another terminal:
 
-  textback phone
+  {_command()} phone
 
 After 2 minutes of silence the user is warned, and 1 minute later the conversation closes.
 Ctrl-C stops. The conversation, as it happens:
