@@ -24,7 +24,6 @@ from textback.runtime import Runtime
 from textback.settings import Settings
 from textback.worker.main import Worker
 
-AGENT_NUMBER = "+14155550100"
 USER_NUMBER = "+14155550123"
 
 ACCOUNT = """

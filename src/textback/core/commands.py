@@ -1,7 +1,6 @@
 """What a caller may ask of us, in our own words, whatever dialect it came in."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from textback.core.gcra import Rate
 from textback.core.ids import AccountId, ConnectorId, ConversationId, MessageId, ProjectId
@@ -47,9 +46,3 @@ class Accepted:
     message_id: MessageId
     """When the agent is to write the opener: the id its first text will have."""
     replayed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySpec:
-    expires_at: datetime | None
-    revoked: bool

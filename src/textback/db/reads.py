@@ -65,8 +65,6 @@ class EventRecord:
     data: Mapping[str, Any]
     agent_number: str
     user_number: str
-    direction: str | None
-    message_kind: str | None
     text: str | None
 
 
@@ -125,8 +123,6 @@ async def events_after(db: AsyncEngine, last: int, *, limit: int = 200) -> list[
             events,
             conversations.c.agent_number,
             conversations.c.user_number,
-            messages.c.direction,
-            messages.c.kind.label("message_kind"),
             messages.c.text,
         )
         .join(conversations, conversations.c.id == events.c.conversation_id)

@@ -46,6 +46,9 @@ _MAX_PAGES: Final = 10
 
 _LONGEST_REASON: Final = 500
 
+_BY_API: Final = (None, "outbound-api")
+"""Directions of what we may have posted; a stand-in for Twilio may leave it out."""
+
 _SID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Wider than Twilio's 2 letters and 32 hex digits, narrower than what cannot be an id."""
 
@@ -143,7 +146,7 @@ class TwilioCarrier:
         )
         for left in range(_MAX_PAGES, 0, -1):
             recent = [m for m in page if m.date_created is None or m.date_created >= since]
-            ours = [m for m in recent if m.direction == "outbound-api" and m.sid not in known]
+            ours = [m for m in recent if m.direction in _BY_API and m.sid not in known]
             found += [m for m in ours if _same_words(m.body, outgoing.text)]
             redacted = redacted or any(not m.body for m in ours)
             following = page.next_page_url if recent else None
