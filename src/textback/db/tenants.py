@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import RowMapping, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.ids import AccountId, AgentId, CarrierId, ProjectId
@@ -23,6 +23,9 @@ from textback.db.tables import (
 )
 
 POLICY = TypeAdapter(ProjectPolicy)
+
+BUSY = 1000
+"""Texts that wait for a number, counted up to here: beyond it numbers take turns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,37 +130,37 @@ async def paces(c: AsyncConnection, of: Collection[Phone]) -> dict[Phone, float]
 
 
 async def candidates(c: AsyncConnection, among: Sequence[NumberRow]) -> list[Candidate]:
-    """How busy each number is, for picking one."""
-    names = [n.number for n in among]
-    waiting = {
-        row.agent_number: row.texts
-        for row in await c.execute(
-            select(messages.c.agent_number, func.count().label("texts"))
-            .where(
-                messages.c.agent_number.in_(names),
-                messages.c.state.in_(["queued", "sending", "uncertain"]),
-            )
-            .group_by(messages.c.agent_number)
-        )
-    }
-    used = {
-        row.agent_number: row.used_at
-        for row in await c.execute(
-            select(
-                conversations.c.agent_number,
-                func.max(conversations.c.opened_at).label("used_at"),
-            )
-            .where(conversations.c.agent_number.in_(names))
-            .group_by(conversations.c.agent_number)
-        )
-    }
+    """How busy each number is, for picking one. Costs the same however much each has sent."""
+    n, m, talk = numbers, messages, conversations
+    waiting = (
+        select(literal(1))
+        .where(m.c.agent_number == n.c.number, m.c.state.in_(["queued", "sending", "uncertain"]))
+        .limit(BUSY)
+        .correlate(n)
+        .subquery()
+    )
+    used_at = (
+        select(talk.c.opened_at)
+        .where(talk.c.agent_number == n.c.number)
+        .order_by(talk.c.opened_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    rows = await c.execute(
+        select(
+            n.c.number,
+            n.c.segments_per_second,
+            select(func.count()).select_from(waiting).scalar_subquery().label("texts"),
+            used_at.label("used_at"),
+        ).where(n.c.number.in_([each.number for each in among]))
+    )
     return [
         Candidate(
-            number=n.number,
-            queue_seconds=waiting.get(n.number, 0) / n.segments_per_second,
-            used_at=used.get(n.number),
+            number=Phone(row.number),
+            queue_seconds=row.texts / row.segments_per_second,
+            used_at=row.used_at,
         )
-        for n in among
+        for row in rows
     ]
 
 

@@ -101,6 +101,8 @@ async def _choose_number(
     if not usable:
         msg = f"No number is provisioned for this connector's environment ({caller.environment})."
         raise NoNumber(msg)
+    if len(ours) == 1:  # nothing to pick, and no other number to have opted out of
+        return ours[0], False
     await locks.user(c, caller.project_id, command.user_number)
     # With no number named, an opt-out from any number of the project counts.
     out_of = await opt_outs.of_project(c, caller.project_id, command.user_number)
@@ -108,7 +110,7 @@ async def _choose_number(
     last = next((n for n in out_of if n in names), None) or await conversations.last_number_used(
         c, caller.project_id, command.user_number, names
     )
-    candidates = await tenants.candidates(c, usable)
+    candidates = await tenants.candidates(c, usable)  # few, and each at a bounded cost
     picked = pick(candidates, user=command.user_number, last=last)
     return next(n for n in usable if n.number == picked), bool(out_of)
 
