@@ -114,6 +114,7 @@ async def claim_due(
     lease: timedelta,
     limit: int,
     except_numbers: Sequence[Phone] = (),
+    except_carriers: Sequence[CarrierId] = (),
 ) -> tuple[list[Sending], list[Suppressed]]:
     """Take up to `limit` due texts: those to send, and those that must not be any more.
 
@@ -142,7 +143,7 @@ async def claim_due(
     rows = await c.execute(
         select(t, opted_out.label("opted_out"))
         .where(t.c.state == "queued", t.c.due_at <= now, ~blocked)
-        .where(t.c.agent_number.not_in(except_numbers))
+        .where(t.c.agent_number.not_in(except_numbers), t.c.carrier_id.not_in(except_carriers))
         .order_by(t.c.priority, t.c.due_at, t.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True, of=t)

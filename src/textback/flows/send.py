@@ -72,12 +72,18 @@ async def claim(
     policy: SendPolicy,
     limit: int,
     except_numbers: Sequence[Phone],
+    except_carriers: Sequence[CarrierId] = (),
     now: datetime,
 ) -> tuple[list[Job], datetime | None]:
     """Take due texts; when there are none, also say when to look again, if that is known."""
     async with transaction(db) as c:
         taken, late = await messages.claim_due(
-            c, now=now, lease=policy.lease, limit=limit, except_numbers=except_numbers
+            c,
+            now=now,
+            lease=policy.lease,
+            limit=limit,
+            except_numbers=except_numbers,
+            except_carriers=except_carriers,
         )
         paces = await tenants.paces(c, {m.agent_number for m in taken}) if taken else {}
         if taken or late:  # behind those that came too late, others may be due

@@ -10,15 +10,17 @@ import structlog
 
 from textback import metrics
 from textback.core.errors import Unavailable
-from textback.core.message import Message, Uncertain
+from textback.core.ids import CarrierId
+from textback.core.message import Message, Sending, Uncertain
 from textback.core.phone import Phone
 from textback.core.ports import NoAnswer, NotFound, SendError, Taken, TurnFailed
 from textback.db.listen import listen
 from textback.db.turns import Thinking
 from textback.flows import expire, send, settle, tidy, turn
-from textback.flows.send import Job, Wait
+from textback.flows.send import Job, Outcome, Wait
 from textback.runtime import Runtime, Unprovisioned
 from textback.worker.loop import Loop, persist
+from textback.worker.pauses import Pauses
 
 log = structlog.stdlib.get_logger()
 
@@ -32,7 +34,8 @@ ENGINE_GRACE = timedelta(seconds=1)
 class Worker:
     def __init__(self, rt: Runtime, *, concurrency: int) -> None:
         self.rt = rt
-        self._paused: dict[Phone, datetime] = {}
+        self._numbers = Pauses[Phone]()
+        self._carriers = Pauses[CarrierId]()
         self._redis_lost = False
         self._sends = self._loop("send", self._claim_texts, self._send, concurrency)
         self._settle = self._loop("settle", self._claim_look_ups, self._look_up, 8)
@@ -97,18 +100,16 @@ class Worker:
 
     async def _claim_texts(self, limit: int) -> tuple[Sequence[Job], datetime | None]:
         now = self.rt.now()
-        self._paused = {number: until for number, until in self._paused.items() if until > now}
         jobs, upcoming = await send.claim(
             self.rt.db,
             policy=self.rt.policy,
             limit=limit,
-            except_numbers=list(self._paused),
+            except_numbers=self._numbers.active(now),
+            except_carriers=self._carriers.active(now),
             now=now,
         )
-        if not jobs and self._paused:
-            wake = min(self._paused.values())
-            upcoming = wake if upcoming is None else min(wake, upcoming)
-        return jobs, upcoming
+        ends = [upcoming, self._numbers.next_end(), self._carriers.next_end()]
+        return jobs, min((end for end in ends if end is not None), default=None)
 
     async def _send(self, job: Job) -> None:
         rt, m = self.rt, job.message
@@ -130,12 +131,25 @@ class Worker:
         after = await persist(
             lambda: send.record(rt.db, m, outcome, policy=rt.policy, now=rt.now())
         )
-        if (pause := send.paused(m, after, rt.now())) > 0:
-            self._paused[m.agent_number] = rt.now() + timedelta(seconds=pause)
+        self._pause(m, after, outcome)
         metrics.SENDS.labels(_word(outcome)).inc()
         self._tell_of_redis(lost=isinstance(outcome, Wait) and outcome.pace_unknown)
         if not isinstance(outcome, Wait):
             _told("send." + _word(outcome), after, outcome)
+
+    def _pause(self, m: Sending, after: Message, outcome: Outcome) -> None:
+        now = self.rt.now()
+        if (seconds := send.paused(m, after, now)) > 0:
+            self._numbers.until(m.agent_number, now + timedelta(seconds=seconds))
+        match outcome:
+            case SendError(retry="slow_down"):
+                self._carriers.back_off(m.carrier_id, now=now, at_least=outcome.retry_after)
+            case NoAnswer():  # one text of unknown fate is enough to learn that it does not answer
+                self._carriers.back_off(m.carrier_id, now=now, at_least=None)
+            case Taken() | SendError():
+                self._carriers.well(m.carrier_id)
+            case Wait():
+                pass
 
     def _tell_of_redis(self, *, lost: bool) -> None:
         if lost and not self._redis_lost:
