@@ -27,6 +27,10 @@ log = structlog.stdlib.get_logger()
 BATCH = 100
 UNREADABLE_WAIT = timedelta(seconds=1)
 UNUSABLE = "the carrier's entry cannot be used"
+LEAST_PAUSE = timedelta(milliseconds=100)
+"""A fast number's next token is milliseconds away and its bucket holds a second's worth: to claim for
+each token by itself would cost more than sending."""
+
 ENGINE_GRACE = timedelta(seconds=1)
 """An engine keeps its own deadline; this long after it, it is cut off."""
 
@@ -140,7 +144,8 @@ class Worker:
     def _pause(self, m: Sending, after: Message, outcome: Outcome) -> None:
         now = self.rt.now()
         if (seconds := send.paused(m, after, now)) > 0:
-            self._numbers.until(m.agent_number, now + timedelta(seconds=seconds))
+            pause = max(timedelta(seconds=seconds), LEAST_PAUSE)
+            self._numbers.until(m.agent_number, now + pause)
         match outcome:
             case SendError(retry="slow_down"):
                 self._carriers.back_off(m.carrier_id, now=now, at_least=outcome.retry_after)
