@@ -28,8 +28,9 @@ BATCH = 100
 UNREADABLE_WAIT = timedelta(seconds=1)
 UNUSABLE = "the carrier's entry cannot be used"
 LEAST_PAUSE = timedelta(milliseconds=100)
-"""A fast number's next token is milliseconds away and its bucket holds a second's worth: to claim for
-each token by itself would cost more than sending."""
+"""A fast number's next token is milliseconds away, and its bucket holds a second's worth.
+
+To claim for each token by itself would cost more than sending."""
 
 ENGINE_GRACE = timedelta(seconds=1)
 """An engine keeps its own deadline; this long after it, it is cut off."""
