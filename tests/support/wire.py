@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +23,7 @@ class Wire:
         self._markers: list[bytes] = []
         self._deliver = False
         self._mute = False
+        self._happens: Callable[[], None] = self.cut
         self._flowing = asyncio.Event()
         self._flowing.set()
         self.cuts = 0
@@ -41,11 +43,15 @@ class Wire:
 
     def cut(self) -> None:
         """All connections end, and new ones are refused."""
-        self.cuts += 1
-        self._markers, self._mute = [], False
         if self._server is not None:
             self._server.close()
             self._server = None
+        self.break_()
+
+    def break_(self) -> None:
+        """All connections end, and new ones are taken."""
+        self.cuts += 1
+        self._markers, self._mute = [], False
         for transport in self._transports:
             transport.abort()
         self._transports.clear()
@@ -65,7 +71,15 @@ class Wire:
         `deliver`: Postgres gets that, and its answer is lost. The words of a statement are seen
         only when a connection uses it for the first time; then it is prepared.
         """
-        self._markers, self._deliver = list(markers), deliver
+        self._markers, self._deliver, self._happens = list(markers), deliver, self.cut
+
+    def break_at(self, *markers: bytes, deliver: bool = False) -> None:
+        """As `cut_at`, but new connections are taken."""
+        self._markers, self._deliver, self._happens = list(markers), deliver, self.break_
+
+    def freeze_at(self, *markers: bytes, deliver: bool = False) -> None:
+        """As `cut_at`, but the wire freezes."""
+        self._markers, self._deliver, self._happens = list(markers), deliver, self.freeze
 
     def freeze(self) -> None:
         """Connections stay, new ones are taken, and nothing passes until the wire is cut."""
@@ -86,7 +100,8 @@ class Wire:
                 if self._markers and self._markers[0] in sent:
                     del self._markers[0]
                     if not self._markers and not self._deliver:
-                        self.cut()
+                        self._happens()
+                        await self._flowing.wait()
                         return
                     self._mute = not self._markers
                 writer.write(sent)
@@ -98,7 +113,8 @@ class Wire:
             while received := await reader.read(65_536):
                 await self._flowing.wait()
                 if self._mute:
-                    self.cut()
+                    self._happens()
+                    await self._flowing.wait()
                     return
                 writer.write(received)
                 await writer.drain()

@@ -15,8 +15,13 @@ log = structlog.stdlib.get_logger()
 AGAIN_SECONDS = 1.0
 CHECK_SECONDS = 5.0
 
+# The last is of a connection that heard Postgres' last words, and has yet to see its end.
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
-async def listen(database_url: str, heard: Callable[[str], None]) -> None:
+
+async def listen(
+    database_url: str, heard: Callable[[str], None], *, check_seconds: float = CHECK_SECONDS
+) -> None:
     """Call `heard` with each queue's name, until cancelled.
 
     A lost connection is made again; what was said meanwhile is missed, and polling finds it.
@@ -30,7 +35,7 @@ async def listen(database_url: str, heard: Callable[[str], None]) -> None:
     while True:
         try:
             connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _LOST as error:
             if not lost:
                 log.warning("listen.lost", why=type(error).__name__)
             lost = True
@@ -42,9 +47,9 @@ async def listen(database_url: str, heard: Callable[[str], None]) -> None:
                 log.info("listen.again")
             lost = False
             while not connection.is_closed():
-                await asyncio.sleep(CHECK_SECONDS)
+                await asyncio.sleep(check_seconds)
                 await connection.execute("select 1", timeout=CONNECT_SECONDS)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _LOST:
             lost = True
             log.warning("listen.lost", why="the connection broke")
         finally:

@@ -1,5 +1,6 @@
 """Bring a database to the newest schema."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -27,3 +28,18 @@ def head() -> str:
     found = ScriptDirectory.from_config(config("")).get_current_head()
     assert found is not None  # noqa: S101 - there is always a first migration
     return found
+
+
+def fits(revision: str | None) -> bool:
+    """Whether this code can work on a schema at `revision`: at its own newest, or at a newer one.
+
+    Of a newer version nothing is known here; but a release only adds what the one before can live
+    with, so that processes can be replaced one after the other.
+    """
+    return revision is not None and revision not in _older()
+
+
+@cache
+def _older() -> frozenset[str]:
+    script = ScriptDirectory.from_config(config(""))
+    return frozenset(known.revision for known in script.walk_revisions()) - {head()}

@@ -20,10 +20,12 @@ CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 5.0
 """Twilio waits 15 s for a webhook's answer, and callers not much longer."""
 POOL_SECONDS = 10.0
+IDLE_SECONDS = 10.0
+"""No transaction of ours waits for anybody: one that pauses this long has lost its process."""
 
 # SQLSTATEs of a connection that is of no more use: trouble on the wire, Postgres stopping or
 # starting, a primary that became a standby.
-_GONE = ("08", "57P", "25006")
+_GONE = ("08", "57P", "25006", "25P03")
 # Not now rather than never: also too many connections, a lock or a statement that took too long,
 # and what an operator repairs while callers come again: a password, a database that is missing.
 _PASSING = (*_GONE, "53300", "55P03", "57014", "40001", "40P01", "28", "3D000")
@@ -39,16 +41,32 @@ def async_url(database_url: str) -> URL:
 
 
 def create_engine(
-    database_url: str, *, pool_size: int = 10, statement_seconds: float = STATEMENT_SECONDS
+    database_url: str,
+    *,
+    pool_size: int = 10,
+    statement_seconds: float = STATEMENT_SECONDS,
+    idle_seconds: float = IDLE_SECONDS,
 ) -> AsyncEngine:
     """An engine for a plain `postgresql://` URL. Nothing connects yet."""
+    # For Postgres' side, because a process that stalls, or whose machine is gone, keeps its locks
+    # there until somebody notices; by default that takes two hours.
+    noticed = {
+        "idle_in_transaction_session_timeout": f"{idle_seconds:g}s",
+        "tcp_keepalives_idle": f"{IDLE_SECONDS:g}",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }
     engine = create_async_engine(
         async_url(database_url),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
         hide_parameters=True,  # a parameter is a text, a number or a secret
-        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": statement_seconds},
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": statement_seconds,
+            "server_settings": noticed,
+        },
     )
 
     @event.listens_for(engine.sync_engine, "handle_error")
@@ -67,12 +85,14 @@ async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
     """Commit on a clean exit, roll back on any exception.
 
     Raises Unavailable when the database cannot be reached or does not answer in time. If that
-    happens at the commit nobody knows whether it took hold; what is retried must be idempotent.
+    happens at the commit, it is `in_doubt`: what is retried must be idempotent.
     """
     token = in_transaction.set(True)
+    committing = False
     try:
         async with db.begin() as connection:
             yield connection
+            committing = True
     except (
         SQLAlchemyError,
         OSError,
@@ -81,7 +101,7 @@ async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
         asyncpg.InterfaceError,
     ) as error:
         if is_unreachable(error):
-            raise Unavailable from error
+            raise Unavailable(in_doubt=committing) from error
         raise
     finally:
         in_transaction.reset(token)

@@ -5,10 +5,12 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    Index,
     LargeBinary,
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -90,4 +92,8 @@ numbers = Table(
     Column("segments_per_second", Float, nullable=False),
     Column("opt_out_replies", Text, nullable=False),
     Column("removed_at", WHEN),
+    # Every text that the carrier received for it before then is in our hands.
+    Column("swept_until", WHEN, nullable=False, server_default=text("now()")),
+    Column("sweep_at", WHEN, nullable=False, server_default=text("now()")),
+    Index("ix_numbers_sweep", "sweep_at", postgresql_where=text("removed_at is null")),
 )

@@ -1,0 +1,68 @@
+"""A transaction that nobody finishes does not hold its locks for long."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.support.deployment import AGENT, USER
+from tests.support.wire import Wire
+from textback.core.errors import Unavailable
+from textback.db import locks
+from textback.db.session import create_engine, transaction
+
+SHORT = 0.5
+
+
+async def holding_on(db: AsyncEngine, meanwhile: Callable[[], Awaitable[None]]) -> None:
+    """A transaction with a pair locked that does nothing while `meanwhile` happens."""
+    async with transaction(db) as c:
+        await locks.pair(c, AGENT, USER)
+        await meanwhile()
+        await c.execute(text("select 1"))
+
+
+async def test_a_process_that_stalls_within_a_transaction_loses_its_locks(
+    database_url: str, engine: AsyncEngine
+) -> None:
+    stalled = create_engine(database_url, idle_seconds=SHORT)
+    waited: list[float] = []
+
+    async def another_wants_them() -> None:
+        began = time.monotonic()
+        async with transaction(engine) as c:
+            await locks.pair(c, AGENT, USER)
+        waited.append(time.monotonic() - began)
+
+    with pytest.raises(Unavailable):  # what it learns when it wakes up
+        await holding_on(stalled, another_wants_them)
+    assert SHORT * 0.9 < waited[0] < SHORT + 3
+    async with transaction(stalled) as c:
+        await c.execute(text("select 1"))
+    await stalled.dispose()
+
+
+async def test_a_machine_that_vanishes_within_a_transaction_loses_its_locks(
+    database_url: str, engine: AsyncEngine
+) -> None:
+    # Its connection stays open for Postgres: nobody is there to close it.
+    async with Wire(database_url) as wire:
+        gone = create_engine(wire.url, idle_seconds=SHORT, statement_seconds=2)
+
+        async def vanish() -> None:
+            wire.freeze()
+            async with asyncio.timeout(SHORT + 3), transaction(engine) as c:
+                await locks.pair(c, AGENT, USER)
+
+        with pytest.raises(Unavailable):
+            await holding_on(gone, vanish)
+        wire.cut()
+        await gone.dispose()
+
+
+async def test_the_limits_are_those_of_every_session(engine: AsyncEngine) -> None:
+    async with transaction(engine) as c:
+        assert await c.scalar(text("show idle_in_transaction_session_timeout")) == "10s"
