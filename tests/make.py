@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from textback.core.conversation import Closed, Engaged, Live, Opened, Warned
+from textback.core.conversation import Closed, Engaged, Live, Opened, Paused, Warned
 from textback.core.ids import (
     AccountId,
     AgentId,
@@ -136,13 +136,17 @@ def warned(**given: Any) -> Warned:
     return _make(Warned, TALK, given, warned_at=NOW)
 
 
+def paused(**given: Any) -> Paused:
+    return _make(Paused, TALK, given, paused_until=NOW + timedelta(hours=1))
+
+
 def closed(**given: Any) -> Closed:
     return _make(Closed, TALK, given, closed_at=NOW, reason="idle")
 
 
 def lives() -> list[Live]:
     """One conversation in each state that is not the end."""
-    return [opened(), engaged(), warned()]
+    return [opened(), engaged(), warned(), paused()]
 
 
 def _make(state: type[_State], base: dict[str, Any], given: dict[str, Any], **own: Any) -> _State:

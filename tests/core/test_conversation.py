@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal, get_args
@@ -17,12 +17,16 @@ from textback.core.conversation import (
     Engaged,
     Live,
     Opened,
+    Paused,
+    Resume,
     Wait,
     Warn,
     Warned,
     agent_texted,
     close,
     deadline,
+    paused,
+    resumed,
     tick,
     user_texted,
 )
@@ -48,6 +52,7 @@ live = st.one_of(
     times.map(lambda at: make.opened(active_at=at)),
     times.map(lambda at: make.engaged(active_at=at)),
     st.tuples(times, spans).map(lambda t: make.warned(active_at=t[0], warned_at=t[0] + t[1])),
+    st.tuples(times, spans).map(lambda t: make.paused(active_at=t[0], paused_until=t[0] + t[1])),
 )
 
 
@@ -122,6 +127,8 @@ def test_a_deadline_missed_while_we_were_down_is_done_with_the_time_of_doing(
             assert after.warned_at == now
         case Close(after=after):
             assert after.closed_at == now
+        case Resume(after=after):
+            assert after.active_at == now
         case Wait():
             raise AssertionError
 
@@ -130,7 +137,7 @@ def test_a_deadline_missed_while_we_were_down_is_done_with_the_time_of_doing(
 def test_one_deadline_never_does_two_things(c: Live, policy: IdlePolicy, late: timedelta) -> None:
     now = (deadline(c, policy) or NOW) + late
     moved = tick(c, now=now, policy=policy)
-    if isinstance(moved, Warn):
+    if isinstance(moved, Warn | Resume):
         assert tick(moved.after, now=now, policy=policy) == Wait()
 
 
@@ -169,7 +176,7 @@ def test_a_user_who_never_replied_is_never_warned(
     for wait in waits:
         now += wait
         moved = tick(c, now=now, policy=policy)
-        assert not isinstance(moved, Warn)
+        assert not isinstance(moved, Warn | Resume)
         if isinstance(moved, Close):
             assert moved.text is None
             return
@@ -181,7 +188,7 @@ def test_a_user_who_never_replied_is_never_warned(
 # What people do
 
 
-@pytest.mark.parametrize("c", make.lives())
+@pytest.mark.parametrize("c", [make.opened(), make.engaged(), make.warned()])
 def test_a_users_text_engages_and_restarts_the_clock(c: Live) -> None:
     assert user_texted(c, now=NOW + HOUR) == make.engaged(active_at=NOW + HOUR)
 
@@ -213,6 +220,45 @@ def test_the_warning_does_not_count_as_something_said() -> None:
 def test_any_live_conversation_can_be_closed(c: Live, reason: CloseReason) -> None:
     closed = close(c, reason, now=NOW + HOUR)
     assert closed == make.closed(active_at=NOW, closed_at=NOW + HOUR, reason=reason)
+
+
+# Pauses
+
+
+def test_a_paused_conversation_is_due_when_its_pause_is_over() -> None:
+    c = paused(make.engaged(), until=NOW + HOUR)
+    assert c == make.paused(paused_until=NOW + HOUR)
+    assert deadline(c, POLICY) == NOW + HOUR
+
+
+def test_a_paused_conversation_goes_on_by_itself_when_its_pause_is_over() -> None:
+    now = NOW + HOUR
+    moved = tick(make.paused(paused_until=now), now=now, policy=POLICY)
+    assert moved == Resume(make.engaged(active_at=now))
+
+
+@pytest.mark.parametrize("texted", [user_texted, agent_texted])
+def test_texts_neither_end_nor_lengthen_a_pause(
+    texted: Callable[..., Opened | Engaged | Paused],
+) -> None:
+    c = texted(make.paused(active_at=NOW), now=NOW + MINUTE)
+    assert c == make.paused(active_at=NOW + MINUTE)
+
+
+@given(policies, spans, spans)
+def test_a_pause_that_outlasts_the_silence_before_a_warning_ends_without_one(
+    policy: IdlePolicy, length: timedelta, late: timedelta
+) -> None:
+    until = NOW + length
+    moved = tick(paused(make.engaged(), until=until), now=until + late, policy=policy)
+    assert isinstance(moved, Resume)
+    due = deadline(moved.after, policy)
+    assert due is None or policy.warn_after is None or due == until + late + policy.warn_after
+
+
+def test_who_is_resumed_has_the_whole_silence_before_a_warning() -> None:
+    c = resumed(make.paused(active_at=NOW - 30 * HOUR), now=NOW)
+    assert deadline(c, POLICY) == NOW + 24 * HOUR
 
 
 Step = Literal["user", "agent", "time"]
@@ -248,7 +294,7 @@ def test_whatever_happens_a_conversation_keeps_whose_it_is(
 def test_only_a_whole_silence_after_the_last_text_warns(
     policy: IdlePolicy, script: Sequence[tuple[Step, timedelta]]
 ) -> None:
-    state: Opened | Engaged = make.engaged(active_at=NOW)
+    state: Opened | Engaged | Paused = make.engaged(active_at=NOW)
     said, now = NOW, NOW
     for step, wait in script:
         now += wait
@@ -265,4 +311,4 @@ def test_only_a_whole_silence_after_the_last_text_warns(
 
 def test_every_state_is_in_the_tests() -> None:
     everyone = {type(c) for c in [*make.lives(), make.closed()]}
-    assert everyone == {*get_args(Live), Closed} == {Opened, Engaged, Warned, Closed}
+    assert everyone == {*get_args(Live), Closed} == {Opened, Engaged, Warned, Paused, Closed}

@@ -135,3 +135,33 @@ def test_a_unit_comes_back_evenly_over_the_period() -> None:
     assert isinstance(take(state, rate, units=1, now=0.6)[0], Granted)
     assert isinstance(take(state, rate, units=50, now=29.99)[0], Denied)
     assert isinstance(take(state, rate, units=50, now=30)[0], Granted)
+
+
+def test_a_bucket_that_lends_does_not_let_small_requests_starve_a_large_one() -> None:
+    # The large one needed a full bucket, and each small one that came in between emptied it again.
+    rate, state, now = Rate(3, 1, lends=True), None, 0.0
+    _, state = take(state, rate, units=3, now=now)
+    answer, state = take(state, rate, units=8, now=now)
+    assert isinstance(answer, Denied)
+    now += answer.retry_after
+    assert now == pytest.approx(1 / 3)  # as long as for a small one
+    answer, state = take(state, rate, units=8, now=now)
+    assert isinstance(answer, Granted)
+
+    answer, state = take(state, rate, units=1, now=now)
+    assert isinstance(answer, Denied)
+    assert answer.retry_after == pytest.approx(8 / 3)  # it is paid off first
+
+
+@given(rates, clocks, requests)
+def test_a_bucket_that_lends_grants_no_more_in_any_window_than_its_refill_and_one_request(
+    rate: Rate, start: float, script: Sequence[Request]
+) -> None:
+    lending = Rate(rate.amount, rate.seconds, lends=True)
+    taken = granted(lending, start, [(wait, 3 * part) for wait, part in script])
+    largest = max((units for _, units in taken), default=0)
+    for first in range(len(taken)):
+        for last in range(first, len(taken)):
+            window = taken[last][0] - taken[first][0]
+            units = sum(units for _, units in taken[first : last + 1])
+            assert units <= rate.amount * (1 + window / rate.seconds) + largest + 0.15

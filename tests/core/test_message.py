@@ -1,7 +1,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests import make
 from tests.make import NOW
-from textback.core.ids import CarrierId, MessageId
+from textback.core.ids import CarrierId, MessageId, by_hand
 from textback.core.message import (
     DropReason,
     Failed,
@@ -19,11 +19,15 @@ from textback.core.message import (
     Uncertain,
     accepted,
     claim,
+    doubted,
     dropped,
+    hear,
     lost,
+    mistaken,
     not_asked,
     not_listed,
     rejected,
+    settled_not_sent,
     snoozed,
     unwritten,
     write,
@@ -98,12 +102,15 @@ MOVES: dict[str, Callable[[], Message]] = {
     "claim": lambda: claim(make.queued(attempts=3), now=NOW, lease=SECOND),
     "dropped": lambda: dropped(make.queued(attempts=3), reason="expired", now=NOW),
     "unwritten": lambda: unwritten(make.queued(attempts=3), now=NOW),
+    "doubted": lambda: doubted(make.queued(attempts=3), now=NOW, policy=POLICY),
+    "mistaken": lambda: mistaken(make.sent(attempts=3), now=NOW),
     "snoozed": lambda: snoozed(make.sending(attempts=3), until=NOW),
     "accepted": lambda: accepted(make.sending(attempts=3), carrier_message_id="SM1", now=NOW),
     "lost": lambda: lost(make.sending(attempts=3), now=NOW, policy=POLICY),
     "not_listed": lambda: not_listed(
         make.uncertain(attempts=3, look_ups=2), now=NOW, policy=POLICY
     ),
+    "settled_not_sent": lambda: settled_not_sent(make.uncertain(attempts=3), now=NOW),
     "not_asked": lambda: not_asked(make.uncertain(attempts=3), now=NOW, policy=POLICY),
 }
 
@@ -186,7 +193,34 @@ def test_a_snoozed_text_is_due_when_told() -> None:
     assert snoozed(make.sending(), until=NOW + MINUTE) == make.queued(due_at=NOW + MINUTE)
 
 
+@pytest.mark.parametrize("m", [make.sending(), make.uncertain()])
+@pytest.mark.parametrize("retry", ["never", "later", "slow_down"])
+def test_a_refusal_means_the_same_when_it_comes_after_the_lease(
+    m: Sending | Uncertain, retry: Literal["never", "later", "slow_down"]
+) -> None:
+    error = make.refusal(retry=retry)
+    assert rejected(m, error, now=NOW, policy=POLICY) == rejected(
+        make.sending(), error, now=NOW, policy=POLICY
+    )
+    assert snoozed(m, until=NOW) == make.queued(due_at=NOW)
+
+
 # Settling
+
+
+def test_what_an_operator_knows_was_not_sent_goes_out_while_it_is_valid() -> None:
+    m = make.uncertain(look_up_at=None)
+    just_valid = m.expires_at - timedelta(microseconds=1)
+    assert settled_not_sent(m, now=just_valid) == make.queued(due_at=just_valid)
+    assert settled_not_sent(m, now=m.expires_at) == make.suppressed(
+        reason="expired", dropped_at=m.expires_at
+    )
+
+
+def test_a_receipt_names_what_an_operator_could_only_vouch_for() -> None:
+    m = make.sent(carrier_message_id=by_hand(make.queued().id))
+    after = hear(m, make.receipt("sent", "SM7"), now=NOW)
+    assert after == make.sent(carrier_message_id="SM7", sent_at=m.sent_at)
 
 
 def test_an_unanswered_text_remembers_since_when_the_carrier_may_have_it() -> None:

@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import get_args
+from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,8 @@ from tests import make
 from tests.make import NOW
 from textback.core.conversation import CloseReason, Live
 from textback.core.policy import TURN_CAP
-from textback.core.turn import Drop, admit, due_at
+from textback.core.ports import TurnFailed, TurnReply
+from textback.core.turn import Drop, admit, due_at, usable
 
 SECOND = timedelta(seconds=1)
 
@@ -47,22 +48,64 @@ def test_a_turn_is_due_neither_in_the_past_nor_after_the_cap(
         assert due <= max(now, NOW + TURN_CAP)
 
 
-@pytest.mark.parametrize("opener", [False, True])
 @pytest.mark.parametrize("c", make.lives())
-def test_a_reply_goes_out_while_the_conversation_lives(c: Live, opener: bool) -> None:  # noqa: FBT001 - what the test is about
-    assert admit(c, opener=opener) is None
-
-
-@pytest.mark.parametrize("reason", get_args(CloseReason))
-def test_a_reply_that_comes_after_the_end_is_dropped_and_says_why(reason: CloseReason) -> None:
-    drop = admit(make.closed(reason=reason), opener=False)
-    assert drop == Drop(f"the conversation was closed: {reason}")
-
-
-def test_an_opener_that_was_accepted_goes_out_although_a_newer_send_took_over() -> None:
-    assert admit(make.closed(reason="superseded"), opener=True) is None
+def test_a_reply_goes_out_while_the_conversation_lives(c: Live) -> None:
+    assert admit(c) is None
 
 
 @pytest.mark.parametrize("reason", [r for r in get_args(CloseReason) if r != "superseded"])
-def test_an_opener_is_dropped_when_the_conversation_ended_otherwise(reason: CloseReason) -> None:
-    assert admit(make.closed(reason=reason), opener=True) is not None
+def test_a_reply_that_comes_after_the_end_is_dropped_and_says_why(reason: CloseReason) -> None:
+    drop = admit(make.closed(reason=reason))
+    assert drop == Drop(f"the conversation was closed: {reason}")
+
+
+def test_who_asked_is_answered_although_a_newer_send_took_over() -> None:
+    assert admit(make.closed(reason="superseded")) is None
+
+
+def test_who_opted_out_is_not_answered_whatever_closed_the_conversation() -> None:
+    assert admit(make.closed(reason="superseded"), opted_out=True) is not None
+
+
+# --- What engines answer ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        TurnReply(texts=[]),
+        TurnReply(texts=("Hi", "x" * 1600), end_conversation=True),
+        TurnReply(texts=["\U0001f600" * 1600] * 10),
+    ],
+)
+def test_an_answer_that_keeps_to_the_contract_is_used_as_it_is(answer: TurnReply) -> None:
+    assert usable(answer) is answer
+
+
+NOT_TEXTS: Any = [None, 7, "Hello", {"Hi"}, [None], [b"Hi"], ["Hi", 7]]
+UNSAYABLE = ["", " \n\t", "x" * 1601, "SECRET\x00", "SECRET\ud800"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        "Hello",
+        {"texts": ["Hello"]},
+        *(TurnReply(texts=texts) for texts in NOT_TEXTS),
+        *(TurnReply(texts=["Hi", text]) for text in UNSAYABLE),
+        TurnReply(texts=["Hi"] * 11),
+        TurnReply(texts=["Hi"], end_conversation=cast("Any", "SECRET")),
+    ],
+)
+def test_nonsense_is_a_failure_that_does_not_quote_it(answer: object) -> None:
+    found = usable(answer)
+    assert isinstance(found, TurnFailed)
+    assert "SECRET" not in found.reason
+
+
+def test_why_an_engine_failed_can_be_stored_whatever_it_says() -> None:
+    found = usable(TurnFailed("bad\x00\ud800" + "x" * 10_000))
+    assert isinstance(found, TurnFailed)
+    assert found.reason.startswith("bad??xxx")
+    assert len(found.reason) <= 500

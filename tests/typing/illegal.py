@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from textback.core import conversation as talk
 from textback.core import message as rule
-from textback.core.conversation import Closed, Conversation, Engaged, Opened, Warned
+from textback.core.conversation import Closed, Conversation, Engaged, Opened, Paused, Warned
 from textback.core.ids import ConversationId, MessageId
 from textback.core.message import (
     Delivered,
@@ -59,11 +59,11 @@ def a_drop_has_one_of_our_reasons(queued: Queued, now: datetime) -> None:
 
 
 def what_may_be_out_is_not_queued_again(
-    uncertain: Uncertain, sent: Sent, error: SendError, now: datetime, policy: SendPolicy
+    sending: Sending, sent: Sent, error: SendError, now: datetime, policy: SendPolicy
 ) -> None:
-    rule.snoozed(uncertain, until=now)  # pyright: ignore[reportArgumentType]
     rule.snoozed(sent, until=now)  # pyright: ignore[reportArgumentType]
-    rule.rejected(uncertain, error, now=now, policy=policy)  # pyright: ignore[reportArgumentType]
+    rule.settled_not_sent(sending, now=now)  # pyright: ignore[reportArgumentType]
+    rule.settled_not_sent(sent, now=now)  # pyright: ignore[reportArgumentType]
     rule.rejected(sent, error, now=now, policy=policy)  # pyright: ignore[reportArgumentType]
 
 
@@ -124,6 +124,20 @@ def a_conversation_that_may_be_closed_is_not_taken_for_a_live_one(
     talk.user_texted(c, now=now)  # pyright: ignore[reportArgumentType]
 
 
+def only_a_talk_that_goes_on_is_paused(
+    opened: Opened, warned: Warned, paused: Paused, closed: Closed, now: datetime
+) -> None:
+    talk.paused(opened, until=now)  # pyright: ignore[reportArgumentType]
+    talk.paused(warned, until=now)  # pyright: ignore[reportArgumentType]
+    talk.paused(paused, until=now)  # pyright: ignore[reportArgumentType]
+    talk.paused(closed, until=now)  # pyright: ignore[reportArgumentType]
+
+
+def only_a_paused_conversation_is_resumed(engaged: Engaged, closed: Closed, now: datetime) -> None:
+    talk.resumed(engaged, now=now)  # pyright: ignore[reportArgumentType]
+    talk.resumed(closed, now=now)  # pyright: ignore[reportArgumentType]
+
+
 def a_conversation_closes_for_one_of_our_reasons(engaged: Engaged, now: datetime) -> None:
     talk.close(engaged, "bored", now=now)  # pyright: ignore[reportArgumentType]
 
@@ -132,6 +146,7 @@ def only_a_warned_conversation_has_a_warning(opened: Opened, engaged: Engaged) -
     return [
         opened.warned_at,  # pyright: ignore[reportAttributeAccessIssue]
         engaged.warned_at,  # pyright: ignore[reportAttributeAccessIssue]
+        engaged.paused_until,  # pyright: ignore[reportAttributeAccessIssue]
     ]
 
 
@@ -165,6 +180,8 @@ def a_forgotten_state_of_a_conversation_is_found(c: Conversation) -> str:
     match c:  # pyright: ignore[reportMatchNotExhaustive]
         case Opened() | Engaged():
             word = "goes on"
+        case Paused():
+            word = "is quiet"
         case Closed():
             word = "is over"
     return word
@@ -193,5 +210,7 @@ def every_state_of_a_conversation(c: Conversation) -> datetime:
             return c.active_at
         case Warned():
             return c.warned_at
+        case Paused():
+            return c.paused_until
         case Closed():
             return c.closed_at

@@ -3,7 +3,7 @@
 There are no timers. What time alone will do next is a function of the state, and `tick` does it.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -56,6 +56,13 @@ class Warned(_Talk):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Paused(_Talk):
+    """The agent is silent on purpose: what the user says is kept without an answer."""
+
+    paused_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closed(_Talk):
     """Over. The user's next text, or the next send, opens a new one."""
 
@@ -63,7 +70,7 @@ class Closed(_Talk):
     reason: CloseReason
 
 
-Live: TypeAlias = Opened | Engaged | Warned
+Live: TypeAlias = Opened | Engaged | Warned | Paused
 Conversation: TypeAlias = Live | Closed
 
 
@@ -85,14 +92,30 @@ class Close:
     """What to say in parting, if anything."""
 
 
-def user_texted(c: Live, *, now: datetime) -> Engaged:
+@dataclass(frozen=True, slots=True)
+class Resume:
+    after: Engaged
+
+
+def user_texted(c: Live, *, now: datetime) -> Engaged | Paused:
+    if isinstance(c, Paused):
+        return replace(c, active_at=now)
     return Engaged(**_talk(c, active_at=now))
 
 
-def agent_texted(c: Live, *, now: datetime) -> Opened | Engaged:
+def agent_texted(c: Live, *, now: datetime) -> Opened | Engaged | Paused:
     """A text of ours also restarts the clock; a warning does not count as one."""
-    if isinstance(c, Opened):
-        return Opened(**_talk(c, active_at=now))
+    if isinstance(c, Opened | Paused):  # what was owed before the pause may still be said
+        return replace(c, active_at=now)
+    return Engaged(**_talk(c, active_at=now))
+
+
+def paused(c: Engaged, *, until: datetime) -> Paused:
+    return Paused(**_talk(c), paused_until=until)
+
+
+def resumed(c: Paused, *, now: datetime) -> Engaged:
+    """The silence was ours, so the user's time to say something begins now."""
     return Engaged(**_talk(c, active_at=now))
 
 
@@ -110,11 +133,13 @@ def deadline(c: Conversation, policy: IdlePolicy) -> datetime | None:
             return None if policy.warn_after is None else c.active_at + policy.warn_after
         case Warned():
             return c.warned_at + policy.close_after
+        case Paused():
+            return c.paused_until
         case Closed():
             return None
 
 
-def tick(c: Live, *, now: datetime, policy: IdlePolicy) -> Wait | Warn | Close:
+def tick(c: Live, *, now: datetime, policy: IdlePolicy) -> Wait | Warn | Close | Resume:
     """What time alone does to `c` at `now`. A deadline missed while we were down is done now."""
     due = deadline(c, policy)
     if due is None or now < due:
@@ -126,6 +151,8 @@ def tick(c: Live, *, now: datetime, policy: IdlePolicy) -> Wait | Warn | Close:
             return Warn(Warned(**_talk(c), warned_at=now), policy.warning)
         case Warned():
             return Close(close(c, "idle", now=now), policy.closing)
+        case Paused():
+            return Resume(resumed(c, now=now))
 
 
 def _talk(c: Conversation, **changed: object) -> dict[str, Any]:

@@ -59,9 +59,14 @@ class Unavailable(Refusal):
     retry_after: float = 2.0
 
     def __init__(
-        self, sentence: str = "The service cannot store messages right now; try again."
+        self,
+        sentence: str = "The service cannot store messages right now; try again.",
+        *,
+        in_doubt: bool = False,
     ) -> None:
+        """`in_doubt`: it was lost at the commit, which may have taken hold."""
         super().__init__(sentence)
+        self.in_doubt = in_doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,14 @@ class ProvisioningRefused(Refusal):
     def __init__(self, errors: list[ProvisioningError]) -> None:
         super().__init__("The file was not applied.")
         self.errors = errors
+
+
+class NotUncertain(Exception):  # noqa: N818 - a state of affairs
+    """There is nothing for an operator to settle: the text is in another state, or unknown."""
+
+
+class NotPaused(Exception):  # noqa: N818 - a state of affairs
+    """There is nothing for an operator to resume: the conversation is in another state, or none."""
 
 
 class StaleError(Exception):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from textback.core.conversation import Closed, Conversation, Engaged, Opened, Warned
+from textback.core.conversation import Closed, Conversation, Engaged, Opened, Paused, Warned
 from textback.core.ids import ConversationId, MessageId
 from textback.core.message import (
     Delivered,
@@ -21,11 +21,15 @@ Kind = Literal[
     "conversation.opened",
     "conversation.engaged",
     "conversation.warned",
+    "conversation.paused",
+    "conversation.resumed",
     "conversation.closed",
     "message.promised",
     "message.queued",
     "message.sending",
     "message.uncertain",
+    "message.unsettled",
+    "message.settled",
     "message.sent",
     "message.delivered",
     "message.failed",
@@ -36,6 +40,9 @@ Kind = Literal[
     "user.opted_out",
     "user.opted_in",
 ]
+
+
+By = Literal["operator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +61,19 @@ def of_conversation(c: Conversation) -> Event:
             return Event(kind="conversation.engaged", conversation_id=c.id)
         case Warned():
             return Event(kind="conversation.warned", conversation_id=c.id)
+        case Paused():
+            data = {"reason": "reply_budget", "until": c.paused_until.isoformat()}
+            return Event(kind="conversation.paused", conversation_id=c.id, data=data)
         case Closed():
             return Event(
                 kind="conversation.closed", conversation_id=c.id, data={"reason": c.reason}
             )
+
+
+def resumed(c: Engaged, *, by: By | None) -> Event:
+    """`by` is None when the pause was over."""
+    data = {} if by is None else {"by": by}
+    return Event(kind="conversation.resumed", conversation_id=c.id, data=data)
 
 
 def of_message(m: Message) -> Event:
@@ -69,7 +85,8 @@ def of_message(m: Message) -> Event:
         case Sending():
             kind = "message.sending"
         case Uncertain():
-            kind = "message.uncertain"
+            # Nobody looks it up any more: only a receipt or an operator can tell.
+            kind = "message.uncertain" if m.look_up_at else "message.unsettled"
         case Sent():
             kind = "message.sent"
         case Delivered():

@@ -13,6 +13,9 @@ class Rate:
 
     amount: float
     seconds: float
+    lends: bool = False
+    """Whether one free unit is enough for a request of several, which then leaves the bucket in
+    debt: else whoever asks for little takes what a large request waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,15 @@ def take(
 
     `full_at` is when the bucket will be full ("theoretical arrival time"), None for a new key. A
     request larger than the whole bucket is granted when the bucket is full, else it never could be.
+    A bucket that `lends` grants any with one unit free; the next ones wait until it is paid off.
     """
     cost = units * rate.seconds / rate.amount
     # Each of up to `amount` takes rounds the sum by half a digit, and a late clock (a long uptime,
     # unix time) has few digits. Without this the last unit of a large bucket would be refused.
     slack = 1e-9 + (rate.amount / 2 + 2) * math.ulp(now + rate.seconds)
     start = now if full_at is None else max(now, full_at)
-    allowed_from = start + min(cost, rate.seconds) - rate.seconds
+    needed = min(cost, rate.seconds / rate.amount if rate.lends else rate.seconds, rate.seconds)
+    allowed_from = start + needed - rate.seconds
     if allowed_from > now + slack:
         return Denied(retry_after=allowed_from - now, reset=start - now), full_at
     full_at = start + cost

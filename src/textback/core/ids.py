@@ -46,6 +46,11 @@ def new_correlation_id(now: datetime) -> str:
     return str(_uuid7(now))
 
 
+def by_hand(message_id: MessageId) -> str:
+    """What stands for the carrier's id when an operator knows that it was sent, and not more."""
+    return f"by-hand:{message_id}"
+
+
 def _uuid7(now: datetime) -> UUID:
     milliseconds = int(now.timestamp() * 1000) & (1 << 48) - 1
     random = secrets.randbits(74)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from textback.core import retry
 from textback.core.conversation import Conversation
-from textback.core.ids import CarrierId, ConversationId, MessageId
+from textback.core.ids import CarrierId, ConversationId, MessageId, by_hand
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import Receipt, SendError
@@ -157,15 +157,7 @@ def written(m: Queued, text: str, *, now: datetime) -> Queued:
 
 def unwritten(m: Queued, *, now: datetime) -> Failed:
     """A promised text which the agent could not write."""
-    return _as(
-        Failed,
-        m,
-        carrier_message_id=None,
-        sent_at=None,
-        failed_at=now,
-        error_code="agent_failed",
-        error="The agent wrote no opener.",
-    )
+    return _never_sent(m, "agent_failed", "The agent wrote no opener.", now=now)
 
 
 def claim(m: Queued, *, now: datetime, lease: timedelta) -> Sending:
@@ -176,16 +168,23 @@ def dropped(m: Queued, *, reason: DropReason, now: datetime) -> Suppressed:
     return _as(Suppressed, m, dropped_at=now, reason=reason)
 
 
-def snoozed(m: Sending, *, until: datetime) -> Queued:
-    """It did not go out and that was nobody's failure: no attempt is counted."""
+def snoozed(m: Sending | Uncertain, *, until: datetime) -> Queued:
+    """It did not go out and that was nobody's failure: no attempt is counted.
+
+    Uncertain, when its own worker says so after all, late.
+    """
     return _as(Queued, m, due_at=until)
 
 
 def accepted(m: Sending | Uncertain, *, carrier_message_id: str, now: datetime) -> Sent:
+    """The carrier has it: it said so, its list does, or an operator saw it there."""
     return _as(Sent, m, carrier_message_id=carrier_message_id, sent_at=now)
 
 
-def rejected(m: Sending, error: SendError, *, now: datetime, policy: SendPolicy) -> Queued | Failed:
+def rejected(
+    m: Sending | Uncertain, error: SendError, *, now: datetime, policy: SendPolicy
+) -> Queued | Failed:
+    """The carrier said no. Uncertain, when that answer came late but for this very claim."""
     if error.retry == "slow_down":
         return snoozed(m, until=now + (error.retry_after or policy.retry_first))
     attempts = m.attempts + 1
@@ -194,15 +193,7 @@ def rejected(m: Sending, error: SendError, *, now: datetime, policy: SendPolicy)
             attempts, first=policy.retry_first, most=policy.retry_most
         )
         return _as(Queued, replace(m, attempts=attempts), due_at=now + wait)
-    return _as(
-        Failed,
-        replace(m, attempts=attempts),
-        carrier_message_id=None,
-        sent_at=None,
-        failed_at=now,
-        error_code=error.code,
-        error=error.reason,
-    )
+    return _never_sent(replace(m, attempts=attempts), error.code, error.reason, now=now)
 
 
 def lost(m: Sending, *, now: datetime, policy: SendPolicy) -> Uncertain:
@@ -215,6 +206,26 @@ def lost(m: Sending, *, now: datetime, policy: SendPolicy) -> Uncertain:
         look_up_at=now + policy.settle[0],
         look_ups=0,
     )
+
+
+def doubted(m: Queued, *, now: datetime, policy: SendPolicy) -> Uncertain:
+    """The database lost its latest moments: what it calls queued may have been sent in them.
+
+    That is long ago for the carrier, so one look into its list is enough.
+    """
+    return _as(
+        Uncertain,
+        m,
+        claimed_at=m.created_at,
+        uncertain_at=now,
+        look_up_at=now,
+        look_ups=len(policy.settle) - 1,
+    )
+
+
+def mistaken(m: Sent, *, now: datetime) -> Uncertain:
+    """The carrier's id that a look-up, or an operator, found for it is another text's after all."""
+    return _as(Uncertain, m, claimed_at=m.created_at, uncertain_at=now, look_up_at=now, look_ups=0)
 
 
 def not_listed(m: Uncertain, *, now: datetime, policy: SendPolicy) -> Uncertain | Queued:
@@ -230,8 +241,17 @@ def not_asked(m: Uncertain, *, now: datetime, policy: SendPolicy) -> Uncertain:
     """The list could not be asked. Ask again; past the text's validity leave it to an operator."""
     if now >= m.expires_at:
         return replace(m, look_up_at=None)
-    wait = min(max(now - m.uncertain_at, policy.settle[0]), timedelta(minutes=1))
+    # Soon at first, later once a minute: but a list that is known to answer is asked soon again.
+    since = timedelta(0) if m.look_ups else now - m.uncertain_at
+    wait = min(max(since, policy.settle[0]), timedelta(minutes=1))
     return replace(m, look_up_at=now + wait)
+
+
+def settled_not_sent(m: Uncertain, *, now: datetime) -> Queued | Suppressed:
+    """An operator knows that the carrier never had it: it is sent, if it still may be."""
+    if now >= m.expires_at:
+        return _as(Suppressed, m, dropped_at=now, reason="expired")
+    return _as(Queued, m, due_at=now)
 
 
 def hear(m: Message, receipt: Receipt, *, now: datetime) -> Message:
@@ -245,10 +265,10 @@ def hear(m: Message, receipt: Receipt, *, now: datetime) -> Message:
             return m
         case Queued() | Sending() | Uncertain():
             before = _as(Sent, m, carrier_message_id=receipt.carrier_message_id, sent_at=now)
-        case Sent():
-            if m.carrier_message_id != receipt.carrier_message_id:
+        case Sent(carrier_message_id=known):
+            if known not in {receipt.carrier_message_id, by_hand(m.id)}:
                 return m
-            before = m
+            before = replace(m, carrier_message_id=receipt.carrier_message_id)
     if receipt.status == "delivered":
         return _as(
             Delivered,
@@ -268,6 +288,11 @@ def hear(m: Message, receipt: Receipt, *, now: datetime) -> Message:
             error=None,
         )
     return before
+
+
+def _never_sent(m: _Text, code: str, reason: str, *, now: datetime) -> Failed:
+    own = {"carrier_message_id": None, "sent_at": None, "failed_at": now}
+    return _as(Failed, m, **own, error_code=code, error=reason)
 
 
 def _as(state: type[_S], m: _Text, **own: Any) -> _S:  # noqa: ANN401 - the state's own fields

@@ -19,14 +19,16 @@ _LONGEST_SHOWN = 6
 _USUAL_LENGTH = 12
 
 
-@lru_cache(maxsize=65_536)
 def user_number(raw: str) -> Phone | None:
     """A person's number, or None if it is not E.164 or cannot be a number of its country.
 
     Possible, not valid (`phonenumbers`): reserved example numbers such as +1 415 555 0100 pass.
     """
-    if not _E164.fullmatch(raw):
-        return None
+    return _possible(raw) if _E164.fullmatch(raw) else None  # only what is short is remembered
+
+
+@lru_cache(maxsize=65_536)
+def _possible(raw: str) -> Phone | None:
     try:
         parsed = phonenumbers.parse(raw)
     except phonenumbers.NumberParseException:

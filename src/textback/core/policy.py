@@ -65,6 +65,8 @@ class ProjectPolicy:
     start_words: frozenset[str] = frozenset()
     help_words: frozenset[str] = frozenset()
     inbound: InboundLimits = field(default_factory=InboundLimits)
+    reply_budget: Rate = field(default_factory=lambda: Rate(30, 3600))
+    """Replies per pair of numbers; beyond it the conversation pauses for as long as the span."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

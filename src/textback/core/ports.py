@@ -63,6 +63,11 @@ class NotFound:
     """The carrier answered, and has no such message."""
 
 
+@dataclass(frozen=True, slots=True)
+class TooMany:
+    """The list of that time is too long to be read at once: ask for less of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookRequest:
     """A carrier's webhook as it came."""
@@ -87,6 +92,8 @@ class Inbound:
     """Each `{"url", "content_type"}`."""
     opt_out: Literal["stop", "start", "help"] | None = None
     """Set when the carrier handled the keyword and has already answered it."""
+    said_at: datetime | None = None
+    """When the carrier took it from the user; None: just now, the webhook came by itself."""
 
 
 ReceiptStatus = Literal["accepted", "sent", "delivered", "failed"]
@@ -131,6 +138,15 @@ class Carrier(Protocol):
         """Ask the carrier's own list whether it has this text.
 
         Same two numbers, same text, created since `claimed_at`, and an id not in `known`.
+        """
+        ...
+
+    async def received(
+        self, agent_number: Phone, *, since: datetime, until: datetime | None = None
+    ) -> Sequence[Inbound] | TooMany | NoAnswer:
+        """All that users texted to this number in that time, from the carrier's own list.
+
+        Oldest first, each with its `said_at`; those that we know are among them.
         """
         ...
 
