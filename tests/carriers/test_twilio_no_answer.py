@@ -29,7 +29,7 @@ from tests.support.fake_twilio import (
     unavailable,
 )
 from tests.support.fake_twilio.server import Answer, HangUp
-from tests.support.texts import account_at, outgoing
+from tests.support.texts import account_at, account_of, outgoing
 from textback.carriers.twilio.client import TwilioCarrier
 from textback.core.ports import NoAnswer, SendError, Taken
 
@@ -251,3 +251,25 @@ async def test_every_error_before_the_connection_stands_costs_no_attempt(
 ) -> None:
     outcome = await sent_through(Breaking(error("no way there")))
     assert outcome == SendError("connection", "could not connect: no way there", "slow_down")
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_a_process_that_stalled_on_the_way_to_the_wire_sends_nothing_any_more(
+    twilio: FakeTwilio, *, connected: bool
+) -> None:
+    # Frozen while it connected, it goes on before its timeout strikes: others may have sent it.
+    seconds = [0.0]
+    stalled = TwilioCarrier(
+        account_of(twilio), timeout=timedelta(seconds=5), steady=lambda: seconds.pop(0)
+    )
+    if connected:
+        seconds[:] = [0.0, 0.0]
+        await stalled.look_up(outgoing(), known=frozenset())
+    seconds[:] = [100.0, 105.0]
+
+    answer = await stalled.send(outgoing())
+
+    await stalled.close()
+    assert isinstance(answer, SendError)
+    assert (answer.code, answer.retry) == ("connection", "slow_down")
+    assert twilio.asked("create") == []

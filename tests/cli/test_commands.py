@@ -25,9 +25,12 @@ NEEDED = {
     "apply": ["DATABASE_URL", "SECRET_KEY"],
     "conversations": ["DATABASE_URL"],
     "doctor": ["DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "SECRET_KEY"],
+    "doubt": ["DATABASE_URL"],
     "migrate": ["DATABASE_URL"],
     "phone": ["DATABASE_URL", "PUBLIC_URL", "SECRET_KEY"],
+    "resume": ["DATABASE_URL"],
     "serve": ["DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "SECRET_KEY"],
+    "uncertain": ["DATABASE_URL"],
     "work": ["DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "SECRET_KEY"],
 }
 """Every command but `demo`, which brings all it needs."""
@@ -53,7 +56,8 @@ def _nothing_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def invoke(*arguments: str, **environment: str) -> Result:
-    given = ["file.yaml"] if arguments == ("apply",) else []
+    needed = {"apply": "file.yaml", "resume": "conv_1"}
+    given = [needed[arguments[0]]] if len(arguments) == 1 and arguments[0] in needed else []
     return CliRunner().invoke(app, [*arguments, *given], env=environment)
 
 
@@ -171,6 +175,8 @@ WRONG = [
     ("LOG_LEVEL", "loud"),
     ("SETTLE_SECONDS", "60,10"),
     ("SETTLE_SECONDS", "soon"),
+    ("SETTLE_SECONDS", "10,19"),  # a request may be on its way for longer
+    ("METRICS_PORT", "65536"),
     ("CARRIER_TIMEOUT_SECONDS", "0"),
     ("CARRIER_TIMEOUT_SECONDS", "nan"),
 ]

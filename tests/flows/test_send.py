@@ -237,6 +237,25 @@ async def test_a_worker_that_stalled_until_its_lease_is_nearly_over_does_not_sen
     assert after.attempts == 0
 
 
+async def test_a_stalled_worker_does_not_send_although_its_clock_was_set_back(world: World):
+    # Nine minutes it stood still, and the clock was set back by nine: only the other one knows.
+    job = await one_job(world)
+
+    outcome = await world.hand_over(job, now=second(1), steady=lambda: second(541).timestamp())
+
+    assert isinstance(outcome, send.Wait)
+    assert world.carrier.sent == []
+
+
+async def test_a_stalled_worker_does_not_send_although_the_machine_slept_meanwhile(world: World):
+    job = await one_job(world)
+
+    outcome = await world.hand_over(job, now=second(600), steady=lambda: second(1).timestamp())
+
+    assert isinstance(outcome, send.Wait)
+    assert world.carrier.sent == []
+
+
 async def test_a_text_past_its_validity_is_suppressed_and_not_sent(world: World):
     accepted = await world.accept()
 
@@ -261,7 +280,7 @@ async def test_after_many_expired_texts_the_next_are_claimed_at_once(world: Worl
     await world.accept("Still good", now=hour(3))
 
     taken, look_again_at = await send.claim(
-        world.db, policy=world.policy, limit=2, except_numbers=[], now=hour(4)
+        world.db, policy=world.policy, limit=2, except_numbers=[], now=hour(4), steady=0
     )
 
     assert taken == []
@@ -274,7 +293,7 @@ async def test_when_nothing_is_due_the_worker_learns_when_something_will_be(worl
     await world.send(pace=Spent(60))
 
     jobs, upcoming = await send.claim(
-        world.db, policy=world.policy, limit=10, except_numbers=[], now=second(1)
+        world.db, policy=world.policy, limit=10, except_numbers=[], now=second(1), steady=0
     )
 
     assert (jobs, upcoming) == ([], second(60))

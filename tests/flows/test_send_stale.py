@@ -107,17 +107,45 @@ async def test_a_slow_workers_taken_settles_a_text_that_another_worker_holds(wor
     assert after.carrier_message_id == "SM1"
 
 
-@pytest.mark.parametrize("outcome", [NEVER, LATER, SLOW_DOWN, NO_ANSWER, Wait(second(40))])
-async def test_any_other_late_outcome_leaves_a_rescued_text_to_be_settled(
-    world: World, outcome: SendError | NoAnswer | Wait
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [(NEVER, "failed"), (LATER, "queued"), (SLOW_DOWN, "queued"), (Wait(second(40)), "queued")],
+)
+async def test_a_late_word_that_nothing_went_out_ends_the_doubt_over_that_claim(
+    world: World, outcome: SendError | Wait, state: str
 ):
     job = await one_job(world)
     await world.rescue(now=second(30))
 
-    after = await world.record(job, outcome, now=second(31))
+    await world.record(job, outcome, now=second(31))
+
+    assert await world.state(job.message.id) == state
+
+
+async def test_no_answer_that_comes_late_leaves_a_rescued_text_to_be_settled(world: World):
+    job = await one_job(world)
+    await world.rescue(now=second(30))
+
+    after = await world.record(job, NO_ANSWER, now=second(31))
 
     assert isinstance(after, Uncertain)
     assert await world.state(job.message.id) == "uncertain"
+
+
+@pytest.mark.parametrize("outcome", [NEVER, LATER, SLOW_DOWN, Wait(second(400))])
+async def test_a_late_word_about_one_claim_says_nothing_about_the_next(
+    world: World, outcome: SendError | Wait
+):
+    job = await one_job(world)
+    await world.rescue(now=second(30))
+    for at in (40, 90, 330):  # the carrier's list never has it
+        await world.settle(now=second(at), carrier=CarrierDouble())
+    (other,) = await world.claim(now=second(331))
+    await world.record(other, NO_ANSWER, now=second(332))
+
+    after = await world.record(job, outcome, now=second(333))
+
+    assert isinstance(after, Uncertain)
 
 
 async def test_a_late_outcome_does_not_touch_another_workers_claim(world: World):

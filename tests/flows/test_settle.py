@@ -13,7 +13,7 @@ from textback.carriers.sandbox.client import UNANSWERED
 from textback.core.commands import Accepted
 from textback.core.message import Queued, Sent, Uncertain
 from textback.core.phone import Phone
-from textback.core.ports import NotFound, Outgoing, Taken
+from textback.core.ports import NoAnswer, NotFound, Outgoing, Taken
 from textback.flows import settle
 
 SETTLED_AT = (second(10), second(60), second(300))
@@ -327,3 +327,34 @@ async def test_an_opted_out_users_uncertain_text_may_still_turn_out_to_be_delive
     await world.receipt("delivered", sid="SM1", now=second(11))
 
     assert await world.state(accepted.message_id) == "delivered"
+
+
+async def test_a_receipt_takes_back_what_a_look_up_gave_to_the_wrong_text(world: World):
+    # Nobody could tell whether the first went out; the second has the same words. Both were sent.
+    first = await uncertain(world, "The same")
+    await world.settle(now=hour(5), carrier=CarrierDouble(listed=[NoAnswer("away")]))
+    later = await world.accept("The same", now=hour(5))
+    await world.send(now=hour(5), carrier=CarrierDouble(NO_ANSWER))
+    at = hour(5) + (second(10) - second(0))
+    await world.settle(now=at, carrier=CarrierDouble(listed=[Taken("SM1")]))
+    assert await world.state(later.message_id) == "sent"
+
+    heard = await world.receipt("sent", sid="SM1", message_id=first.message_id, now=at)
+
+    assert heard == "changed"
+    assert (await world.text(first.message_id)).carrier_message_id == "SM1"
+    assert await world.state(later.message_id) == "uncertain"
+    await world.settle(now=at, carrier=CarrierDouble(listed=[Taken("SM2")]))
+    assert (await world.text(later.message_id)).carrier_message_id == "SM2"
+
+
+async def test_what_is_final_is_not_taken_back(world: World):
+    first = await uncertain(world)
+    neighbours = await uncertain(world, user=NEIGHBOUR)
+    await world.receipt("delivered", sid="SM1", message_id=neighbours.message_id)
+
+    heard = await world.receipt("delivered", sid="SM1", message_id=first.message_id)
+
+    assert heard == "contradiction"
+    assert await world.state(neighbours.message_id) == "delivered"
+    assert await world.state(first.message_id) == "uncertain"

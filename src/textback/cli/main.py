@@ -102,7 +102,7 @@ def serve(
     """Serve the API and take the carriers' webhooks."""
     import os  # noqa: PLC0415
 
-    # uvicorn's children read the environment, so that is where the options go.
+    # Options are settings that were given for once.
     os.environ |= {"TEXTBACK_HOST": host} if host else {}
     os.environ |= {"TEXTBACK_PORT": str(port)} if port is not None else {}
     from textback.cli import serving  # noqa: PLC0415
@@ -111,7 +111,7 @@ def serve(
     if workers == 1:
         raise typer.Exit(context.run(lambda: serving.serve(found)))
     try:
-        serving.serve_with(found, workers=workers)
+        raise typer.Exit(serving.serve_with(found, workers=workers))
     except (context.MissingSettings, ValueError) as error:
         raise context.fail(str(error)) from None
 
@@ -155,7 +155,7 @@ def conversations(  # noqa: PLR0917 - Typer takes them by name
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, latest first.")] = 50,
     state: Annotated[
-        str | None, typer.Option(help="Only opened, engaged, warned or closed ones.")
+        str | None, typer.Option(help="Only opened, engaged, warned, paused or closed ones.")
     ] = None,
     project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
     user: Annotated[str | None, typer.Option(help="Only with this user number.")] = None,
@@ -166,6 +166,72 @@ def conversations(  # noqa: PLR0917 - Typer takes them by name
     found = context.settings()
     which = command.Which(limit=limit, state=state, project=project, user=user)
     context.run(lambda: command.run(found, conversation_id, which, as_json=as_json))
+
+
+@app.command()
+def resume(
+    conversation_id: Annotated[str, typer.Argument(metavar="ID", help="A paused conversation.")],
+) -> None:
+    """End a conversation's pause now: the agent answers what the user said meanwhile.
+
+    A conversation pauses when its replies have used up the project's reply_budget, which is what
+    happens when two machines text each other: see textback conversations --state paused. Its
+    budget begins anew. A pause that ends by itself leaves unanswered what was said meanwhile.
+    """
+    from textback.cli import resume as command  # noqa: PLC0415
+
+    found = context.settings()
+    context.run(lambda: command.run(found, conversation_id))
+
+
+@app.command()
+def uncertain(
+    message_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One text, to say what became of it.")
+    ] = None,
+    sent: Annotated[
+        bool | None,
+        typer.Option("--sent/--not-sent", help="Whether the carrier has it; you know for certain."),
+    ] = None,
+    sid: Annotated[
+        str | None, typer.Option(help="With --sent: the carrier's id of it, if you know it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, oldest first.")] = 50,
+) -> None:
+    """List texts of which nobody knows whether they went out, or settle one by hand.
+
+    No answer came when they were handed to the carrier. They are looked up there by themselves;
+    those that could not be looked up within their validity wait for an operator. None is ever sent
+    again blindly: --not-sent sends it, if it is still valid; --sent never does.
+    """
+    from textback.cli import uncertain as command  # noqa: PLC0415
+
+    found = context.settings()
+    if message_id is None:
+        if sent is not None or sid is not None:
+            raise context.fail("Name the text: textback uncertain ID --sent, or --not-sent.")
+        context.run(lambda: command.show(found, limit=limit, as_json=as_json))
+        return
+    if sent is None:
+        raise context.fail("Say what became of it: --sent, or --not-sent.")
+    if sid is not None and not sent:
+        raise context.fail("A text that was not sent has no carrier's id: leave out --sid.")
+    context.run(lambda: command.settle(found, message_id, sent=sent, sid=sid))
+
+
+@app.command()
+def doubt() -> None:
+    """After the database was restored from a backup: ask the carrier before sending what is queued.
+
+    Also after a replica that lagged took over. What the database calls queued may have been sent in
+    the moments that it lost. Stop all workers, run this, then start them: they look each text up in
+    the carrier's own list, and send what is not there.
+    """
+    from textback.cli import uncertain as command  # noqa: PLC0415
+
+    found = context.settings()
+    context.run(lambda: command.doubt(found))
 
 
 @app.command()

@@ -3,22 +3,25 @@
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import message as rule
-from textback.core.ids import CarrierId
+from textback.core.ids import CarrierId, MessageId
+from textback.core.message import Sent
 from textback.core.ports import Receipt
 from textback.db import locks, messages
 from textback.db.session import transaction
 from textback.flows import opt_out
 
-Outcome = Literal["changed", "unchanged", "unknown"]
+Outcome = Literal["changed", "unchanged", "unknown", "contradiction"]
 
 
 async def hear(
     db: AsyncEngine, carrier_id: CarrierId, receipt: Receipt, *, now: datetime
 ) -> Outcome:
     """Fold a verified receipt in. `unknown`: no text of this carrier account is meant.
+
+    `contradiction`: it means one text, and the carrier's id is known as another's, which is final.
 
     Raises Unavailable.
     """
@@ -29,10 +32,12 @@ async def hear(
         seen = await messages.find(c, message_id) if message_id else None
         if message_id is None or seen is None or seen.carrier_id != carrier_id:
             return "unknown"
-        if (
-            rule.hear(seen, receipt, now=now) == seen
-        ):  # also an opt-out, which START has since ended
+        # Also an opt-out, which START has since ended.
+        if rule.hear(seen, receipt, now=now) == seen:
             return "unchanged"
+        other = await messages.id_of(c, carrier_id, receipt.carrier_message_id)
+        if other not in {None, message_id} and not await _took_by_mistake(c, other, now=now):
+            return "contradiction"
         if receipt.opted_out:  # lock order: pair and conversation come before the message
             await locks.pair(c, seen.agent_number, seen.user_number)
             await opt_out.record(
@@ -53,3 +58,16 @@ async def hear(
             return "unchanged"
         await messages.save(c, before, after, now=now)
     return "changed"
+
+
+async def _took_by_mistake(c: AsyncConnection, other: MessageId | None, *, now: datetime) -> bool:
+    """Take the carrier's id from a text to which only a look-up gave it.
+
+    The receipt's address, which we wrote and the carrier signed, proves whose it is. Of two texts
+    with the same words the list could not tell; the other one is in doubt again.
+    """
+    found = None if other is None else await messages.lock(c, other)
+    if not isinstance(found, Sent):
+        return False
+    await messages.save(c, found, rule.mistaken(found, now=now), now=now)
+    return True

@@ -4,9 +4,10 @@ Three steps: claim (one transaction), hand over (no transaction), record (one tr
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -17,7 +18,7 @@ from textback.core import segments
 from textback.core.errors import StaleError
 from textback.core.gcra import Denied, Rate
 from textback.core.ids import CarrierId
-from textback.core.message import Queued, Sending, Uncertain
+from textback.core.message import Queued, Sending, Suppressed, Uncertain
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import (
@@ -52,6 +53,8 @@ class Carriers(Protocol):
 class Job:
     message: Sending
     segments_per_second: float
+    claimed: float
+    """When, in seconds of a clock that nobody sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +76,33 @@ async def claim(
     limit: int,
     except_numbers: Sequence[Phone],
     except_carriers: Sequence[CarrierId] = (),
+    room: Mapping[CarrierId, int] | None = None,
     now: datetime,
+    steady: float,
 ) -> tuple[list[Job], datetime | None]:
-    """Take due texts; when there are none, also say when to look again, if that is known."""
+    """Take due texts; when there are none, also say when to look again, if that is known.
+
+    Of a carrier in `room` no more are taken than that: they would wait out their lease. `steady`
+    is `now` on a clock that goes on evenly when somebody sets the other one.
+    """
+    slow = room or {}
+    take = partial(messages.claim_due, now=now, lease=policy.lease, except_numbers=except_numbers)
     async with transaction(db) as c:
-        taken, late = await messages.claim_due(
-            c,
-            now=now,
-            lease=policy.lease,
-            limit=limit,
-            except_numbers=except_numbers,
-            except_carriers=except_carriers,
-        )
+        taken: list[Sending] = []
+        late: list[Suppressed] = []
+        for carrier_id, places in slow.items():
+            if (left := min(places, limit - len(taken))) > 0:
+                some, gone = await take(c, limit=left, only_carrier=carrier_id)
+                taken, late = taken + some, late + gone
+        if (left := limit - len(taken)) > 0:
+            some, gone = await take(c, limit=left, except_carriers=[*except_carriers, *slow])
+            taken, late = taken + some, late + gone
         paces = await tenants.paces(c, {m.agent_number for m in taken}) if taken else {}
         if taken or late:  # behind those that came too late, others may be due
             upcoming = None if taken else now
         else:
             upcoming = await messages.next_due(c, now=now)
-    return [Job(m, paces.get(m.agent_number, SLOWEST)) for m in taken], upcoming
+    return [Job(m, paces.get(m.agent_number, SLOWEST), steady) for m in taken], upcoming
 
 
 async def hand_over(
@@ -101,13 +113,18 @@ async def hand_over(
     policy: SendPolicy,
     public_url: str,
     clock: Callable[[], datetime],
+    steady: Callable[[], float],
 ) -> Outcome:
-    """Give it to the carrier, once, if the number's pace and our lease allow."""
+    """Give it to the carrier, once, if the number's pace and our lease allow.
+
+    A worker that stalled must not send any more: others think it dead. Both clocks are asked, as
+    one may have been set back, and the other may not count a pause of the machine.
+    """
     m = job.message
     try:
         token = await pace.take(
             f"pace:{m.agent_number}",
-            Rate(max(job.segments_per_second, 1.0), max(1.0, 1.0 / job.segments_per_second)),
+            _bucket(job.segments_per_second),
             segments.count(m.text),
         )
     except Unreachable:  # nobody knows the pace: the text waits (ADR 8)
@@ -116,14 +133,19 @@ async def hand_over(
         return Wait(clock() + timedelta(seconds=token.retry_after))
     carrier, kind = await carriers.get(m.carrier_id)
     now = clock()
-    if now + policy.carrier_timeout >= m.lease_until:
-        # We stalled: by the time an answer came, others would think this worker dead.
+    spent = max(now - m.claimed_at, timedelta(seconds=steady() - job.claimed))
+    if spent + policy.carrier_timeout >= m.lease_until - m.claimed_at:
         return Wait(now)
     try:
         return await carrier.send(outgoing(m, kind, public_url=public_url, now=now))
     except Exception as error:  # no carrier should raise; it may have done so after bytes left
         log.exception("send.raised", message_id=m.id, carrier_id=m.carrier_id)
         return NoAnswer(f"the carrier raised {type(error).__name__}")
+
+
+def _bucket(pace: float) -> Rate:
+    """A second's worth. It lends: a long text goes when it is its turn, and those after it wait."""
+    return Rate(max(pace, 1.0), max(1.0, 1.0 / pace), lends=True)
 
 
 def outgoing(m: Sending | Uncertain, kind: str, *, public_url: str, now: datetime) -> Outgoing:
@@ -162,7 +184,7 @@ async def record(
         try:
             await messages.save(c, m, after, now=now)
         except StaleError:
-            return await _fold_in(c, m, outcome, now=now)
+            return await _fold_in(c, m, outcome, policy=policy, now=now)
     return after
 
 
@@ -175,31 +197,36 @@ async def rescue(db: AsyncEngine, *, policy: SendPolicy, limit: int, now: dateti
     return len(stranded)
 
 
-def _after(m: Sending, outcome: Outcome, *, policy: SendPolicy, now: datetime) -> rule.Message:
+def _after(
+    m: Sending | Uncertain, outcome: Outcome, *, policy: SendPolicy, now: datetime
+) -> rule.Message:
     match outcome:
         case Taken():
             return rule.accepted(m, carrier_message_id=outcome.carrier_message_id, now=now)
         case SendError():
             return rule.rejected(m, outcome, now=now, policy=policy)
         case NoAnswer():
-            return rule.lost(m, now=now, policy=policy)
+            return rule.lost(m, now=now, policy=policy) if isinstance(m, Sending) else m
         case Wait():
             return rule.snoozed(m, until=outcome.until)
 
 
 async def _fold_in(
-    c: AsyncConnection, m: Sending, outcome: Outcome, *, now: datetime
+    c: AsyncConnection, m: Sending, outcome: Outcome, *, policy: SendPolicy, now: datetime
 ) -> rule.Message:
-    """A receipt or a rescuer was faster. That the carrier has it is news all the same."""
+    """A receipt or a rescuer was faster. What the carrier said is news all the same."""
     current = await messages.lock(c, m.id)
     if current is None:
         raise StaleError(m.id)
-    if not isinstance(outcome, Taken):
-        return current
-    news = Receipt(
-        carrier_message_id=outcome.carrier_message_id, message_id=m.id, status="accepted"
-    )
-    after = rule.hear(current, news, now=now)
+    after: rule.Message = current
+    if isinstance(outcome, Taken):
+        news = Receipt(
+            carrier_message_id=outcome.carrier_message_id, message_id=m.id, status="accepted"
+        )
+        after = rule.hear(current, news, now=now)
+    elif isinstance(current, Uncertain) and current.claimed_at == m.claimed_at:
+        # In doubt over this very claim, and its worker was alive after all: nothing went out.
+        after = _after(current, outcome, policy=policy, now=now)
     if after != current:
         await messages.save(c, current, after, now=now)
     return after

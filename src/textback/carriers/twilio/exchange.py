@@ -7,7 +7,7 @@ became three texts (https://github.com/twilio/twilio-python/issues/925, measured
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
 from typing import Final
@@ -77,8 +77,15 @@ def pool(
 class Exchange(AsyncHttpClient):
     """One call of the SDK. Keeps what its exceptions leave out; logs nothing."""
 
-    def __init__(self, pool: httpx.AsyncClient, base: httpx.URL, timeout: timedelta) -> None:
+    def __init__(
+        self,
+        pool: httpx.AsyncClient,
+        base: httpx.URL,
+        timeout: timedelta,
+        steady: Callable[[], float],
+    ) -> None:
         super().__init__(_logger, is_async=True, timeout=timeout.total_seconds())
+        self._steady = steady
         self._pool = pool
         self._base = base
         self._seconds = timeout.total_seconds()
@@ -99,10 +106,20 @@ class Exchange(AsyncHttpClient):
     ) -> Response:
         """Send once. Raises httpx's errors, and TimeoutError when the whole took too long."""
         self.status = None
+        ends = self._steady() + self._seconds
+
+        async def not_too_late(event: str, _: object) -> None:
+            # A process that stalled while it connected would go on here before its timeout strikes.
+            # By now others may think it dead, and have sent the text.
+            if event.endswith("send_request_headers.started") and self._steady() >= ends:
+                msg = "the process stalled"
+                raise httpx.ConnectTimeout(msg)
+
         async with asyncio.timeout(self._seconds):
             answer = await self._pool.request(
                 method.upper(),
                 self._here(uri),
+                extensions={"trace": not_too_late},
                 params=httpx.QueryParams(_plain(params)) if params else None,
                 data=data,
                 headers=headers,

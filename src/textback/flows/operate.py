@@ -1,0 +1,117 @@
+"""What an operator may do by hand."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from textback.core import conversation as talk
+from textback.core import message as rule
+from textback.core.conversation import Paused
+from textback.core.errors import NotPaused, NotUncertain
+from textback.core.events import Event
+from textback.core.ids import ConversationId, MessageId, by_hand
+from textback.core.message import Message, Uncertain
+from textback.core.policy import SendPolicy
+from textback.db import conversations, events, inbound, messages, tenants, turns
+from textback.db.session import transaction
+from textback.flows import reply_budget
+
+BATCH = 500
+
+
+async def settle_as_sent(
+    db: AsyncEngine, message_id: MessageId, *, carrier_message_id: str | None, now: datetime
+) -> Message:
+    """The operator knows that the carrier has the text, and maybe under which id.
+
+    Raises NotUncertain, Unavailable.
+    """
+    async with transaction(db) as c:
+        m = _uncertain(await messages.lock(c, message_id), message_id)
+        sid = carrier_message_id or by_hand(m.id)
+        owner = await messages.id_of(c, m.carrier_id, sid)
+        if owner is not None:
+            msg = f"{sid} is the carrier's id of {owner}; nothing was changed."
+            raise NotUncertain(msg)
+        after = rule.accepted(m, carrier_message_id=sid, now=now)
+        await messages.save(c, m, after, now=now)
+        await events.append(c, [_by_operator(m, "sent")], now=now)
+    return after
+
+
+async def settle_as_not_sent(db: AsyncEngine, message_id: MessageId, *, now: datetime) -> Message:
+    """The operator knows that the carrier never had it: it is sent, if it is still valid.
+
+    Raises NotUncertain, Unavailable.
+    """
+    async with transaction(db) as c:
+        m = _uncertain(await messages.lock(c, message_id), message_id)
+        after = rule.settled_not_sent(m, now=now)
+        await messages.save(c, m, after, now=now)
+        await events.append(c, [_by_operator(m, "not_sent")], now=now)
+    return after
+
+
+async def resume(db: AsyncEngine, conversation_id: ConversationId, *, now: datetime) -> int:
+    """End a pause early. The agent answers what was kept meanwhile; gives how many texts that is.
+
+    Raises NotPaused, Unavailable.
+    """
+    async with transaction(db) as c:
+        before = await conversations.lock(c, conversation_id)
+        if not isinstance(before, Paused):
+            state = "unknown" if before is None else type(before).__name__.lower()
+            msg = f"{conversation_id} is not paused, it is {state}: there is nothing to resume."
+            raise NotPaused(msg)
+        policy = (await tenants.get_project(c, before.project_id)).policy
+        after = talk.resumed(before, now=now)
+        await conversations.save(c, before, after, policy=policy.idle, now=now, by="operator")
+        kept = await inbound.hear_kept(c, conversation_id)
+        if kept:
+            left = await reply_budget.left(
+                c,
+                before.agent_number,
+                before.user_number,
+                conversation_id=conversation_id,
+                budget=policy.reply_budget,
+                now=now,
+            )
+            at_once = timedelta(0)
+            await turns.text_came(
+                c, conversation_id, now=now, delay=at_once, not_before=left.not_before
+            )
+    return kept
+
+
+async def doubt_queued(db: AsyncEngine, *, policy: SendPolicy, now: datetime) -> int:
+    """Let the carrier's list be asked for everything queued before any of it is sent.
+
+    For a database that was restored, or a replica that lagged when it took over: run it before the
+    workers. Gives how many texts. Raises Unavailable; run again, it goes on where it stopped.
+    """
+    doubted = 0
+    while True:
+        async with transaction(db) as c:
+            some = await messages.lock_queued(c, accepted_before=now, limit=BATCH)
+            for m in some:
+                await messages.save(c, m, rule.doubted(m, now=now, policy=policy), now=now)
+        doubted += len(some)
+        if len(some) < BATCH:
+            return doubted
+
+
+def _uncertain(found: Message | None, message_id: MessageId) -> Uncertain:
+    if isinstance(found, Uncertain):
+        return found
+    what = "is not one of our texts" if found is None else f"is {type(found).__name__.lower()}"
+    msg = f"{message_id} {what}: there is nothing to settle."
+    raise NotUncertain(msg)
+
+
+def _by_operator(m: Uncertain, verdict: str) -> Event:
+    return Event(
+        kind="message.settled",
+        conversation_id=m.conversation_id,
+        message_id=m.id,
+        data={"by": "operator", "as": verdict},
+    )
