@@ -113,6 +113,36 @@ async def test_a_commit_whose_answer_was_lost_is_503_and_the_retry_makes_no_seco
     assert (await stored(engine))["messages"] == 1
 
 
+async def mended_soon(wire: Wire) -> None:
+    async with asyncio.timeout(10):
+        while not wire.cuts:  # noqa: ASYNC110 - it is the wire that changes
+            await asyncio.sleep(0.005)
+    await wire.mend()
+
+
+async def test_a_commit_that_took_hold_unseen_is_a_202_once_the_database_is_back(
+    wired: httpx.AsyncClient, wire: Wire, engine: AsyncEngine
+) -> None:
+    # Without an idempotency key: told 503, this caller would send the text a second time.
+    wire.cut_at(b"INSERT INTO messages", b"COMMIT", deliver=True)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(mended_soon(wire))
+        answer = group.create_task(send(wired))
+    is_accepted(answer.result())
+    assert (await stored(engine))["messages"] == 1
+
+
+async def test_a_commit_that_did_not_take_hold_is_503_although_the_database_is_back(
+    wired: httpx.AsyncClient, wire: Wire, engine: AsyncEngine
+) -> None:
+    wire.cut_at(b"INSERT INTO messages", b"COMMIT")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(mended_soon(wire))
+        answer = group.create_task(send(wired))
+    is_refused(answer.result(), 503, counted=True)
+    assert await stored(engine) == {}
+
+
 async def test_more_requests_than_connections_wait_for_their_turn(
     wired: httpx.AsyncClient,
 ) -> None:

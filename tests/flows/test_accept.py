@@ -169,14 +169,14 @@ async def test_an_opener_that_is_never_written_lets_the_newer_text_go(world: Wor
     assert world.carrier.texts == ["And bring your card."]
 
 
-async def test_a_waiting_answer_of_the_superseded_conversation_is_not_given(world: World):
+async def test_who_waits_for_an_answer_in_the_superseded_conversation_gets_it(world: World):
     await world.accept("One")
     await world.hear("Hello?", now=second(1))
 
     await world.accept("Two", now=second(2))
 
-    assert await world.think(now=second(60)) == []
-    assert [text.text for text in await world.ours()] == ["One", "Two"]
+    assert await world.think(now=second(60)) == ["answered"]
+    assert [text.text for text in await world.ours()] == ["One", "Two", "You said: Hello?"]
 
 
 async def test_concurrent_texts_to_one_user_leave_one_live_conversation_and_are_all_kept(

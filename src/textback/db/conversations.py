@@ -1,10 +1,11 @@
 """Conversations: row <-> state, and the queries that flows lock them with."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
@@ -14,6 +15,7 @@ from textback.core.conversation import (
     Engaged,
     Live,
     Opened,
+    Paused,
     Warned,
     deadline,
 )
@@ -23,8 +25,16 @@ from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
 from textback.db import events
 from textback.db.tables import conversations as t
+from textback.db.tables import events as event_table
+from textback.db.tables import numbers
 
-_STATES = {Opened: "opened", Engaged: "engaged", Warned: "warned", Closed: "closed"}
+_STATES: dict[type[Conversation], str] = {
+    Opened: "opened",
+    Engaged: "engaged",
+    Warned: "warned",
+    Paused: "paused",
+    Closed: "closed",
+}
 
 
 async def add(c: AsyncConnection, new: Conversation, *, policy: IdlePolicy, now: datetime) -> None:
@@ -36,7 +46,13 @@ async def add(c: AsyncConnection, new: Conversation, *, policy: IdlePolicy, now:
 
 
 async def save(
-    c: AsyncConnection, before: Live, after: Conversation, *, policy: IdlePolicy, now: datetime
+    c: AsyncConnection,
+    before: Live,
+    after: Conversation,
+    *,
+    policy: IdlePolicy,
+    now: datetime,
+    by: facts.By | None = None,
 ) -> None:
     """Compare and set. Raises StaleError when the row is no longer in `before`'s state."""
     result = await c.execute(
@@ -46,7 +62,9 @@ async def save(
     )
     if result.rowcount != 1:
         raise StaleError(before.id)
-    if type(after) is not type(before):
+    if isinstance(before, Paused) and isinstance(after, Engaged):
+        await events.append(c, [facts.resumed(after, by=by)], now=now)
+    elif type(after) is not type(before):
         await events.append(c, [facts.of_conversation(after)], now=now)
 
 
@@ -60,6 +78,11 @@ async def lock_live(c: AsyncConnection, agent: Phone, user: Phone) -> Live | Non
         c, (t.c.agent_number == agent) & (t.c.user_number == user) & (t.c.state != "closed")
     )
     return None if isinstance(found, Closed) else found
+
+
+async def is_there(c: AsyncConnection, conversation_id: ConversationId) -> bool:
+    found = await c.scalar(select(t.c.id).where(t.c.id == conversation_id))
+    return found is not None
 
 
 async def latest_of_pair(c: AsyncConnection, agent: Phone, user: Phone) -> ConversationId | None:
@@ -98,13 +121,23 @@ async def last_number_used(
     return None if found is None else Phone(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Nobody is taken to be silent while a reply may be lost that is still being looked for."""
+
+    swept_since: datetime
+    """Of numbers that were swept after this, nothing is missing."""
+    over_if_due_by: datetime | None
+    """Deadlines before this are held no longer."""
+
+
 async def claim_due(
-    c: AsyncConnection, *, now: datetime, limit: int
+    c: AsyncConnection, *, now: datetime, limit: int, hold: Hold | None = None
 ) -> list[tuple[Live, ProjectId]]:
     """Locked until the commit; others that look at the same time get other rows."""
     rows = await c.execute(
         select(t)
-        .where(t.c.deadline_at <= now)
+        .where(t.c.deadline_at <= now, _is_free(hold))
         .order_by(t.c.deadline_at)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
@@ -117,8 +150,47 @@ async def claim_due(
     return due
 
 
-async def next_deadline(c: AsyncConnection) -> datetime | None:
-    return await c.scalar(select(t.c.deadline_at).order_by(t.c.deadline_at).limit(1))
+def _is_free(hold: Hold | None) -> ColumnElement[bool]:
+    if hold is None:
+        return true()
+    is_behind = (
+        select(numbers.c.number)
+        .where(
+            numbers.c.number == t.c.agent_number,
+            numbers.c.removed_at.is_(None),
+            numbers.c.swept_until < hold.swept_since,
+        )
+        .exists()
+    )
+    if hold.over_if_due_by is None:
+        return ~is_behind
+    return (t.c.deadline_at <= hold.over_if_due_by) | ~is_behind
+
+
+async def next_deadline(c: AsyncConnection, *, after: datetime) -> datetime | None:
+    """The first to come. What is due and was left alone is looked at again by polling."""
+    return await c.scalar(
+        select(t.c.deadline_at).where(t.c.deadline_at > after).order_by(t.c.deadline_at).limit(1)
+    )
+
+
+async def resumed_since(
+    c: AsyncConnection, conversation_id: ConversationId, *, since: datetime
+) -> datetime | None:
+    """When it was last resumed, if that was after `since` and not long ago in events."""
+    e = event_table
+    latest = (
+        select(e.c.kind, e.c.at)
+        .where(e.c.conversation_id == conversation_id)
+        .order_by(e.c.id.desc())
+        .limit(1000)
+        .subquery()
+    )
+    return await c.scalar(
+        select(func.max(latest.c.at)).where(
+            latest.c.kind == "conversation.resumed", latest.c.at > since
+        )
+    )
 
 
 async def heard(c: AsyncConnection, conversation_id: ConversationId, upto_seq: int) -> None:
@@ -147,6 +219,7 @@ def _row(state: Conversation, policy: IdlePolicy) -> dict[str, Any]:
         "opened_at": state.opened_at,
         "active_at": state.active_at,
         "warned_at": state.warned_at if isinstance(state, Warned) else None,
+        "paused_until": state.paused_until if isinstance(state, Paused) else None,
         "closed_at": state.closed_at if isinstance(state, Closed) else None,
         "reason": state.reason if isinstance(state, Closed) else None,
         "deadline_at": deadline(state, policy),
@@ -175,5 +248,7 @@ def _state(row: RowMapping) -> Conversation:
             return Engaged(**shared)
         case "warned":
             return Warned(**shared, warned_at=row["warned_at"])
+        case "paused":
+            return Paused(**shared, paused_until=row["paused_until"])
         case _:
             return Closed(**shared, closed_at=row["closed_at"], reason=row["reason"])

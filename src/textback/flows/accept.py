@@ -1,5 +1,6 @@
 """A caller's command -> a conversation and its queued opener, durably, or a refusal."""
 
+import asyncio
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -16,6 +17,9 @@ from textback.db import conversations, idempotency, locks, messages, opt_outs, t
 from textback.db.session import transaction
 from textback.db.tenants import NumberRow, ProjectRow
 
+IN_DOUBT = (0.0, 0.1, 0.4, 1.0)
+"""Seconds to wait before each look whether an unconfirmed commit took hold."""
+
 
 async def replay(
     db: AsyncEngine, caller: Caller, key: Idempotency, *, now: datetime
@@ -31,23 +35,54 @@ async def send_text(
     """Accept one text, with its new conversation, in one transaction.
 
     Raises NoNumber, NumberNotProvisioned, NothingToSay, KeyReused, Unavailable; then nothing is
-    stored.
+    stored, unless Unavailable is `in_doubt`.
     """
     accepted = Accepted(conversation_id=new_conversation_id(now), message_id=new_message_id(now))
-    async with transaction(db) as c:
-        key = command.idempotency
-        if key and not await idempotency.claim(c, caller.account_id, key, accepted, now=now):
-            first = await idempotency.find(c, caller.account_id, key, now=now)
-            if first is None:  # it ran out between the two statements
-                raise Unavailable
-            return first
-        await _open(c, caller, command, accepted, now=now)
+    number: Phone | None = None
+    try:
+        async with transaction(db) as c:
+            key = command.idempotency
+            if key and not await idempotency.claim(c, caller.account_id, key, accepted, now=now):
+                return await _first_answer(c, caller, key, now=now)
+            number = await _open(c, caller, command, accepted, now=now)
+    except Unavailable as error:
+        # Told 503, a caller without an idempotency key would send again what may be stored.
+        if (
+            not error.in_doubt
+            or number is None
+            or not await _is_stored(db, number, command.user_number, accepted)
+        ):
+            raise
     return accepted
+
+
+async def _first_answer(
+    c: AsyncConnection, caller: Caller, key: Idempotency, *, now: datetime
+) -> Accepted:
+    first = await idempotency.find(c, caller.account_id, key, now=now)
+    if first is None:  # it ran out between the two statements
+        raise Unavailable
+    return first
+
+
+async def _is_stored(db: AsyncEngine, number: Phone, user: Phone, ids: Accepted) -> bool:
+    """Whether a commit that nobody confirmed took hold; False also when that cannot be found."""
+    for wait in IN_DOUBT:
+        await asyncio.sleep(wait)
+        try:
+            async with transaction(db) as c:
+                # It is Postgres' until the commit ends: then there is no doubt any more.
+                await locks.pair(c, number, user)
+                return await conversations.is_there(c, ids.conversation_id)
+        except Unavailable:
+            continue
+    return False
 
 
 async def _open(
     c: AsyncConnection, caller: Caller, command: SendText, ids: Accepted, *, now: datetime
-) -> None:
+) -> Phone:
+    """Gives the number it will be sent from."""
     project = await tenants.get_project(c, caller.project_id)
     number, opted_out = await _choose_number(c, caller, command)
     text = command.text if command.text is not None else project.greeting
@@ -62,7 +97,6 @@ async def _open(
     if older is not None and not opted_out:
         closed = talk.close(older, "superseded", now=now)
         await conversations.save(c, older, closed, policy=policy.idle, now=now)
-        await turns.drop_waiting(c, older.id, now=now)
     opened = _opened(caller, project, number, command.user_number, ids, now=now)
     begun: Opened | Closed = talk.close(opened, "opted_out", now=now) if opted_out else opened
     await conversations.add(c, begun, policy=policy.idle, now=now)
@@ -81,6 +115,7 @@ async def _open(
     elif text is None:
         await turns.agent_opens(c, opened.id, ids.message_id, now=now)
     await messages.add(c, message, project_id=project.id, now=now)
+    return number.number
 
 
 async def _choose_number(
