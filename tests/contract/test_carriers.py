@@ -34,6 +34,7 @@ from textback.core.ports import (
     Receipt,
     SendError,
     Taken,
+    TooMany,
 )
 
 OPTED_OUT = Phone("+15005550004")
@@ -156,6 +157,15 @@ async def test_another_text_is_not_found_in_its_place(bench: Bench) -> None:
         assert await bench.carrier.look_up(other, known=NONE) == NotFound()
     known = frozenset({taken.carrier_message_id})
     assert await bench.carrier.look_up(text, known=known) == NotFound()
+
+
+async def test_what_we_sent_was_not_received(bench: Bench) -> None:
+    text = bench.outgoing()
+    assert isinstance(await bench.carrier.send(text), Taken)
+    for number in (AGENT, USER):
+        listed = await bench.carrier.received(number, since=text.claimed_at - timedelta(hours=1))
+        assert not isinstance(listed, TooMany | NoAnswer)
+        assert list(listed) == []
 
 
 async def test_receipts_come_signed_to_the_texts_own_address(bench: Bench) -> None:

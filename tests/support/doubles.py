@@ -6,7 +6,7 @@ network call.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from inspect import isawaitable
 from itertools import count
 from typing import Final, TypeAlias
@@ -20,11 +20,13 @@ from textback.core.ports import (
     Carrier,
     Engine,
     Finding,
+    Inbound,
     NoAnswer,
     NotFound,
     Outgoing,
     SendError,
     Taken,
+    TooMany,
     TurnFailed,
     TurnReply,
     TurnRequest,
@@ -34,6 +36,7 @@ from textback.db.session import in_transaction
 
 Sent: TypeAlias = Taken | SendError | NoAnswer
 Listed: TypeAlias = Taken | NotFound | NoAnswer
+Received: TypeAlias = Sequence[Inbound] | TooMany | NoAnswer
 Answered: TypeAlias = TurnReply | TurnFailed
 
 NEVER: Final = SendError("21211", "The number is not valid.", "never")
@@ -52,7 +55,8 @@ def _outside_of_transactions() -> None:
 class CarrierDouble:
     """Takes every text and finds none, unless told otherwise.
 
-    `on_send` and `on_look_up` may wait, raise, or call a flow before they answer.
+    `on_send`, `on_look_up` and `on_received` may wait, raise, or call a flow before they answer.
+    `in_list` is what users texted; `read` keeps which number was asked about, since and until when.
     """
 
     def __init__(
@@ -67,6 +71,11 @@ class CarrierDouble:
         self._ids = count(1)
         self.on_send: Callable[[Outgoing], Sent | Awaitable[Sent]] = self._answer
         self.on_look_up: Callable[[Outgoing], Listed | Awaitable[Listed]] = self._list
+        self.in_list: list[Inbound] = []
+        self.read: list[tuple[Phone, datetime, datetime | None]] = []
+        self.on_received: Callable[
+            [Phone, datetime, datetime | None], Received | Awaitable[Received]
+        ] = self._received
 
     @property
     def texts(self) -> list[str]:
@@ -84,6 +93,14 @@ class CarrierDouble:
         answer = self.on_look_up(outgoing)
         return await answer if isawaitable(answer) else answer
 
+    async def received(
+        self, agent_number: Phone, *, since: datetime, until: datetime | None = None
+    ) -> Received:
+        _outside_of_transactions()
+        self.read.append((agent_number, since, until))
+        answer = self.on_received(agent_number, since, until)
+        return await answer if isawaitable(answer) else answer
+
     async def check(self, numbers: Sequence[tuple[Phone, str]]) -> Sequence[Finding]:
         return [Finding(ok=True, what=f"{len(numbers)} numbers")]
 
@@ -97,6 +114,16 @@ class CarrierDouble:
         if not self._answers:
             return self.taken()
         return self._answers[min(len(self.sent), len(self._answers)) - 1]
+
+    def _received(self, number: Phone, since: datetime, until: datetime | None) -> Received:
+        found = [
+            said
+            for said in self.in_list
+            if said.agent_number == number
+            and said.said_at is not None
+            and since <= said.said_at <= (until or said.said_at)
+        ]
+        return sorted(found, key=lambda said: said.said_at or since)
 
     def _list(self, _: Outgoing) -> Listed:
         return self._listed[min(len(self.asked), len(self._listed)) - 1]
@@ -121,6 +148,12 @@ class WatchedCarrier:
     async def look_up(self, outgoing: Outgoing, *, known: frozenset[str]) -> Listed:
         _outside_of_transactions()
         return await self._inner.look_up(outgoing, known=known)
+
+    async def received(
+        self, agent_number: Phone, *, since: datetime, until: datetime | None = None
+    ) -> Received:
+        _outside_of_transactions()
+        return await self._inner.received(agent_number, since=since, until=until)
 
     async def check(self, numbers: Sequence[tuple[Phone, str]]) -> Sequence[Finding]:
         return await self._inner.check(numbers)

@@ -1,10 +1,10 @@
 """Texts from users: stored once, counted for the limits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.events import Event
@@ -12,10 +12,42 @@ from textback.core.ids import CarrierId, ConversationId, MessageId, ProjectId
 from textback.core.phone import Phone
 from textback.core.throttle import Heard
 from textback.db import events
+from textback.db.tables import conversations
 from textback.db.tables import messages as t
 
 Kind = Literal["text", "keyword", "unanswered"]
 """For the agent; STOP and its like; or kept without an answer, `note` says why."""
+
+MOST_ROWS = 5000
+"""Of a pair's latest texts, those that the limits are counted over."""
+
+_latest = (  # however much the two have said to each other, no more is looked at
+    select(t.c.seq, t.c.direction, t.c.kind, t.c.state, t.c.created_at, t.c.text)
+    .where(t.c.agent_number == bindparam("agent"), t.c.user_number == bindparam("user"))
+    .order_by(t.c.seq.desc())
+    .limit(bindparam("rows"))
+    .subquery()
+    .c
+)
+_FROM_SENDER: Final = (
+    select(_latest.created_at, _latest.text, _latest.kind)
+    .where(
+        _latest.direction == "inbound",
+        _latest.kind != "keyword",
+        _latest.created_at > bindparam("since"),
+        _latest.created_at <= bindparam("until"),
+    )
+    .order_by(_latest.seq)
+)
+_REPLIES: Final = (
+    select(_latest.created_at)
+    .where(
+        _latest.kind.in_(["reply", "notice"]),
+        _latest.state.not_in(["suppressed", "failed"]),
+        _latest.created_at > bindparam("since"),
+    )
+    .order_by(_latest.seq)
+)
 
 
 async def is_known(c: AsyncConnection, carrier_id: CarrierId, carrier_message_id: str) -> bool:
@@ -25,6 +57,18 @@ async def is_known(c: AsyncConnection, carrier_id: CarrierId, carrier_message_id
         )
     )
     return found is not None
+
+
+async def known(
+    c: AsyncConnection, carrier_id: CarrierId, carrier_message_ids: Collection[str]
+) -> set[str]:
+    """Which of these we have already."""
+    found = await c.scalars(
+        select(t.c.carrier_message_id).where(
+            t.c.carrier_id == carrier_id, t.c.carrier_message_id.in_(carrier_message_ids)
+        )
+    )
+    return {str(each) for each in found}
 
 
 async def add(
@@ -41,9 +85,10 @@ async def add(
     text: str,
     media: Sequence[Mapping[str, str]],
     note: str | None,
+    at: datetime,
     now: datetime,
 ) -> int:
-    """Store it, with its event; gives its place in the order of texts."""
+    """Store what was said `at` some time, with its event; gives its place in the order of texts."""
     seq = await c.scalar(
         insert(t)
         .values(
@@ -60,7 +105,7 @@ async def add(
             text=text,
             media=[dict(m) for m in media],
             note=note,
-            created_at=now,
+            created_at=at,
         )
         .returning(t.c.seq)
     )
@@ -74,29 +119,49 @@ async def add(
     return int(seq or 0)
 
 
-async def recent_from_sender(
-    c: AsyncConnection, agent: Phone, user: Phone, *, since: datetime
-) -> list[Heard]:
-    """The sender's latest texts since then, at most 200, oldest first; keywords left out."""
-    rows = await c.execute(
-        select(t.c.created_at, t.c.text, t.c.kind)
-        .where(
+async def keywords(c: AsyncConnection, agent: Phone, user: Phone, *, since: datetime) -> list[str]:
+    """The words of the user's keywords after that moment."""
+    found = await c.scalars(
+        select(t.c.text).where(
             t.c.agent_number == agent,
             t.c.user_number == user,
             t.c.direction == "inbound",
-            t.c.kind != "keyword",
+            t.c.kind == "keyword",
             t.c.created_at > since,
         )
-        .order_by(t.c.seq.desc())
-        .limit(200)
     )
-    return [Heard(r.created_at, r.text, answered=r.kind == "text") for r in reversed(rows.all())]
+    return [str(each) for each in found]
+
+
+async def recent_from_sender(
+    c: AsyncConnection,
+    agent: Phone,
+    user: Phone,
+    *,
+    since: datetime,
+    until: datetime,
+    at_most: int,
+) -> list[Heard]:
+    """The sender's texts of that time among the pair's latest, oldest first; no keywords."""
+    rows = min(200 + 2 * at_most, MOST_ROWS)
+    given = {"agent": agent, "user": user, "rows": rows, "since": since, "until": until}
+    found = await c.execute(_FROM_SENDER, given)
+    return [Heard(r.created_at, r.text, answered=r.kind == "text") for r in found]
+
+
+async def replies(
+    c: AsyncConnection, agent: Phone, user: Phone, *, since: datetime, at_most: int
+) -> list[datetime]:
+    """When the latest of our replies and notices to the user were written, oldest first."""
+    rows = min(200 + 4 * at_most, MOST_ROWS)
+    given = {"agent": agent, "user": user, "rows": rows, "since": since}
+    return list(await c.scalars(_REPLIES, given))[-at_most:]
 
 
 async def count_answered(
-    c: AsyncConnection, project_id: ProjectId, *, since: datetime, at_most: int
+    c: AsyncConnection, project_id: ProjectId, *, since: datetime, until: datetime, at_most: int
 ) -> int:
-    """Texts of all the project's users since then that went to an agent, up to `at_most`."""
+    """Texts of all the project's users in that time that went to an agent, up to `at_most`."""
     some = (
         select(t.c.id)
         .where(
@@ -104,7 +169,28 @@ async def count_answered(
             t.c.direction == "inbound",
             t.c.kind == "text",
             t.c.created_at > since,
+            t.c.created_at <= until,
         )
         .limit(at_most)
     )
     return await c.scalar(select(func.count()).select_from(some.subquery())) or 0
+
+
+async def hear_kept(c: AsyncConnection, conversation_id: ConversationId) -> int:
+    """Texts kept unanswered in a pause are for the agent after all; gives how many."""
+    heard = (
+        select(conversations.c.heard_seq)
+        .where(conversations.c.id == conversation_id)
+        .scalar_subquery()
+    )
+    result = await c.execute(
+        update(t)
+        .where(
+            t.c.conversation_id == conversation_id,
+            t.c.seq > heard,
+            t.c.kind == "unanswered",
+            t.c.note.in_(["reply_budget", "paused"]),
+        )
+        .values(kind="text", note=None)
+    )
+    return result.rowcount

@@ -17,11 +17,20 @@ async def pair(c: AsyncConnection, agent_number: Phone, user_number: Phone) -> N
     await _lock(c, f"pair {agent_number} {user_number}")
 
 
+async def try_pair(c: AsyncConnection, agent_number: Phone, user_number: Phone) -> bool:
+    """As `pair`, or False if somebody has it. Never waits, so it may come late in the order."""
+    key = _key(f"pair {agent_number} {user_number}")
+    return bool(await c.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": key}))
+
+
 async def user(c: AsyncConnection, project_id: ProjectId, user_number: Phone) -> None:
     """Until the commit: nobody else picks a number for this user of the project."""
     await _lock(c, f"user {project_id} {user_number}")
 
 
 async def _lock(c: AsyncConnection, name: str) -> None:
-    key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
-    await c.execute(text("select pg_advisory_xact_lock(:key)"), {"key": key})
+    await c.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _key(name)})
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)

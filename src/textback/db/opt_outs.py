@@ -39,6 +39,19 @@ async def of_project(c: AsyncConnection, project_id: str, user: Phone) -> list[P
     return [Phone(n) for n in found]
 
 
+async def decided_since(
+    c: AsyncConnection, agent: Phone, user: Phone, *, since: datetime, opted_in: bool
+) -> bool:
+    """Whether the user opted in (or else out) after that moment."""
+    when = t.c.opted_in_at if opted_in else t.c.opted_out_at
+    found = await c.scalar(
+        select(t.c.id)
+        .where(t.c.user_number == user, t.c.agent_number == agent, when > since)
+        .limit(1)
+    )
+    return found is not None
+
+
 async def opted_out(
     c: AsyncConnection,
     agent: Phone,

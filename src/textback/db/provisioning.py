@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.ids import ProjectId
 from textback.core.policy import IdlePolicy
+from textback.db.numbers import LOOK_BACK
 from textback.db.tables import (
     accounts,
     agents,
@@ -83,7 +84,7 @@ async def everything(c: AsyncConnection) -> dict[Kind, dict[Key, Row]]:
     return found
 
 
-async def write(c: AsyncConnection, changes: Changes) -> None:
+async def write(c: AsyncConnection, changes: Changes, *, now: datetime) -> None:
     for kind, table in _TABLES.items():
         changed = changes.changed.get(kind, {})
         if (column := _UNIQUE.get(kind)) is not None:
@@ -92,11 +93,22 @@ async def write(c: AsyncConnection, changes: Changes) -> None:
                 if column in row:
                     await _set(c, kind, key, {column: _nobodys(row[column], key)})
         for key, row in changed.items():
-            await _set(c, kind, key, row)
+            is_ours_anew = kind == "number" and ("carrier_id" in row or _is_back(row))
+            await _set(c, kind, key, {**row, **_swept_from(now)} if is_ours_anew else row)
         if new := changes.new.get(kind):
-            await c.execute(insert(table), [dict(row) for row in new])
+            more = _swept_from(now) if kind == "number" else dict[str, object]()
+            await c.execute(insert(table), [{**row, **more} for row in new])
     for project_id, idle in changes.idle.items():
         await _recompute_deadlines(c, project_id, idle)
+
+
+def _is_back(changed: Row) -> bool:
+    return changed.get("removed_at", changed) is None
+
+
+def _swept_from(now: datetime) -> Row:
+    """What users texted to a number before we had it is not looked for, and never answered."""
+    return {"swept_until": now + LOOK_BACK, "sweep_at": now}
 
 
 def _nobodys(value: object, key: Key) -> object:
@@ -126,6 +138,7 @@ async def _recompute_deadlines(
             deadline_at=case(
                 (t.state == "opened", after(t.active_at, policy.unanswered_after)),
                 (t.state == "engaged", after(t.active_at, policy.warn_after)),
+                (t.state == "paused", t.paused_until),
                 else_=after(t.warned_at, policy.close_after),
             )
         )

@@ -48,7 +48,7 @@ async def apply(
         if found.errors:
             raise ProvisioningRefused(found.errors)
         if not dry_run:
-            await provisioning.write(c, found.changes)
+            await provisioning.write(c, found.changes, now=now)
     return Report(
         created=found.created,
         updated=found.updated,

@@ -101,6 +101,11 @@ class FakeTwilio:
         await self._http.aclose()
 
     @property
+    def concurrent(self) -> int:
+        """Requests under way."""
+        return self._concurrent
+
+    @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._server.port}"
 
@@ -128,6 +133,13 @@ class FakeTwilio:
 
     def heal(self) -> None:
         self._faults.clear()
+
+    async def go_away(self) -> None:
+        """Nobody listens any more, and what was under way is cut off."""
+        await self._server.stop()
+
+    async def come_back(self) -> None:
+        await self._server.start()
 
     async def arrived(self, requests: int) -> None:
         """Wait until so many requests have come in all."""
@@ -164,6 +176,10 @@ class FakeTwilio:
             self._opt_out(account, user_number, agent_number, body)
         form = webhooks.inbound(account, message_sid, user_number, agent_number, body) | extra
         return await webhooks.post(self._http, account, url, form)
+
+    def unheard(self, user_number: str, agent_number: str, body: str) -> Message:
+        """A user texts one of our numbers, and the webhook never comes."""
+        return self._keep(self.account, user_number, agent_number, body, "inbound")
 
     async def report(
         self, message: Message, status: str, *, error_code: int | None = None
@@ -270,6 +286,7 @@ class FakeTwilio:
             status="received" if direction == "inbound" else "queued",
             date_created=now,
             listed_at=now + self.listed_after,
+            date_sent=now if direction == "inbound" else None,
         )
         self.messages.append(message)
         return message

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from tests.support.fake_twilio.server import Answer, HangUp, Request
 
-Endpoint: TypeAlias = Literal["create", "fetch", "list", "account", "numbers"]
+Endpoint: TypeAlias = Literal["create", "fetch", "list", "media", "account", "numbers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,6 +102,8 @@ class Message:
     error_code: int | None = None
     status_callback: str | None = None
     validity_period: int = _LONGEST_VALIDITY
+    media: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Content types by SID."""
 
     def resource(self) -> dict[str, object]:
         uri = f"/2010-04-01/Accounts/{self.account_sid}/Messages/{self.sid}"
@@ -117,7 +119,7 @@ class Message:
             "body": self.body,
             "status": self.status,
             "num_segments": str(segments.count(self.body)),
-            "num_media": "0",
+            "num_media": str(len(self.media)),
             "direction": self.direction,
             "api_version": "2010-04-01",
             "price": None,
@@ -127,6 +129,21 @@ class Message:
             "uri": f"{uri}.json",
             "subresource_uris": {"media": f"{uri}/Media.json"},
         }
+
+    def media_resources(self) -> list[dict[str, object]]:
+        where = f"/2010-04-01/Accounts/{self.account_sid}/Messages/{self.sid}/Media"
+        return [
+            {
+                "sid": name,
+                "account_sid": self.account_sid,
+                "parent_sid": self.sid,
+                "content_type": content_type,
+                "date_created": format_datetime(self.date_created),
+                "date_updated": format_datetime(self.date_created),
+                "uri": f"{where}/{name}.json",
+            }
+            for name, content_type in self.media.items()
+        ]
 
 
 def refusal(account: Account, form: Mapping[str, str]) -> Answer | None:

@@ -14,6 +14,7 @@ from tests.support.fake_twilio.server import Answer, Request
 # Whatever comes before it is a path prefix of a gateway.
 _PATH: Final = re.compile(r".*/2010-04-01/Accounts/(?P<account>\w+)(?P<rest>.*)")
 _MESSAGE: Final = re.compile(r"/Messages/(?P<sid>\w+)\.json")
+_MEDIA: Final = re.compile(r"/Messages/(?P<sid>\w+)/Media\.json")
 _GETS: Final[Mapping[str, Endpoint]] = {
     ".json": "account",
     "/Messages.json": "list",
@@ -33,6 +34,8 @@ def routed(request: Request) -> tuple[Endpoint | None, str, str]:
         return None, account, ""
     if message := _MESSAGE.fullmatch(rest):
         return "fetch", account, message["sid"]
+    if media := _MEDIA.fullmatch(rest):
+        return "media", account, media["sid"]
     return _GETS.get(rest), account, ""
 
 
@@ -65,16 +68,31 @@ def read(
                 if m.listed_at <= now
                 and asked.get("To", m.to) == m.to
                 and asked.get("From", m.from_) == m.from_
+                and _was_sent(m, asked)
             ]
             return Answer.of_json(200, _page(found, "messages", request))
         case "numbers":
             part = asked.get("PhoneNumber", "")  # a part matches, as at Twilio
             listed = [n.resource(account.sid) for n in account.numbers if part in n.phone_number]
             return Answer.of_json(200, _page(listed, "incoming_phone_numbers", request))
-        case "fetch" if named := [m for m in own if m.sid == sid]:
-            return Answer.of_json(200, named[0].resource())
+        case "fetch" | "media" if named := [m for m in own if m.sid == sid]:
+            media = _page(named[0].media_resources(), "media_list", request)
+            return Answer.of_json(200, named[0].resource() if endpoint == "fetch" else media)
         case _:
             return error(404, 20404, f"The requested resource {request.path} was not found")
+
+
+def _was_sent(m: Message, asked: Mapping[str, str]) -> bool:
+    """By date sent, as `DateSent>` and `DateSent<` ask; what has none is left out."""
+    after, before = asked.get("DateSent>"), asked.get("DateSent<")
+    if not after and not before:
+        return True
+    if m.date_sent is None:
+        return False
+    sent = m.date_sent.replace(microsecond=0)
+    return (not after or sent >= datetime.fromisoformat(after)) and (
+        not before or sent <= datetime.fromisoformat(before)
+    )
 
 
 def _page(found: Sequence[object], name: str, request: Request) -> dict[str, object]:

@@ -80,7 +80,9 @@ class LoopbackServer:
         )
 
     async def stop(self) -> None:
+        """May be started again, on the same port."""
         assert self._server is not None, "not started"
+        self._port = self.port
         self._server.close()
         connections = list(self._connections)
         for connection in connections:

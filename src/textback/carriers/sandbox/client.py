@@ -22,6 +22,7 @@ from textback.core.ports import (
     CarrierAccount,
     Finding,
     HookRequest,
+    Inbound,
     NoAnswer,
     NotFound,
     Outgoing,
@@ -122,6 +123,13 @@ class SandboxCarrier:
             ):
                 return Taken(text.carrier_message_id)
         return NotFound()
+
+    async def received(
+        self, agent_number: Phone, *, since: datetime, until: datetime | None = None
+    ) -> Sequence[Inbound]:
+        """Nothing gets lost here: whoever plays the user posts the webhook, and sees it fail."""
+        del agent_number, since, until
+        return ()
 
     async def check(self, numbers: Sequence[tuple[Phone, str]]) -> Sequence[Finding]:
         return [

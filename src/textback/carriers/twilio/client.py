@@ -6,7 +6,8 @@ request leaves once, and everything but a clear answer is `NoAnswer`.
 
 import asyncio
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeGuard
 
@@ -24,15 +25,18 @@ from twilio.rest.api.v2010.account.message import (  # pyright: ignore[reportMis
 from textback import __version__
 from textback.carriers.twilio import checks, errors
 from textback.carriers.twilio.exchange import NEVER_LEFT, Exchange, base_url, pool
+from textback.carriers.twilio.received import Reader
 from textback.core.phone import Phone
 from textback.core.ports import (
     CarrierAccount,
     Finding,
+    Inbound,
     NoAnswer,
     NotFound,
     Outgoing,
     SendError,
     Taken,
+    TooMany,
 )
 
 _LONGEST_VALIDITY: Final = 36_000
@@ -63,14 +67,16 @@ class TwilioCarrier:
         account: CarrierAccount,
         *,
         timeout: timedelta,
+        steady: Callable[[], float] = time.monotonic,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`timeout` bounds each `send` and each `look_up` as a whole.
+        """`timeout` bounds each `send` and each `look_up` as a whole; `steady` gives seconds.
 
         Raises ValueError when the account's base_url is not an http or https address.
         """
         self._account = account
         self._timeout = timeout
+        self._steady = steady
         self._base = base_url(account.base_url)
         self._pool = pool(self._base, timeout, transport)
 
@@ -110,6 +116,21 @@ class TwilioCarrier:
         except Exception as error:  # noqa: BLE001 - a list that could not be read says nothing
             return _unknown(exchange, _named(error))
 
+    async def received(
+        self, agent_number: Phone, *, since: datetime, until: datetime | None = None
+    ) -> Sequence[Inbound] | TooMany | NoAnswer:
+        exchanges: list[Exchange] = []
+
+        def client() -> Client:
+            exchanges.append(self._exchange())
+            return self._client(exchanges[-1])
+
+        reader = Reader(client=client, account_sid=self._account.account_sid, timeout=self._timeout)
+        try:
+            return await reader.texts(agent_number, since=since, until=until)
+        except Exception as error:  # noqa: BLE001 - as above
+            return _unknown(exchanges[0], _named(error))
+
     async def check(self, numbers: Sequence[tuple[Phone, str]]) -> Sequence[Finding]:
         return await checks.check(self._client(self._exchange()), self._account, numbers)
 
@@ -117,7 +138,7 @@ class TwilioCarrier:
         await self._pool.aclose()
 
     def _exchange(self) -> Exchange:
-        return Exchange(self._pool, self._base, self._timeout)
+        return Exchange(self._pool, self._base, self._timeout, self._steady)
 
     def _client(self, exchange: Exchange) -> Client:
         """A record around the exchange: cheap (7 microseconds), so each call has its own."""

@@ -1,0 +1,158 @@
+"""What users texted, from Twilio's own list: for replies whose webhook never reached us.
+
+A webhook that fails is not repeated, but the text stays in the list
+(https://www.twilio.com/docs/messaging/api/message-resource#read-multiple-message-resources).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from twilio.base.values import unset  # pyright: ignore[reportMissingTypeStubs]
+from twilio.rest import Client  # pyright: ignore[reportMissingTypeStubs]
+from twilio.rest.api.v2010.account.message import (  # pyright: ignore[reportMissingTypeStubs]
+    MessageInstance,
+)
+
+from textback.core.phone import Phone
+from textback.core.ports import Inbound, TooMany
+
+PAGE_SIZE: Final = 200
+MOST_PAGES: Final = 20
+
+_BY_USERS: Final = ("inbound",)
+
+_MOST_MEDIA: Final = 10
+"""Twilio's own limit."""
+
+_MEDIA_AT_ONCE: Final = 4
+
+_MACHINE_MADE: Final = 30039
+"""Twilio kept it from the webhook on purpose: an answer would feed a loop."""
+
+_WHOLE_SECONDS: Final = timedelta(seconds=1)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """One reading of the list."""
+
+    client: Callable[[], Client]
+    """A new one for each request, so that several can be under way."""
+    account_sid: str
+    timeout: timedelta
+    """For reading the list, and again for reading of media."""
+
+    async def texts(
+        self, agent_number: Phone, *, since: datetime, until: datetime | None
+    ) -> Sequence[Inbound] | TooMany:
+        """Raises what the SDK and httpx raise when a page cannot be had."""
+        # Twilio's dates have whole seconds.
+        since = since.astimezone(UTC).replace(microsecond=0)
+        until = until and until.astimezone(UTC)
+        began = asyncio.get_running_loop().time()
+        messages = self.client().messages
+        page = await messages.page_async(
+            to=agent_number,
+            date_sent_after=since,
+            date_sent_before=unset if until is None else until + _WHOLE_SECONDS,
+            page_size=PAGE_SIZE,
+        )
+        found: dict[str, MessageInstance] = {}
+        pages = 1
+        while True:
+            # Texts that come meanwhile push others on to the next page: those are listed twice.
+            found |= {m.sid: m for m in page if m.sid and _is_for_us(m, agent_number)}
+            following = page.next_page_url
+            if following is None:
+                break
+            late = asyncio.get_running_loop().time() - began > self.timeout.total_seconds()
+            if late or pages >= MOST_PAGES:
+                return TooMany()
+            page = await messages.get_page_async(following)
+            pages += 1
+        # Twilio may filter by whole days only; and newest first, which tells the order in a second.
+        in_time = [
+            m
+            for m in reversed(found.values())
+            if _said_at(m, since) >= since and (until is None or _said_at(m, since) <= until)
+        ]
+        in_time.sort(key=lambda m: _said_at(m, since))
+        media = await self._media([m.sid or "" for m in in_time if _has_media(m)])
+        return [_inbound(m, agent_number, since, media.get(m.sid or "", ())) for m in in_time]
+
+    async def _media(self, sids: Sequence[str]) -> Mapping[str, Sequence[Mapping[str, str]]]:
+        """Of each message, as far as they can be had in time: its words must not wait for them."""
+        found: dict[str, Sequence[Mapping[str, str]]] = {}
+        left = iter(sids)
+
+        async def some() -> None:
+            for sid in left:
+                try:
+                    found[sid] = await self._media_of(sid)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the words are there
+                    _log.warning("media of %s were not listed: %s", sid, type(error).__name__)
+
+        try:
+            async with asyncio.timeout(self.timeout.total_seconds()), asyncio.TaskGroup() as group:
+                for _ in range(min(_MEDIA_AT_ONCE, len(sids))):
+                    group.create_task(some())
+        except TimeoutError:
+            _log.warning("media of %d texts were not listed in time", len(sids) - len(found))
+        return found
+
+    async def _media_of(self, sid: str) -> Sequence[Mapping[str, str]]:
+        listed = await self.client().messages(sid).media.list_async(limit=_MOST_MEDIA)
+        where = f"https://api.twilio.com/2010-04-01/Accounts/{self.account_sid}/Messages/{sid}"
+        return [
+            {
+                "url": storable(f"{where}/Media/{each.sid}"),
+                "content_type": storable(each.content_type or ""),
+            }
+            for each in listed
+            if each.sid
+        ]
+
+
+def storable(words: str) -> str:
+    """NUL and halves of surrogate pairs as U+FFFD: Postgres holds neither."""
+    whole = words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\x00", "\ufffd")
+
+
+def _is_for_us(m: MessageInstance, agent_number: Phone) -> bool:
+    return (
+        m.direction in _BY_USERS
+        and m.to == agent_number
+        and bool(m.from_)
+        and m.error_code != _MACHINE_MADE
+    )
+
+
+def _said_at(m: MessageInstance, otherwise: datetime) -> datetime:
+    return m.date_sent or m.date_created or otherwise
+
+
+def _has_media(m: MessageInstance) -> bool:
+    return m.num_media not in {None, "", "0", 0}
+
+
+def _inbound(
+    m: MessageInstance,
+    agent_number: Phone,
+    since: datetime,
+    media: Sequence[Mapping[str, str]],
+) -> Inbound:
+    return Inbound(
+        carrier_message_id=storable(m.sid or ""),
+        agent_number=agent_number,
+        user_number=storable(m.from_ or ""),
+        text=storable(m.body or ""),
+        media=tuple(media),
+        said_at=_said_at(m, since),
+    )
