@@ -1,12 +1,16 @@
 """Texts over the limits are kept without an answer (PolyAI 1.6, D14)."""
 
+import asyncio
+
 import pytest
 
-from tests.support.deployment import NEIGHBOUR, SECOND, USER, second
+from tests.support.deployment import AGENT, CARRIER, NEIGHBOUR, SECOND, USER, second
 from tests.support.doubles import EngineDouble
 from tests.support.world import World
+from textback.core.ids import ProjectId, new_message_id
 from textback.core.phone import Phone
 from textback.core.ports import TurnReply
+from textback.db import inbound
 
 
 async def test_the_eleventh_text_within_a_minute_is_kept_without_an_answer(world: World):
@@ -113,3 +117,65 @@ async def test_an_unknown_user_over_the_limit_is_greeted_when_it_is_over(world: 
     await world.hear("Hello?", user=USER, now=second(120))
 
     assert [text.text for text in await world.ours(user=USER)] == ["Hello, how can I help?"]
+
+
+async def test_a_limit_of_hundreds_is_counted_to_its_end(world: World):
+    # The count ended at 200: a larger limit was none.
+    plenty = {"requests": 1000, "per_seconds": 60}
+    limits = {"per_sender": {"requests": 201, "per_seconds": 60}, "per_project": plenty}
+    await world.provision(project={"inbound_limits": limits})
+    heard = await world.hear("Text 0")
+    assert heard.conversation_id is not None
+    async with world.transaction() as c:
+        for n in range(1, 201):
+            await inbound.add(
+                c,
+                message_id=new_message_id(second(1)),
+                conversation_id=heard.conversation_id,
+                project_id=ProjectId("reminders"),
+                carrier_id=CARRIER,
+                carrier_message_id=f"SM{n}",
+                agent_number=AGENT,
+                user_number=USER,
+                kind="text",
+                text=f"Text {n}",
+                media=[],
+                note=None,
+                at=second(1),
+                now=second(1),
+            )
+
+    assert (await world.hear("One more", now=second(30))).why == "rate_limit"
+
+
+async def test_twenty_texts_of_one_sender_at_once_get_exactly_ten_answered(world: World):
+    async with asyncio.TaskGroup() as group:
+        runs = [group.create_task(world.hear(f"Text {n}")) for n in range(20)]
+
+    whys = sorted(str(run.result().why) for run in runs)
+    assert whys == ["None"] * 10 + ["rate_limit"] * 10
+
+
+async def test_the_same_words_at_once_are_counted_one_after_the_other(world: World):
+    async with asyncio.TaskGroup() as group:
+        runs = [group.create_task(world.hear("Buy now")) for _ in range(8)]
+
+    whys = sorted(str(run.result().why) for run in runs)
+    assert whys == ["None"] * 4 + ["abuse_block"] * 4
+
+
+async def test_a_projects_limit_is_exceeded_only_by_texts_that_are_taken_in_at_the_same_moment(
+    world: World,
+):
+    # One lock for all of a project's users would be exact, and would make them wait for each other.
+    limits = {"per_project": {"requests": 20, "per_seconds": 60}}
+    await world.provision(project={"inbound_limits": limits})
+    at_once = 10  # connections to the database
+    users = [Phone(f"+1415555{n:04}") for n in range(60)]
+
+    async with asyncio.TaskGroup() as group:
+        runs = [group.create_task(world.hear("Hello", user=user)) for user in users]
+
+    answered = sum(run.result().outcome == "heard" for run in runs)
+    assert 20 <= answered < 20 + at_once
+    assert (await world.hear("Hello", now=second(1))).why == "project_limit"

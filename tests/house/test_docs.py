@@ -88,6 +88,9 @@ def talked() -> Moves:
         found[state, type(conversation.close(c, "operator", now=NOW)).__name__].add("close")
         for move in (conversation.user_texted, conversation.agent_texted):
             found[state, type(move(c, now=NOW)).__name__].add(move.__name__)
+    for name in ("paused", "resumed"):
+        hints = get_type_hints(getattr(conversation, name))
+        found[hints["c"].__name__, hints["return"].__name__].add(name)
     return found
 
 

@@ -139,6 +139,7 @@ def test_every_setting_of_a_project_reaches_its_policy() -> None:
         "      inbound_limits: {per_sender: {requests: 1, per_seconds: 2},"
         " per_project: {requests: 3, per_seconds: 4},"
         " repeats: {count: 2, within_seconds: 6, block_seconds: 7}}\n"
+        "      reply_budget: {replies: 8, per_seconds: 9}\n"
     ) == ProjectPolicy(
         rate_limit=Rate(7, 0.5),
         idle=IdlePolicy(
@@ -159,6 +160,7 @@ def test_every_setting_of_a_project_reaches_its_policy() -> None:
             per_project=Rate(3, 4),
             repeats=RepeatLimit(count=2, within=timedelta(seconds=6), block=timedelta(seconds=7)),
         ),
+        reply_budget=Rate(8, 9),
     )
 
 

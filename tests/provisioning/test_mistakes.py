@@ -179,6 +179,16 @@ def test_a_mistake_is_named_with_its_line(file: str, problem: str) -> None:
             "inbound_limits: {per_sendr: {}}",
             'inbound_limits.per_sendr: unknown field; did you mean "per_sender"?',
         ),
+        ("reply_budget: null", "reply_budget: must be fields (name: value)"),
+        ("reply_budget: {replies: 5}", "reply_budget.per_seconds: is missing"),
+        (
+            "reply_budget: {replies: 0, per_seconds: 60}",
+            "reply_budget.replies: must be at least 1",
+        ),
+        (
+            "reply_budget: {replies: 30, per_seconds: 86401}",
+            "reply_budget.per_seconds: must be at most 86,400",
+        ),
         (
             "connectors: [{id: a, environment: prod}]",
             "connectors[0].environment: must be dev, sandbox, pre-release or live",

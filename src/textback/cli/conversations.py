@@ -72,12 +72,12 @@ def _list(listed: Sequence[ConversationRecord]) -> None:
     for c in listed:
         table.add_row(
             c.id,
-            c.state if c.reason is None else f"{c.state}: {c.reason}",
+            _state(c),
             c.project_id,
             c.agent_number,
             c.user_number,
             str(c.message_count),
-            _when(c.last_activity_at),
+            when(c.last_activity_at),
             (c.last_text or "").replace("\n", " ")[:40],
         )
     # Piped, a table must not lose its ids to a narrow terminal.
@@ -86,17 +86,21 @@ def _list(listed: Sequence[ConversationRecord]) -> None:
 
 
 def _transcript(c: ConversationRecord, messages: Sequence[MessageRecord]) -> None:
-    print(
-        f"{c.id}  {c.state}{'' if c.reason is None else f' ({c.reason})'}  project {c.project_id}"
-    )
-    print(f"agent {c.agent_number}  user {c.user_number}  opened {_when(c.opened_at)}\n")
+    print(f"{c.id}  {_state(c)}  project {c.project_id}")
+    print(f"agent {c.agent_number}  user {c.user_number}  opened {when(c.opened_at)}\n")
     for m in messages:
         who = "user " if m.direction == "inbound" else "agent"
         fate = m.kind if m.direction == "inbound" else f"{m.kind}, {m.state}"
         why = " ".join(filter(None, [m.reason, m.error_code, m.error]))
-        print(f"{_when(m.created_at)}  {who}  {m.text}")
+        print(f"{when(m.created_at)}  {who}  {m.text}")
         print(f"{'':19}         {fate}{': ' + why if why else ''}  {m.id}")
 
 
-def _when(at: datetime) -> str:
+def _state(c: ConversationRecord) -> str:
+    if c.paused_until is not None:
+        return f"{c.state} until {when(c.paused_until)}"
+    return c.state if c.reason is None else f"{c.state}: {c.reason}"
+
+
+def when(at: datetime) -> str:
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 
 from rich.console import Console
 from rich.text import Text
@@ -19,6 +20,8 @@ _STATES = {
     "message.failed": ("failed", "red"),
     "message.suppressed": ("not sent", "yellow"),
     "message.uncertain": ("no answer from the carrier: looking it up", "yellow"),
+    "message.unsettled": ("nobody knows whether it went out: textback uncertain", "red"),
+    "conversation.resumed": ("the agent goes on", "yellow"),
     "turn.failed": ("the agent gave no usable answer", "red"),
     "turn.dropped": ("the agent's answer came too late", "yellow"),
     "user.opted_out": ("the user opted out", "yellow"),
@@ -63,6 +66,10 @@ def _happened(at: str, e: EventRecord) -> Text | None:
             return Text(f"{at}── {e.conversation_id} with {e.user_number}", "dim")
         case "conversation.warned":
             return Text(f"{at}      idle: the user is warned", "yellow")
+        case "conversation.paused":
+            until = f"{datetime.fromisoformat(e.data['until']).astimezone():%H:%M:%S}"
+            why = "that is a lot of replies: the agent is silent"
+            return Text(f"{at}      {why} until {until}", "yellow")
         case "conversation.closed":
             return Text(f"{at}── closed: {e.data['reason']}", "dim")
         case kind if kind in _STATES:

@@ -28,6 +28,7 @@ class ConversationRecord:
     opened_at: datetime
     last_activity_at: datetime
     warned_at: datetime | None
+    paused_until: datetime | None
     closed_at: datetime | None
     deadline_at: datetime | None
     message_count: int

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import conversation as talk
 from textback.core import optout, phone, throttle
-from textback.core.conversation import CloseReason, Engaged, Live, Opened
+from textback.core.conversation import CloseReason, Engaged, Live, Opened, Paused
 from textback.core.events import Event
 from textback.core.ids import (
     CarrierId,
@@ -25,7 +25,8 @@ from textback.core.throttle import Verdict
 from textback.db import conversations, events, inbound, locks, messages, opt_outs, tenants, turns
 from textback.db.session import transaction
 from textback.db.tenants import NumberRow, ProjectRow
-from textback.flows import opt_out
+from textback.flows import opt_out, reply_budget
+from textback.flows.reply_budget import Left
 
 Outcome = Literal["heard", "keyword", "unanswered", "duplicate", "unknown_number", "unroutable"]
 
@@ -54,15 +55,10 @@ async def hear(db: AsyncEngine, carrier_id: CarrierId, said: Inbound, *, now: da
         if await inbound.is_known(c, carrier_id, said.carrier_message_id):
             return Heard("duplicate")
         project = await tenants.get_project(c, number.project_id)
-        text = _Text(c, number, project, user, said, new_message_id(now), now)
+        at = min(said.said_at or now, now)
+        text = _Text(c, number, project, user, said, new_message_id(now), at, now)
         opted_out = await opt_outs.stands(c, number.number, user)
-        word = said.opt_out or optout.word(
-            said.text,
-            opted_out=opted_out,
-            stop_words=project.policy.stop_words,
-            start_words=project.policy.start_words,
-            help_words=project.policy.help_words,
-        )
+        word = said.opt_out or opt_out.word(said.text, project.policy, opted_out=opted_out)
         if word is not None:
             return await text.keyword(word, opted_out=opted_out)
         if opted_out:
@@ -80,6 +76,8 @@ class _Text:
     user: Phone
     said: Inbound
     id: MessageId
+    at: datetime
+    """When the user said it: before `now`, if its webhook never came."""
     now: datetime
 
     async def for_the_agent(self) -> Heard:
@@ -92,16 +90,33 @@ class _Text:
         if not known and policy.unknown_user == "ignore":
             return await self.keep(why="unknown_user")
         engaged = await self._engage(live)
+        if isinstance(engaged, Paused):
+            return await self._leave_unanswered(engaged.id, "paused")
+        left = await self._left(engaged.id)
+        if left.pause_until is not None:
+            paused = talk.paused(engaged, until=left.pause_until)
+            await conversations.save(self.c, engaged, paused, policy=policy.idle, now=self.now)
+            return await self._leave_unanswered(engaged.id, "reply_budget")
         seq = await self._store(engaged.id, "text", None)
         if not known and policy.unknown_user == "greet" and self.project.greeting is not None:
-            await self._say(engaged.id, "reply", self.project.greeting)
+            await self._say(engaged.id, "reply", self.project.greeting, due_at=left.not_before)
             await conversations.heard(self.c, engaged.id, seq)
         else:
-            await turns.text_came(self.c, engaged.id, now=self.now, delay=policy.reply_delay)
+            await turns.text_came(
+                self.c,
+                engaged.id,
+                now=self.now,
+                delay=policy.reply_delay,
+                not_before=left.not_before,
+            )
         return Heard("heard", engaged.id, self.id)
 
     async def keyword(self, word: Word, *, opted_out: bool) -> Heard:
         """Keywords never reach the agent; they restart the idle clock like any text."""
+        if self.at < self.now and await opt_out.is_outdated(
+            self.c, self.number.number, self.user, word, policy=self.project.policy, at=self.at
+        ):
+            return await self.keep(why="outdated")
         live = await conversations.lock_live(self.c, self.number.number, self.user)
         if live is not None and word != "stop":
             live = await self._engage(live)
@@ -118,6 +133,7 @@ class _Text:
                     source="keyword",
                     words=self.said.text,
                     carrier_message_id=self.said.carrier_message_id,
+                    at=self.at,
                     now=self.now,
                 )
                 reply = optout.STOP_REPLY if fresh else None
@@ -129,7 +145,11 @@ class _Text:
                 reply = optout.HELP_REPLY
         # Never both: where the carrier confirms by itself, ours would be a second answer.
         if reply and self.number.opt_out_replies == "ours" and self.said.opt_out is None:
-            await self._say(conversation_id, "notice", reply)
+            left = await self._left(conversation_id)
+            if word == "stop":  # nothing comes after it
+                await self._say(conversation_id, "notice", reply, due_at=self.now)
+            elif left.pause_until is None and not isinstance(live, Paused):
+                await self._say(conversation_id, "notice", reply, due_at=left.not_before)
         return Heard("keyword", conversation_id, self.id, word)
 
     async def keep(self, *, why: str) -> Heard:
@@ -137,9 +157,21 @@ class _Text:
         live = await conversations.lock_live(self.c, self.number.number, self.user)
         if live is not None:
             live = await self._engage(live)
-        conversation_id = await self._home(live, "ignored")
+        return await self._leave_unanswered(await self._home(live, "ignored"), why)
+
+    async def _leave_unanswered(self, conversation_id: ConversationId, why: str) -> Heard:
         await self._store(conversation_id, "unanswered", why)
         return Heard("unanswered", conversation_id, self.id, why)
+
+    async def _left(self, conversation_id: ConversationId) -> Left:
+        return await reply_budget.left(
+            self.c,
+            self.number.number,
+            self.user,
+            conversation_id=conversation_id,
+            budget=self.project.policy.reply_budget,
+            now=self.now,
+        )
 
     async def _over_the_limits(self) -> Verdict | None:
         limits = self.project.policy.inbound
@@ -147,20 +179,23 @@ class _Text:
             self.c,
             self.number.number,
             self.user,
-            since=self.now - throttle.look_back(limits),
+            since=self.at - throttle.look_back(limits),
+            until=self.at,
+            at_most=int(limits.per_sender.amount),
         )
-        verdict = throttle.of_sender(self.said.text, earlier, limits, now=self.now)
+        verdict = throttle.of_sender(self.said.text, earlier, limits, now=self.at)
         if verdict is not None:
             return verdict
         answered = await inbound.count_answered(
             self.c,
             self.project.id,
-            since=self.now - timedelta(seconds=limits.per_project.seconds),
+            since=self.at - timedelta(seconds=limits.per_project.seconds),
+            until=self.at,
             at_most=int(limits.per_project.amount),
         )
         return throttle.of_project(answered, limits)
 
-    async def _engage(self, live: Live | None) -> Engaged:
+    async def _engage(self, live: Live | None) -> Engaged | Paused:
         idle = self.project.policy.idle
         if live is None:
             live = self._new()
@@ -211,11 +246,14 @@ class _Text:
             kind=kind,
             text=self.said.text,
             media=self.said.media,
-            note=note,
+            note=note or ("recovered" if self.said.said_at else None),
+            at=self.at,
             now=self.now,
         )
 
-    async def _say(self, conversation_id: ConversationId, kind: Kind, text: str) -> None:
+    async def _say(
+        self, conversation_id: ConversationId, kind: Kind, text: str, *, due_at: datetime
+    ) -> None:
         queued = write(
             replace(self._new(), id=conversation_id),
             kind,
@@ -225,6 +263,7 @@ class _Text:
             validity=self.project.policy.validity,
             now=self.now,
         )
+        queued = replace(queued, due_at=due_at)
         await messages.add(self.c, queued, project_id=self.project.id, now=self.now)
 
     async def _opt_in(self, conversation_id: ConversationId) -> None:
@@ -234,7 +273,7 @@ class _Text:
             self.user,
             words=self.said.text,
             carrier_message_id=self.said.carrier_message_id,
-            now=self.now,
+            now=self.at,
         )
         event = Event(kind="user.opted_in", conversation_id=conversation_id)
         await events.append(self.c, [event], now=self.now)

@@ -173,6 +173,7 @@ def _policy(project: shape.Project) -> ProjectPolicy:
                 block=timedelta(seconds=inbound.repeats.block_seconds),
             ),
         ),
+        reply_budget=Rate(project.reply_budget.replies, project.reply_budget.per_seconds),
     )
 
 

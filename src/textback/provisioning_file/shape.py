@@ -223,6 +223,20 @@ class Inbound(_Shape):
     repeats: Repeats = Repeats()
 
 
+class ReplyBudget(_Shape):
+    """Cannot be switched off: it is what ends a talk between two machines."""
+
+    replies: Annotated[int, BeforeValidator(_is_number), Field(ge=1, le=1000)]
+    per_seconds: Annotated[
+        float, BeforeValidator(_is_number), Field(ge=1, le=86_400, allow_inf_nan=False)
+    ]
+
+
+_DEFAULT_BUDGET: Final = ReplyBudget(
+    replies=int(_DEFAULT.reply_budget.amount), per_seconds=_DEFAULT.reply_budget.seconds
+)
+
+
 class OptOutWords(_Shape):
     """Whole messages, beside the usual words; case, blanks and one trailing mark do not matter."""
 
@@ -264,6 +278,7 @@ class Project(_Shape):
     unknown_user: UnknownUser = _DEFAULT.unknown_user
     opt_out_words: OptOutWords = OptOutWords()
     inbound_limits: Inbound = Inbound()
+    reply_budget: ReplyBudget = _DEFAULT_BUDGET
     connectors: list[Connector] = []
     numbers: list[Number] = []
 

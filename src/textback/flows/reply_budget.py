@@ -1,0 +1,41 @@
+"""Whether the agent may say more to somebody, and from when on."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core import loops
+from textback.core.gcra import Rate
+from textback.core.ids import ConversationId
+from textback.core.phone import Phone
+from textback.db import conversations, inbound
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    pause_until: datetime | None
+    """None: there is budget left."""
+    not_before: datetime
+    """When the next reply may be made."""
+
+
+async def left(
+    c: AsyncConnection,
+    agent: Phone,
+    user: Phone,
+    *,
+    conversation_id: ConversationId,
+    budget: Rate,
+    now: datetime,
+) -> Left:
+    """Counts over all conversations of the pair. Who was resumed has a whole budget again."""
+    since = now - max(timedelta(seconds=budget.seconds), loops.LOOK_BACK)
+    at_most = int(max(budget.amount, loops.IN_A_ROW))
+    replies = await inbound.replies(c, agent, user, since=since, at_most=at_most)
+    until = loops.over(replies, budget, now=now)
+    if until is not None:
+        resumed = await conversations.resumed_since(c, conversation_id, since=since)
+        counted = replies if resumed is None else [at for at in replies if at >= resumed]
+        until = loops.over(counted, budget, now=now)
+    return Left(until, loops.breather(replies, now=now))
