@@ -29,13 +29,14 @@ ASK_AGAIN: Final = timedelta(seconds=1)
 # `core.gcra` in Lua, in microseconds. Its one number "full at" is kept as two, "ahead of `at` by",
 # because a double holds unix time to a quarter of a microsecond only, and sums of that would drift:
 # `at` is a whole number and exact, `ahead` is small and has digits to spare.
-#   KEYS: the bucket. ARGV: units, amount, seconds, and in tests the time in microseconds.
+#   KEYS: the bucket. ARGV: units, amount, seconds, whether it lends ("1"), and in tests the time in
+#   microseconds.
 # TIME is the server's, so that processes whose clocks differ agree. Numbers go back as text: Redis
 # would cut their fractions off.
 _STATE: Final = """
 local units, amount, full = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) * 1e6
 local cost = units * full / amount
-local now = tonumber(ARGV[4])
+local lends, now = ARGV[4] == '1', tonumber(ARGV[5])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1e6 + time[2]
@@ -55,7 +56,7 @@ TAKE: Final = (
     _STATE
     + """
 local slack = 1e-3 + amount * full * 2^-52
-local excess = ahead + math.min(cost, full) - full
+local excess = ahead + math.min(cost, lends and full / amount or full, full) - full
 if excess > slack then
   return {0, string.format('%.9f', excess / 1e6), string.format('%.9f', ahead / 1e6)}
 end
@@ -122,7 +123,7 @@ class RedisLimiter:
             batch = self._gathering = _Batch()
             batch.trip = asyncio.create_task(self._travel(batch))
         place = len(batch.calls)
-        numbers = (repr(units), repr(rate.amount), repr(rate.seconds))
+        numbers = (repr(units), repr(rate.amount), repr(rate.seconds), str(int(rate.lends)))
         batch.calls.append(_Call(script, (KEY_PREFIX + key, *numbers)))
         # Shielded: one caller that goes away must not take the others' answers with it.
         outcome = await asyncio.shield(batch.trip)

@@ -1,5 +1,6 @@
 """What wiring chose, in one frozen record that edges are handed."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Generic, TypeVar
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core import phone
@@ -14,21 +16,36 @@ from textback.core.errors import Unavailable
 from textback.core.gcra import Rate
 from textback.core.ids import AgentId, CarrierId
 from textback.core.phone import Phone
-from textback.core.policy import SendPolicy
-from textback.core.ports import Carrier, CarrierAccount, Engine, Hooks, Limiter, Unreachable, Vault
+from textback.core.policy import DEFAULT_FALLBACK, SendPolicy
+from textback.core.ports import (
+    Carrier,
+    CarrierAccount,
+    Engine,
+    Hooks,
+    Limiter,
+    TurnFailed,
+    TurnReply,
+    TurnRequest,
+    Unreachable,
+    Vault,
+)
 from textback.db import tenants
 from textback.db.session import ping, transaction
 from textback.db.tenants import AgentRow, CarrierRow
 
+log = structlog.stdlib.get_logger()
+
 FRESH_SECONDS = 1.0
 """For how long a carrier's or an agent's entry is used without looking whether it changed."""
+
+CLOSE_SECONDS = 2.0
 
 Row = TypeVar("Row")
 Made = TypeVar("Made")
 
 
 class Unprovisioned(LookupError):  # noqa: N818 - a state of affairs
-    """A row names a carrier or an agent that is not there."""
+    """A row names a carrier that is not there."""
 
 
 class _Book(Generic[Row, Made]):
@@ -83,6 +100,23 @@ class Carriers:
             await carrier.close()
 
 
+class _Broken:
+    """Stands for an engine that cannot be made, until `apply` has repaired its entry."""
+
+    can_open = True
+    deadline = timedelta(seconds=1)
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    async def reply(self, request: TurnRequest) -> TurnReply | TurnFailed:
+        del request
+        return TurnFailed(self._why)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
 class Engines:
     """Agents' engines and fallback texts by agent, remade when `apply` changed their entry."""
 
@@ -91,14 +125,22 @@ class Engines:
         self._book = _Book[AgentRow, tuple[Engine, str | None]]()
 
     async def get(self, agent_id: AgentId) -> tuple[Engine, str | None]:
-        """Raises Unprovisioned, Unavailable, ValueError (sealed secret)."""
+        """Raises Unavailable. One that cannot be made fails each turn: users get the fallback."""
         if (found := self._book.fresh(agent_id)) is not None:
             return found
         async with transaction(self._db) as c:
             row = await tenants.find_agent(c, agent_id)
         if row is None:
-            raise Unprovisioned(agent_id)
-        return self._book.renew(agent_id, row, lambda: (self._make(row), row.fallback))
+            return _Broken("the agent is not provisioned"), DEFAULT_FALLBACK
+        return self._book.renew(agent_id, row, lambda: (self._made(row), row.fallback))
+
+    def _made(self, row: AgentRow) -> Engine:
+        try:
+            return self._make(row)
+        except Exception as error:  # noqa: BLE001 - an old version's settings, a lost key, a bug
+            # Not the error's words: they may quote the settings.
+            log.error("engine.unusable", agent_id=row.id, why=type(error).__name__)  # noqa: TRY400
+            return _Broken("the agent's engine cannot be made from its settings")
 
     async def close(self) -> None:
         for engine, _fallback in self._book.all():
@@ -123,6 +165,8 @@ class Runtime:
     sweep: timedelta
     drain: timedelta
     now: Callable[[], datetime]
+    steady: Callable[[], float]
+    """Seconds; goes on evenly, also while the machine sleeps, whatever is done to the clock."""
 
     async def warm_up(self) -> None:
         """Pay before the first request what only the first one would: connections, metadata.
@@ -140,4 +184,6 @@ class Runtime:
         await self.engines.close()
         await self.quota.close()
         await self.pace.close()
-        await self.db.dispose()
+        with suppress(TimeoutError):  # a database that hangs must not keep the process
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.db.dispose()

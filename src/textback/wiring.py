@@ -24,11 +24,18 @@ from textback.vault import FernetVault
 
 log = structlog.stdlib.get_logger()
 
+# Linux's CLOCK_MONOTONIC stands still while the machine is suspended.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 HOOKS: dict[str, Hooks] = {"twilio": TwilioHooks(), "sandbox": SandboxHooks()}
 
 
 def clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - here, and nowhere else
+
+
+def steady() -> float:
+    return time.clock_gettime(_STEADY)
 
 
 def runtime(settings: Settings) -> Runtime:
@@ -58,6 +65,7 @@ def runtime(settings: Settings) -> Runtime:
         sweep=timedelta(seconds=settings.sweep_seconds),
         drain=timedelta(seconds=settings.drain_seconds),
         now=clock,
+        steady=steady,
     )
 
 
@@ -77,7 +85,7 @@ def carrier_maker(policy: SendPolicy) -> Callable[[CarrierAccount], Carrier]:
                 # Here and not above: the API never sends, and the SDK is heavy.
                 from textback.carriers.twilio.client import TwilioCarrier  # noqa: PLC0415
 
-                return TwilioCarrier(account, timeout=policy.carrier_timeout)
+                return TwilioCarrier(account, timeout=policy.carrier_timeout, steady=steady)
             case "sandbox":
                 return SandboxCarrier(account, clock=clock)
             case _:

@@ -249,3 +249,51 @@ async def test_a_snoozed_text_is_queued_as_it_was(world: World):
 
     assert isinstance(after, Queued)
     assert (await world.text(after.id)).expires_at == hour(4)
+
+
+async def test_a_text_that_was_put_off_keeps_its_place(world: World):
+    # It was behind all that came meanwhile: the one that probed a carrier at the beginning of an
+    # hour's outage was sent last.
+    await world.accept("First")
+    await world.send(carrier=CarrierDouble(SLOW_DOWN))
+    for n in range(3):
+        await world.accept(f"Then {n}", user=Phone(f"+1415555020{n}"), now=second(1))
+
+    await world.send_all(now=second(60))
+
+    assert world.carrier.texts == ["First", "Then 0", "Then 1", "Then 2"]
+
+
+async def test_a_new_text_is_due_at_once_though_the_clock_that_wrote_it_is_ahead(world: World):
+    await world.accept(now=second(90))
+
+    assert len(await world.claim(now=second(0))) == 1
+
+
+async def test_a_text_that_was_put_off_waits_for_its_time(world: World):
+    await world.accept()
+    await world.send(carrier=CarrierDouble(SLOW_DOWN))
+
+    assert await world.claim(now=second(6)) == []
+    assert len(await world.claim(now=second(7))) == 1
+
+
+async def test_thousands_of_texts_to_one_user_hold_up_nobody_else(world: World):
+    # What was looked at grew with the square of what one pair had in the queue: with ten thousand
+    # no claim ended in time, and nothing was sent to anybody.
+    await world.accept("One", user=NEIGHBOUR)
+    many = sql(
+        "insert into messages (id, conversation_id, project_id, carrier_id, agent_number,"
+        " user_number, direction, kind, text, state, created_at, expires_at, priority, due_at)"
+        " select 'msg_' || n, conversation_id, project_id, carrier_id, agent_number, user_number,"
+        " direction, kind, 'More', state, created_at, expires_at, priority, due_at"
+        " from messages, generate_series(1, 20000) n"
+    )
+    async with world.transaction() as c:
+        await c.execute(many)
+        await c.execute(sql("analyze messages"))
+    await world.accept("Elsewhere")
+
+    jobs = await world.claim()
+
+    assert [job.message.text for job in jobs] == ["One", "Elsewhere"]

@@ -207,7 +207,7 @@ async def test_texts_that_race_with_the_agent_are_each_heard_exactly_once(world:
             for thinking in await world.claim_turns():
                 heard.extend(thinking.heard.split("\n"))
                 await asyncio.sleep(0)
-                await world.answer(thinking, "Hm")
+                await world.answer(thinking, TurnReply(texts=()))
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(user())
@@ -252,13 +252,11 @@ async def test_a_turn_that_comes_back_while_a_text_comes_in_joins_its_turn(world
     assert sorted(found.state for found in await world.turns()) == ["ended", "waiting"]
 
 
-@pytest.mark.parametrize("how", ["superseded", "opted_out", "agent_ended"])
+@pytest.mark.parametrize("how", ["opted_out", "agent_ended"])
 async def test_an_answer_to_a_conversation_that_closed_meanwhile_is_dropped(world: World, how: str):
     heard = await world.hear("Hello")
     (thinking,) = await world.claim_turns()
     match how:
-        case "superseded":
-            await world.accept("Newer", now=second(1))
         case "opted_out":
             await world.hear("STOP", now=second(1))
         case _:
@@ -274,6 +272,54 @@ async def test_an_answer_to_a_conversation_that_closed_meanwhile_is_dropped(worl
     assert heard.conversation_id is not None
     assert (await world.talk(heard.conversation_id)).reason == how
     assert "turn.dropped" in await world.events(heard.conversation_id)
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+async def test_a_question_is_answered_although_a_newer_send_took_over(
+    world: World, *, thinking: bool
+):
+    # The new send dropped it: the user had asked something and never heard of it.
+    heard = await world.hear("When are you open?")
+    claimed = await world.claim_turns() if thinking else []
+    newer = await world.accept("Your order is here.", now=second(1))
+
+    (held,) = claimed or await world.claim_turns(now=second(2))
+    reply = TurnReply(texts=["From 8 to 5."], end_conversation=True)
+    assert await world.answer(held, reply, now=second(2)) == "answered"
+    await world.send_all(now=second(3))
+
+    assert held.heard == "When are you open?"
+    assert world.carrier.texts == ["Your order is here.", "From 8 to 5."]
+    assert held.conversation_id == heard.conversation_id
+    assert (await world.talk(held.conversation_id)).reason == "superseded"
+    assert [talk.id for talk in await world.live()] == [newer.conversation_id]
+    assert await world.claim_turns(now=hour(1)) == []
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+async def test_who_asked_was_texted_anew_and_said_stop_is_not_answered(
+    world: World, *, thinking: bool
+):
+    heard = await world.hear("When are you open?")
+    claimed = await world.claim_turns() if thinking else []
+    await world.accept("Your order is here.", now=second(1))
+    await world.hear("STOP", now=second(2))
+
+    (held,) = claimed or await world.claim_turns(now=second(3))
+    assert await world.answer(held, "From 8 to 5.", now=second(3)) == "dropped"
+
+    assert "From 8 to 5." not in [text.text for text in await world.ours()]
+    assert heard.conversation_id is not None
+    assert (await world.events(heard.conversation_id))[-1] == "turn.dropped"
+
+
+async def test_a_waiting_turn_that_stop_drops_is_told(world: World):
+    heard = await world.hear("Hello")
+    await world.hear("STOP", now=second(1))
+
+    assert heard.conversation_id is not None
+    assert "turn.dropped" in await world.events(heard.conversation_id)
+    assert await world.claim_turns(now=hour(1)) == []
 
 
 async def test_an_agent_that_ends_the_conversation_still_has_its_last_word(world: World):
@@ -309,6 +355,20 @@ async def test_a_text_that_lands_while_the_agent_ends_the_conversation_is_answer
 
 
 # --- Engines that fail ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "nonsense", [TurnReply(texts=[""]), TurnReply(texts=["\ud800"]), TurnReply(texts=["x"] * 11)]
+)
+async def test_when_the_engine_talks_nonsense_the_fallback_is_sent_once(
+    world: World, nonsense: TurnReply
+):
+    await world.hear("Hello")
+
+    assert await world.think(engine=EngineDouble(nonsense)) == ["failed"]
+    assert await world.think(now=hour(1), engine=EngineDouble(nonsense)) == []
+
+    assert [text.text for text in await world.ours()] == [FALLBACK]
 
 
 async def test_when_the_engine_fails_the_fallback_is_sent_once(world: World):

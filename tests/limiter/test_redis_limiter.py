@@ -30,15 +30,19 @@ START = 1_800_000_000_000_001
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.integers(1, 60), st.sampled_from([1, 7, 60, 3600]), steps)
+@given(st.integers(1, 60), st.sampled_from([1, 7, 60, 3600]), st.booleans(), steps)
 def test_redis_and_core_decide_alike(
-    redis: Ask, amount: int, seconds: int, script: Sequence[Step]
+    redis: Ask,
+    amount: int,
+    seconds: int,
+    lends: bool,  # noqa: FBT001 - hypothesis gives it by place
+    script: Sequence[Step],
 ) -> None:
-    rate, state, elapsed = Rate(amount, seconds), None, 0
+    rate, state, elapsed = Rate(amount, seconds, lends), None, 0
     redis("DEL", "bucket")
     for verb, microseconds, units in script:
         elapsed += microseconds
-        arguments = (units, amount, seconds, START + elapsed)
+        arguments = (units, amount, seconds, int(lends), START + elapsed)
         if verb == "give back":
             redis("EVAL", GIVE_BACK, 1, "bucket", *arguments)
             state = gcra.give_back(state, rate, units=units)

@@ -54,6 +54,7 @@ class Talk:
     reason: str | None
     opened_at: datetime
     active_at: datetime
+    paused_until: datetime | None
     deadline_at: datetime | None
     heard_seq: int
 
@@ -109,16 +110,18 @@ class Records:
     async def state(self, message_id: MessageId) -> str:
         return (await self.text(message_id)).state
 
-    async def talks(self) -> list[Talk]:
+    async def talks(self, *, user: Phone | None = None) -> list[Talk]:
+        """All conversations, or those with the user."""
         t = tables.conversations
-        return await self._rows(Talk, select(t).order_by(t.c.opened_at, t.c.id))
+        query = select(t).order_by(t.c.opened_at, t.c.id)
+        return await self._rows(Talk, query if user is None else query.filter_by(user_number=user))
 
     async def talk(self, conversation_id: ConversationId) -> Talk:
         (found,) = [talk for talk in await self.talks() if talk.id == conversation_id]
         return found
 
-    async def live(self) -> list[Talk]:
-        return [talk for talk in await self.talks() if talk.state != "closed"]
+    async def live(self, *, user: Phone | None = None) -> list[Talk]:
+        return [talk for talk in await self.talks(user=user) if talk.state != "closed"]
 
     async def turns(self) -> list[Turn]:
         return await self._rows(Turn, select(tables.turns).order_by(tables.turns.c.id))
@@ -145,6 +148,17 @@ class Records:
             query = query.where(t.c.conversation_id == about, t.c.message_id.is_(None))
         async with transaction(self.db) as c:
             return list(await c.scalars(query))
+
+    async def told(self, conversation_id: ConversationId) -> list[tuple[str, Mapping[str, Any]]]:
+        """Kinds of the conversation's own events and what they say, in order."""
+        t = tables.events
+        query = (
+            select(t.c.kind, t.c.data)
+            .where(t.c.conversation_id == conversation_id, t.c.message_id.is_(None))
+            .order_by(t.c.id)
+        )
+        async with transaction(self.db) as c:
+            return [(row.kind, row.data) for row in await c.execute(query)]
 
     async def _rows(self, record: type[Record], query: Select[Any]) -> list[Record]:
         async with transaction(self.db) as c:

@@ -23,7 +23,7 @@ from textback.flows import receipt
 from textback.runtime import Carriers, Engines, Runtime
 from textback.worker.main import Worker
 
-SOON = timedelta(milliseconds=20)
+SOON = timedelta(milliseconds=50)
 FOREVER = timedelta(hours=1)
 
 
@@ -95,6 +95,7 @@ class Shop:
             sweep=FOREVER,
             drain=timedelta(seconds=10),
             now=self.clock,
+            steady=lambda: self.clock().timestamp(),
         )
 
     def with_carrier(self, carrier: Carrier, *troubles: Exception) -> None:

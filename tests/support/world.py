@@ -38,16 +38,21 @@ from textback.core.ports import (
     Engine,
     Inbound,
     Limiter,
+    NoAnswer,
     Receipt,
     ReceiptStatus,
     TurnFailed,
     TurnReply,
 )
 from textback.db.session import transaction
+from textback.db.thinking import Thinking
 from textback.db.turns import Outcome as TurnOutcome
-from textback.db.turns import Thinking
-from textback.flows import accept, expire, inbound, receipt, send, settle, turn
+from textback.flows import accept, expire, inbound, receipt, send, settle, sweep, turn
 from textback.flows.send import Job
+from textback.flows.sweep import Sweeping
+
+SWEEP = timedelta(minutes=1)
+"""How often lost replies are looked for."""
 
 
 class World(Records):
@@ -122,6 +127,7 @@ class World(Records):
         opt_out: Literal["stop", "start", "help"] | None = None,
         media: Sequence[Mapping[str, str]] = (),
         carrier_id: CarrierId = CARRIER,
+        said_at: datetime | None = None,
         now: datetime = NOW,
     ) -> inbound.Heard:
         said = Inbound(
@@ -131,6 +137,7 @@ class World(Records):
             text=words,
             media=media,
             opt_out=opt_out,
+            said_at=said_at,
         )
         return await inbound.hear(self.db, carrier_id, said, now=now)
 
@@ -160,7 +167,12 @@ class World(Records):
         self, *, now: datetime = NOW, limit: int = 100, except_numbers: Sequence[Phone] = ()
     ) -> list[Job]:
         jobs, _ = await send.claim(
-            self.db, policy=self.policy, limit=limit, except_numbers=except_numbers, now=now
+            self.db,
+            policy=self.policy,
+            limit=limit,
+            except_numbers=except_numbers,
+            now=now,
+            steady=now.timestamp(),
         )
         return jobs
 
@@ -172,15 +184,18 @@ class World(Records):
         carrier: Carrier | None = None,
         pace: Limiter | None = None,
         clock: Callable[[], datetime] | None = None,
+        steady: Callable[[], float] | None = None,
     ) -> send.Outcome:
         self.now = now
+        clock = clock or (lambda: now)
         return await send.hand_over(
             job,
             OneCarrier(carrier or self.carrier),
             pace or Plenty(),
             policy=self.policy,
             public_url=PUBLIC_URL,
-            clock=clock or (lambda: now),
+            clock=clock,
+            steady=steady or (lambda: clock().timestamp()),
         )
 
     async def record(self, job: Job, outcome: send.Outcome, *, now: datetime = NOW) -> Message:
@@ -202,16 +217,27 @@ class World(Records):
             for job in await self.claim(now=now, limit=limit)
         ]
 
-    async def send_all(self, *, now: datetime = NOW, carrier: Carrier | None = None) -> None:
+    async def send_all(
+        self,
+        *,
+        now: datetime = NOW,
+        carrier: Carrier | None = None,
+        pace: Limiter | None = None,
+    ) -> None:
         """As long as something is due."""
         jobs: Sequence[Job] = ()
         again: datetime | None = now
         while jobs or (again is not None and again <= now):
             jobs, again = await send.claim(
-                self.db, policy=self.policy, limit=100, except_numbers=(), now=now
+                self.db,
+                policy=self.policy,
+                limit=100,
+                except_numbers=(),
+                now=now,
+                steady=now.timestamp(),
             )
             for job in jobs:
-                outcome = await self.hand_over(job, now=now, carrier=carrier)
+                outcome = await self.hand_over(job, now=now, carrier=carrier, pace=pace)
                 await self.record(job, outcome, now=now)
 
     async def rescue(self, *, now: datetime) -> int:
@@ -262,6 +288,30 @@ class World(Records):
     async def rescue_turns(self, *, now: datetime) -> int:
         return await turn.rescue(self.db, limit=100, now=now)
 
-    async def expire(self, *, now: datetime, limit: int = 100) -> int:
-        done, _ = await expire.expire_due(self.db, limit=limit, now=now)
+    async def expire(
+        self, *, now: datetime, limit: int = 100, hold: expire.Hold | None = None
+    ) -> int:
+        done, _ = await expire.expire_due(self.db, limit=limit, now=now, hold=hold)
         return done
+
+    async def claim_sweeps(self, *, now: datetime, limit: int = 100) -> list[Sweeping]:
+        due, _ = await sweep.claim(self.db, lease=SWEEP, limit=limit, now=now)
+        return due
+
+    async def sweep(
+        self,
+        *,
+        now: datetime,
+        carrier: Carrier | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> list[sweep.Swept | NoAnswer]:
+        """Look for lost replies to every number that is due."""
+        desk = OneCarrier(carrier or self.carrier)
+        return [
+            await sweep.sweep(self.db, held, desk, clock=clock or (lambda: now))
+            for held in await self.claim_sweeps(now=now)
+        ]
+
+    async def put_off_sweeps(self, until: datetime) -> None:
+        async with transaction(self.db) as c:
+            await c.execute(text("update numbers set sweep_at = :at"), {"at": until})

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.doubles import Gate
 from tests.support.provision import NOW
@@ -179,6 +180,50 @@ async def test_a_claim_that_fails_is_tried_again(trouble: Exception):
     work.on_claim = fails
     async with running(work.loop(poll=OFTEN)):
         await work.until(lambda: work.handled == ["a"])
+
+
+@pytest.mark.parametrize("trouble", [Unavailable(), RuntimeError("a bug")])
+async def test_hints_do_not_make_a_loop_in_trouble_spin(trouble: Exception):
+    # A busy queue hints all the time: each hint was another claim that failed, and another trace.
+    work = Work()
+
+    def fails() -> None:
+        raise trouble
+
+    work.on_claim = fails
+    async with running(loop := work.loop(poll=timedelta(seconds=0.2))):
+        for _ in range(50):
+            loop.wake()
+            await asyncio.sleep(0.01)
+
+    assert len(work.limits) <= 6
+
+
+async def test_a_loop_that_fails_by_a_bug_is_told_each_time_but_ever_more_rarely():
+    work = Work()
+
+    def fails() -> None:
+        raise RuntimeError("a bug")
+
+    work.on_claim = fails
+    with capture_logs() as told:
+        async with running(work.loop(poll=timedelta(milliseconds=20))):
+            await asyncio.sleep(0.5)
+
+    assert 2 <= len(work.limits) <= 5  # not 25
+    assert [line["event"] for line in told] == ["loop.failed"] * len(work.limits)
+
+
+async def test_a_claim_that_hangs_is_cut_off_with_the_rest():
+    work, gate = Work("a"), Gate()
+    work.on_claim = gate.wait
+
+    async with running(loop := work.loop()):
+        await gate.reached.wait()
+        loop.stop()
+        loop.cancel()
+
+    assert work.handled == []
 
 
 async def test_an_item_that_fails_does_not_disturb_the_others():

@@ -259,6 +259,7 @@ async def test_a_text_that_cannot_be_looked_up_holds_back_nobody_for_ever(shop: 
     # With a broken entry nobody could ask the list, and the texts behind waited until it was
     # repaired, however long.
     world = shop.world
+    await world.put_off_sweeps(hour(1000))  # they would ask for the entry too
     await world.accept("One")
     await world.send(carrier=CarrierDouble(NO_ANSWER))
     shop.clock.now = hour(5)

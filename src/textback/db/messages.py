@@ -5,13 +5,14 @@ from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, exists, func, insert, or_, select, update
+from sqlalchemy import RowMapping, and_, exists, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
 from textback.core.errors import StaleError
 from textback.core.ids import CarrierId, MessageId, ProjectId
 from textback.core.message import (
+    NEVER,
     Delivered,
     DropReason,
     Failed,
@@ -115,23 +116,28 @@ async def claim_due(
     limit: int,
     except_numbers: Sequence[Phone] = (),
     except_carriers: Sequence[CarrierId] = (),
+    only_carrier: CarrierId | None = None,
 ) -> tuple[list[Sending], list[Suppressed]]:
     """Take up to `limit` due texts: those to send, and those that must not be any more.
+
+    Oldest first, replies before openers: `due_at` only says not before when, so that a text which
+    was put off keeps its place. A new one is due at once, even if the clock that wrote it is ahead.
 
     A text that a worker held at the time of the opt-out is queued again, and dropped here.
 
     Per number pair only the oldest can be due, and only while none before it is under way or being
     settled: texts reach the carrier in the order they were accepted.
     """
-    before = t.alias("before")
-    blocked = exists().where(
-        before.c.agent_number == t.c.agent_number,
-        before.c.user_number == t.c.user_number,
-        before.c.state.in_(["queued", "sending", "uncertain"]),  # what its index holds
+    other = t.alias("other")
+    of_pair = and_(other.c.agent_number == t.c.agent_number, other.c.user_number == t.c.user_number)
+    # By value, not as `exists`: that may become a join, which is quadratic in what one pair queues.
+    oldest = select(other.c.seq).where(of_pair, other.c.state == "queued")
+    is_oldest = t.c.seq == oldest.order_by(other.c.seq).limit(1).scalar_subquery()
+    under_way = exists().where(
+        of_pair,
         or_(
-            before.c.state == "sending",
-            and_(before.c.state == "uncertain", before.c.look_up_at.is_not(None)),
-            and_(before.c.state == "queued", before.c.seq < t.c.seq),
+            other.c.state == "sending",
+            and_(other.c.state == "uncertain", other.c.look_up_at.is_not(None)),
         ),
     )
     opted_out = exists().where(
@@ -142,9 +148,11 @@ async def claim_due(
     )
     rows = await c.execute(
         select(t, opted_out.label("opted_out"))
-        .where(t.c.state == "queued", t.c.due_at <= now, ~blocked)
+        .where(t.c.state == "queued", or_(t.c.due_at <= now, t.c.due_at == t.c.created_at))
         .where(t.c.agent_number.not_in(except_numbers), t.c.carrier_id.not_in(except_carriers))
-        .order_by(t.c.priority, t.c.due_at, t.c.seq)
+        .where(true() if only_carrier is None else t.c.carrier_id == only_carrier)
+        .where(is_oldest, ~under_way)
+        .order_by(t.c.priority, t.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True, of=t)
     )
@@ -168,6 +176,25 @@ async def claim_due(
         )
         await events.append(c, [facts.of_message(m) for m in sending], now=now)
     return sending, late
+
+
+async def expired(c: AsyncConnection, *, now: datetime, limit: int) -> int:
+    """Drop up to `limit` that have words and are past their validity, whatever holds them back."""
+    rows = await c.execute(
+        select(t)
+        .where(t.c.state == "queued", t.c.expires_at <= now, t.c.due_at < NEVER)
+        .order_by(t.c.expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    states = [_state(row) for row in rows.mappings()]
+    late = [dropped(m, reason="expired", now=now) for m in states if isinstance(m, Queued)]
+    if late:
+        gone = {"state": "suppressed", "due_at": None, "dropped_at": now, "drop_reason": "expired"}
+        await c.execute(update(t).where(t.c.id.in_([m.id for m in late])).values(gone))
+        await events.append(c, [facts.of_message(m) for m in late], now=now)
+        await events.wake(c, "messages")  # what waited behind them may go
+    return len(late)
 
 
 async def claim_look_ups(
@@ -201,9 +228,8 @@ async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> li
 
 async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
     """When the next text that is not yet due will be."""
-    return await c.scalar(
-        select(func.min(t.c.due_at)).where(t.c.state == "queued", t.c.due_at > now)
-    )
+    later = select(func.min(t.c.due_at)).where(t.c.state == "queued", t.c.due_at > now)
+    return await c.scalar(later)
 
 
 async def next_look_up(c: AsyncConnection) -> datetime | None:
@@ -223,6 +249,18 @@ async def drop_queued(
     for queued in [_state(row) for row in rows.mappings()]:
         if isinstance(queued, Queued):
             await save(c, queued, dropped(queued, reason=reason, now=now), now=now)
+
+
+async def lock_queued(c: AsyncConnection, *, accepted_before: datetime, limit: int) -> list[Queued]:
+    """Up to `limit` queued texts that have their words."""
+    rows = await c.execute(
+        select(t)
+        .where(t.c.state == "queued", t.c.due_at < NEVER, t.c.created_at <= accepted_before)
+        .order_by(t.c.priority, t.c.seq)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [m for m in map(_state, rows.mappings()) if isinstance(m, Queued)]
 
 
 async def carrier_ids_of_pair(c: AsyncConnection, m: Uncertain) -> frozenset[str]:

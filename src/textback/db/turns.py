@@ -1,42 +1,30 @@
 """Turns: at most one waiting and one thinking per conversation, by unique index."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import exists, func, insert, or_, select, update
+from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import turn as rule
-from textback.core.ids import AgentId, ConversationId, MessageId, ProjectId, TurnId, new_turn_id
-from textback.core.ports import Said
+from textback.core.events import Event
+from textback.core.ids import AgentId, ConversationId, MessageId, TurnId, new_turn_id
 from textback.db import events
-from textback.db.tables import agents, conversations, messages
+from textback.db.tables import conversations
 from textback.db.tables import turns as t
+from textback.db.thinking import Thinking, begin
 
 Outcome = Literal["answered", "silent", "failed", "dropped", "merged"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thinking:
-    """A turn that a worker holds until `lease_until`."""
-
-    id: TurnId
-    conversation_id: ConversationId
-    project_id: ProjectId
-    agent_id: AgentId
-    opener_id: MessageId | None
-    lease_until: datetime
-    upto_seq: int
-    attempts: int
-    transcript: Sequence[Said]
-    heard: str
-    metadata: dict[str, object]
-
-
 async def text_came(
-    c: AsyncConnection, conversation_id: ConversationId, *, now: datetime, delay: timedelta
+    c: AsyncConnection,
+    conversation_id: ConversationId,
+    *,
+    now: datetime,
+    delay: timedelta,
+    not_before: datetime | None = None,
 ) -> None:
     """The user said something: put the waiting turn off until it is quiet, or begin one."""
     row = (
@@ -48,9 +36,11 @@ async def text_came(
     ).one_or_none()
     if row is None:
         due = rule.due_at(now=now, first_text_at=now, delay=delay)
+        due = max(due, not_before or due)
         await _add(c, conversation_id, first_text_at=now, due_at=due, opener_id=None, now=now)
     else:
         due = rule.due_at(now=now, first_text_at=row.first_text_at, delay=delay)
+        due = max(due, not_before or due)
         await c.execute(update(t).where(t.c.id == row.id).values(due_at=due))
         await events.wake(c, "turns")
 
@@ -62,7 +52,12 @@ async def agent_opens(
 
 
 async def claim_due(
-    c: AsyncConnection, *, now: datetime, margin: timedelta, limit: int
+    c: AsyncConnection,
+    *,
+    now: datetime,
+    margin: timedelta,
+    limit: int,
+    except_agents: Sequence[AgentId] = (),
 ) -> list[Thinking]:
     """Take up to `limit` due turns, each with all that its engine needs.
 
@@ -71,9 +66,11 @@ async def claim_due(
     other = t.alias("other")
     rows = await c.execute(
         select(t.c.id, t.c.conversation_id, t.c.opener_id, t.c.attempts)
+        .join(conversations, conversations.c.id == t.c.conversation_id)
         .where(
             t.c.state == "waiting",
             t.c.due_at <= now,
+            conversations.c.agent_id.not_in(except_agents),
             ~exists().where(
                 other.c.conversation_id == t.c.conversation_id, other.c.state == "thinking"
             ),
@@ -83,9 +80,19 @@ async def claim_due(
         .with_for_update(skip_locked=True, of=t)
     )
     return [
-        await _think(c, TurnId(row.id), row.opener_id, row.attempts, now=now, margin=margin)
+        await begin(c, TurnId(row.id), row.opener_id, row.attempts, now=now, margin=margin)
         for row in rows.all()
     ]
+
+
+async def is_held(c: AsyncConnection, turn: Thinking) -> bool:
+    """Whether the lease still holds, as it will until the transaction ends."""
+    found = await c.scalar(
+        select(t.c.id)
+        .where(t.c.id == turn.id, t.c.state == "thinking", t.c.lease_until == turn.lease_until)
+        .with_for_update()
+    )
+    return found is not None
 
 
 async def end(c: AsyncConnection, turn: Thinking, outcome: Outcome, *, now: datetime) -> bool:
@@ -103,12 +110,7 @@ async def give_back(c: AsyncConnection, turn: Thinking, *, due_at: datetime) -> 
 
     Call with the conversation locked.
     """
-    held = await c.scalar(
-        select(t.c.id)
-        .where(t.c.id == turn.id, t.c.state == "thinking", t.c.lease_until == turn.lease_until)
-        .with_for_update()
-    )
-    if held is not None:
+    if await is_held(c, turn):
         attempts = turn.attempts - 1
         await _wait_again(c, turn.id, turn.conversation_id, due_at=due_at, attempts=attempts)
 
@@ -130,15 +132,19 @@ async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> in
 
 
 async def drop_waiting(
-    c: AsyncConnection, conversation_id: ConversationId, *, now: datetime, openers: bool = False
+    c: AsyncConnection, conversation_id: ConversationId, *, why: str, now: datetime
 ) -> None:
-    """End the waiting turn; one that is to write an opener only when `openers`."""
-    which = [t.c.conversation_id == conversation_id, t.c.state == "waiting"]
-    if not openers:
-        which.append(t.c.opener_id.is_(None))
-    await c.execute(
-        update(t).where(*which).values(state="ended", due_at=None, ended_at=now, outcome="dropped")
+    """End the waiting turn, with its event."""
+    dropped = await c.scalar(
+        update(t)
+        .where(t.c.conversation_id == conversation_id, t.c.state == "waiting")
+        .values(state="ended", due_at=None, ended_at=now, outcome="dropped")
+        .returning(t.c.id)
     )
+    if dropped is not None:
+        data = {"turn_id": dropped, "why": why}
+        event = Event(kind="turn.dropped", conversation_id=conversation_id, data=data)
+        await events.append(c, [event], now=now)
 
 
 async def is_pending(c: AsyncConnection, conversation_id: ConversationId) -> bool:
@@ -174,87 +180,6 @@ async def _wait_again(
     if waiting is not None and opener is not None:  # and it keeps the promise
         await c.execute(update(t).where(t.c.id == waiting).values(opener_id=opener))
     await events.wake(c, "turns")
-
-
-async def _think(
-    c: AsyncConnection,
-    turn_id: TurnId,
-    opener_id: str | None,
-    attempts: int,
-    *,
-    now: datetime,
-    margin: timedelta,
-) -> Thinking:
-    talk = (
-        await c.execute(
-            select(
-                conversations.c.id,
-                conversations.c.project_id,
-                conversations.c.agent_id,
-                conversations.c.heard_seq,
-                conversations.c.metadata.label("extra"),
-                agents.c.deadline_seconds,
-            )
-            .join(t, t.c.conversation_id == conversations.c.id)
-            .join(agents, agents.c.id == conversations.c.agent_id)
-            .where(t.c.id == turn_id)
-        )
-    ).one()
-    said = (
-        await c.execute(
-            select(
-                messages.c.seq,
-                messages.c.direction,
-                messages.c.kind,
-                messages.c.text,
-                messages.c.created_at,
-                messages.c.media,
-            )
-            .where(
-                messages.c.conversation_id == talk.id,
-                messages.c.kind.not_in(["keyword", "notice"]),
-                messages.c.state.not_in(["suppressed", "failed"]),
-                or_(messages.c.direction == "inbound", messages.c.text != ""),  # written by now
-            )
-            .order_by(messages.c.seq)
-        )
-    ).all()
-    upto = max((row.seq for row in said if row.direction == "inbound"), default=0)
-    lease_until = now + timedelta(seconds=talk.deadline_seconds) + margin
-    await c.execute(
-        update(t)
-        .where(t.c.id == turn_id)
-        .values(
-            state="thinking",
-            due_at=None,
-            lease_until=lease_until,
-            upto_seq=upto,
-            attempts=attempts + 1,
-        )
-    )
-    return Thinking(
-        id=turn_id,
-        conversation_id=ConversationId(talk.id),
-        project_id=ProjectId(talk.project_id),
-        agent_id=AgentId(talk.agent_id),
-        opener_id=None if opener_id is None else MessageId(opener_id),
-        lease_until=lease_until,
-        upto_seq=upto,
-        attempts=attempts + 1,
-        transcript=[
-            Said(
-                role="user" if row.direction == "inbound" else "agent",
-                text=row.text,
-                at=row.created_at,
-                media=row.media,
-            )
-            for row in said
-        ],
-        heard="\n".join(
-            row.text for row in said if row.kind == "text" and row.seq > talk.heard_seq
-        ),
-        metadata=dict(talk.extra),
-    )
 
 
 async def _add(

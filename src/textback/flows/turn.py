@@ -14,10 +14,11 @@ from textback.core.ids import AgentId, new_message_id
 from textback.core.message import Kind, Queued, dropped, unwritten, write, written
 from textback.core.ports import Engine, TurnFailed, TurnReply, TurnRequest
 from textback.core.turn import Drop
-from textback.db import conversations, events, messages, tenants, turns
+from textback.db import conversations, events, messages, opt_outs, tenants, turns
 from textback.db.session import transaction
 from textback.db.tenants import ProjectRow
-from textback.db.turns import Outcome, Thinking
+from textback.db.thinking import Thinking
+from textback.db.turns import Outcome
 
 MOST_ATTEMPTS = 5
 """A turn that kills its worker this often is not run again: the fallback is sent instead."""
@@ -30,10 +31,17 @@ class Engines(Protocol):
 
 
 async def claim(
-    db: AsyncEngine, *, margin: timedelta, limit: int, now: datetime
+    db: AsyncEngine,
+    *,
+    margin: timedelta,
+    limit: int,
+    except_agents: Sequence[AgentId] = (),
+    now: datetime,
 ) -> tuple[list[Thinking], datetime | None]:
     async with transaction(db) as c:
-        due = await turns.claim_due(c, now=now, margin=margin, limit=limit)
+        due = await turns.claim_due(
+            c, now=now, margin=margin, limit=limit, except_agents=except_agents
+        )
         upcoming = None if due else await turns.next_due(c, now=now)
     return due, upcoming
 
@@ -67,7 +75,8 @@ async def record(
         if conversation is None:
             return None
         project = await tenants.get_project(c, turn.project_id)
-        return await _Reply(c, turn, conversation, project, now).take(answer, fallback)
+        reply = _Reply(c, turn, conversation, project, now)
+        return await reply.take(rule.usable(answer), fallback)
 
 
 async def give_back(db: AsyncEngine, turn: Thinking, *, due_at: datetime) -> None:
@@ -96,7 +105,10 @@ class _Reply:
 
     async def take(self, answer: TurnReply | TurnFailed, fallback: str | None) -> Outcome | None:
         """Save it, if the lease still holds; None when it does not."""
-        drop = rule.admit(self.conversation, opener=self.turn.opener_id is not None)
+        if not await turns.is_held(self.c, self.turn):
+            return None
+        promise = await self._promise()
+        drop = await self._drop_of(promise)
         texts = self._texts(answer, fallback)
         outcome: Outcome
         if drop is not None:
@@ -105,16 +117,24 @@ class _Reply:
             outcome = "failed"
         else:
             outcome = "answered" if texts else "silent"
-        if not await turns.end(self.c, self.turn, outcome, now=self.now):
-            return None
+        await turns.end(self.c, self.turn, outcome, now=self.now)
         if self.turn.upto_seq:
             await conversations.heard(self.c, self.turn.conversation_id, self.turn.upto_seq)
-        promise = await self._promise()
         if drop is not None:
             await self._drop(drop, promise)
         else:
             await self._go_on(answer, texts, promise)
         return outcome
+
+    async def _drop_of(self, promise: Queued | None) -> Drop | None:
+        talk = self.conversation
+        opted_out = isinstance(talk, Closed) and await opt_outs.stands(
+            self.c, talk.agent_number, talk.user_number
+        )
+        drop = rule.admit(talk, opted_out=opted_out)
+        if drop is None and self.turn.opener_id and promise is None and not self.turn.heard:
+            return Drop("its opener is not wanted any more")
+        return drop
 
     def _texts(self, answer: TurnReply | TurnFailed, fallback: str | None) -> Sequence[str]:
         if isinstance(answer, TurnReply):
@@ -134,8 +154,6 @@ class _Reply:
     ) -> None:
         if isinstance(answer, TurnFailed):
             await self._tell("turn.failed", answer.reason)
-        if self.turn.opener_id is not None and promise is None:
-            return  # the user opted out meanwhile of a superseded conversation
         if promise is not None and not texts:
             await self._no_opener(promise)
             return
@@ -156,7 +174,7 @@ class _Reply:
             else:
                 await self._add("reply" if promise is None else "opener", text)
         before = self.conversation
-        if isinstance(before, Closed):  # superseded: its accepted opener goes out all the same
+        if isinstance(before, Closed):  # superseded: who was promised or asked something gets it
             return
         then: Conversation = talk.agent_texted(before, now=self.now) if texts else before
         # What the user said while the agent took its leave is answered, as if said after it.

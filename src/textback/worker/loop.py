@@ -1,6 +1,7 @@
 """One loop of a worker: claim what is due, handle it, wait for more; drain when told to stop."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
@@ -17,6 +18,12 @@ T = TypeVar("T")
 
 RETRY_FIRST = 0.1
 RETRY_MOST = 5.0
+
+UNAVAILABLE_WAIT = 1.0
+TELL_AGAIN = 60
+"""Of claims in a row for which the database was away, one in so many is told."""
+FAILED_MOST = 30.0
+"""Seconds between claims that fail by a bug, and between what is logged of it."""
 
 
 class Claim(Protocol[Claimed_co]):
@@ -41,8 +48,10 @@ class Loop(Generic[Item]):
         self.name, self._claim, self._handle = name, claim, handle
         self._concurrency, self._poll, self._now = concurrency, poll, now
         self._awake = asyncio.Event()
-        self._stopping = False
+        self._stopped = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
+        self._claiming: asyncio.Task[tuple[Sequence[Item], datetime | None]] | None = None
+        self._away = self._failed = 0
 
     def wake(self) -> None:
         """Something may be due."""
@@ -50,24 +59,27 @@ class Loop(Generic[Item]):
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns once what was claimed is handled."""
-        self._stopping = True
+        self._stopped.set()
         self._awake.set()
 
     def cancel(self) -> None:
-        """The time to drain is over: what is unfinished is left to be rescued."""
+        """The time to drain is over: what is unfinished is given back, or left to be rescued."""
+        self.stop()
+        if self._claiming is not None:
+            self._claiming.cancel()
         for task in self._running:
             task.cancel()
 
     async def run(self) -> None:
-        while not self._stopping:
+        while not self._stopped.is_set():
             self._awake.clear()
             wait = await self._step()
-            if wait > 0 and not self._stopping:
-                try:
+            # After trouble no hint shortens the wait, or a busy queue would make it spin.
+            until = self._stopped if self._away or self._failed else self._awake
+            if wait > 0 and not self._stopped.is_set():
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
-                        await self._awake.wait()
-                except TimeoutError:
-                    pass
+                        await until.wait()
         while self._running:
             await asyncio.wait(self._running)
 
@@ -77,23 +89,40 @@ class Loop(Generic[Item]):
         poll = self._poll.total_seconds()
         if room <= 0:
             return poll  # a finished item wakes us
+        self._claiming = asyncio.ensure_future(self._claim(room))
         try:
-            items, upcoming = await self._claim(room)
-        except Unavailable:
-            log.warning("loop.waiting", loop=self.name, why="the database cannot be reached")
-            return min(poll, 1.0)
-        except Exception:  # a loop that died would stop everything behind it
-            log.exception("loop.failed", loop=self.name)
-            return poll
+            await asyncio.wait([self._claiming])
+            if self._claiming.cancelled():
+                return 0.0
+            items, upcoming = self._claiming.result()
+        except Exception as error:  # noqa: BLE001 - a loop that died would stop all behind it
+            return self._trouble(error)
+        finally:
+            self._claiming.cancel()  # if it was we who were
+            self._claiming = None
+        if self._away:
+            log.info("loop.going_on", loop=self.name)
+        self._away = self._failed = 0
         for item in items:
             task = asyncio.create_task(self._guarded(item))
             self._running.add(task)
             task.add_done_callback(self._done)
-        if items:
-            return 0.0 if len(items) >= room else poll
+        if items and len(items) >= room:
+            return 0.0
         if upcoming is None:
             return poll
         return min(poll, max(0.001, (upcoming - self._now()).total_seconds()))
+
+    def _trouble(self, error: Exception) -> float:
+        poll = self._poll.total_seconds()
+        if isinstance(error, Unavailable):
+            if self._away % TELL_AGAIN == 0:
+                log.warning("loop.waiting", loop=self.name, why="the database cannot be reached")
+            self._away += 1
+            return min(poll, UNAVAILABLE_WAIT)
+        self._failed += 1
+        log.error("loop.failed", loop=self.name, times=self._failed, exc_info=error)
+        return min(FAILED_MOST, poll * 2 ** min(self._failed, 10))
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

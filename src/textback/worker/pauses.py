@@ -23,7 +23,9 @@ class Pauses(Generic[Key]):
     def until(self, key: Key, at: datetime) -> None:
         self._until[key] = max(at, self._until.get(key, at))
 
-    def back_off(self, key: Key, *, now: datetime, at_least: timedelta | None) -> None:
+    def back_off(
+        self, key: Key, *, now: datetime, at_least: timedelta | None, first: timedelta = FIRST
+    ) -> None:
         """Pause for longer each time, up to half a minute, until it is `well` again.
 
         What was already under way when the pause began says nothing new.
@@ -31,8 +33,12 @@ class Pauses(Generic[Key]):
         if self._until.get(key, now) > now:
             return
         times = self._times[key] = self._times.get(key, 0) + 1
-        wait = retry.backoff(times, first=FIRST, most=MOST)
+        wait = retry.backoff(times, first=first, most=MOST)
         self.until(key, now + max(wait, at_least or wait))
+
+    def end(self, key: Key) -> None:
+        """Try again; if that fails, the pause is longer all the same."""
+        self._until.pop(key, None)
 
     def well(self, key: Key) -> None:
         self._times.pop(key, None)
