@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from textback.core.policy import SendPolicy
@@ -53,19 +53,33 @@ class Settings(BaseSettings):
         10, description="How long one request to a carrier may take"
     )
     settle_seconds: Annotated[tuple[Seconds, ...], NoDecode] = Field(
-        (10, 60, 300), description="When an uncertain text is looked up at the carrier"
+        (10, 60, 300),
+        description="When an uncertain text is looked up at the carrier; the last is at least "
+        "twice the carrier timeout",
     )
     lease_seconds: Seconds = Field(
         30, description="How long a worker may hold a text; at least 1 s over the carrier timeout"
     )
-    sweep_seconds: Seconds = Field(60, description="How often housekeeping runs")
+    sweep_seconds: Seconds = Field(
+        60, description="How often lost replies are looked for, and housekeeping runs"
+    )
     poll_seconds: Seconds = Field(
         1, description="How often workers look for due rows when nothing wakes them"
     )
     drain_seconds: Seconds = Field(
         25, description="How long a stopping process may take to finish what it began"
     )
+    lame_duck_seconds: float = Field(
+        1,
+        ge=0,
+        le=86_400,
+        description="How long a stopping `serve` still takes requests, so that balancers see it "
+        "is not ready and go elsewhere; the time to drain comes after it",
+    )
     database_pool: int = Field(10, ge=2, le=1000, description="Connections to Postgres per process")
+    metrics_port: int = Field(
+        0, ge=0, le=65_535, description="Port on which `work` serves its own /metrics; 0: nowhere"
+    )
     data: Path = Field(Path(".textback"), description="Folder where `demo` keeps its state")
 
     @field_validator("settle_seconds", mode="before")
@@ -75,9 +89,17 @@ class Settings(BaseSettings):
 
     @field_validator("settle_seconds")
     @classmethod
-    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+    def _rising(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
         if not value or list(value) != sorted(set(value)):
             msg = "give one or more rising numbers of seconds, such as 10,60,300"
+            raise ValueError(msg)
+        # A request that we gave up may still reach the carrier: the last look has to come after.
+        least = 2 * info.data.get("carrier_timeout_seconds", 0)
+        if value[-1] < least:
+            msg = (
+                f"the last number must be at least {least:g}, twice"
+                " TEXTBACK_CARRIER_TIMEOUT_SECONDS"
+            )
             raise ValueError(msg)
         return value
 

@@ -7,8 +7,9 @@ import time
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.api import client, correlation_id, send, settings, started
+from tests.support.api import client, correlation_id, execute, send, settings, started
 from tests.support.ports import free_port
 from tests.support.wire import Wire
 from textback.db import migrate
@@ -70,6 +71,15 @@ async def test_ready_as_soon_as_the_migrations_have_run(
     async with started(settings(empty_database_url, redis_url)) as rt, client(rt) as http:
         await asyncio.to_thread(migrate.upgrade, empty_database_url)
         assert (await ready(http))[0] == 200
+
+
+async def test_ready_on_the_schema_of_a_newer_version_and_not_of_an_older_one(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    """A rolling upgrade migrates first: the processes of the old version serve on meanwhile."""
+    for revision, status in (("9999", 200), ("0001", 503), (migrate.head(), 200)):
+        await execute(engine, f"update alembic_version set version_num = '{revision}'")  # noqa: S608 - ours
+        assert (await ready(http))[0] == status
 
 
 async def test_without_redis_it_is_ready_and_tells(found: Settings) -> None:

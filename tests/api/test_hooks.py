@@ -351,6 +351,32 @@ async def test_a_receipt_of_another_account_does_not_touch_our_text(
     assert await rows(engine, "select state from messages") == [{"state": "queued"}]
 
 
+async def test_a_receipt_whose_sid_is_another_texts_changes_neither(
+    http: httpx.AsyncClient, engine: AsyncEngine, logged: StringIO
+) -> None:
+    ids = [is_accepted(await send(http, user_number=f"+1415555012{n}"))[1] for n in range(2)]
+    is_acknowledged(await post(http, f"{STATUS}?message_id={ids[0]}", RECEIPT))
+    is_acknowledged(await post(http, f"{STATUS}?message_id={ids[1]}", RECEIPT))
+    states = await rows(engine, "select id, state from messages order by seq")
+    assert [row["state"] for row in states] == ["delivered", "queued"]
+    outcomes = [line["outcome"] for line in said(logged, "receipt.heard")]
+    assert outcomes == ["changed", "contradiction"]
+
+
+@HOOKS
+async def test_an_id_that_no_carrier_gives_is_400_and_nothing_is_stored(
+    http: httpx.AsyncClient, engine: AsyncEngine, path: str, form: dict[str, str]
+) -> None:
+    # Postgres indexes no value of this length that it cannot make shorter.
+    sid = "SM" + "".join(hashlib.sha256(str(n).encode()).hexdigest() for n in range(100))
+    _, message_id = is_accepted(await send(http))
+    before = await stored(engine)
+    answer = await post(http, f"{path}?message_id={message_id}", form | {"MessageSid": sid})
+    is_refused(answer, 400, counted=False, saying="255 characters")
+    assert await stored(engine) == before
+    assert await rows(engine, "select state from messages") == [{"state": "queued"}]
+
+
 async def test_webhooks_that_came_to_each_others_address_are_acknowledged_and_ignored(
     http: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:

@@ -276,7 +276,7 @@ async def test_texts_secrets_and_numbers_are_in_no_log_of_a_worker(
     ).replace("carrier: acme-twilio}", "carrier: acme-twilio, segments_per_second: 100}")
     await provision(engine, quick, environment(twilio.base_url))
     given = settings(
-        database_url, redis_url, carrier_timeout_seconds=1, lease_seconds=2, settle_seconds="0.05"
+        database_url, redis_url, carrier_timeout_seconds=1, lease_seconds=2, settle_seconds="0.05,2"
     )
     twilio.next(refused(21211, f"The 'To' number {USER} is not valid."))
     twilio.next(reset())

@@ -4,7 +4,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,8 +25,9 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.api import ROUTE, headers, rows, served
+from tests.support.api import ROUTE, headers, is_refused, rows, served
 from tests.support.provision import STANDARD_YAML, provision
+from textback import wiring
 from textback.dialects.polyai import wire
 from textback.runtime import Runtime
 
@@ -169,6 +173,74 @@ async def test_whatever_is_asked_is_answered_as_described(
     assert bool(await rows(engine, "select 1 from messages limit 1")) is accepted
 
 
+async def test_schemathesis_finds_nothing_in_any_operation(ample: str, tmp_path: Path) -> None:
+    """Each limit, each missing and doubled part, each other method; chance is above.
+
+    Without two checks, for which every number of the right shape is possible, and a missing header
+    is 406.
+    """
+    program = await asyncio.create_subprocess_exec(
+        *(Path(sys.executable).with_name("schemathesis"), "run", f"{ample}/openapi.json"),
+        *(
+            "--checks",
+            "all",
+            "--exclude-checks",
+            "positive_data_acceptance,missing_required_header",
+        ),
+        *(
+            "--phases",
+            "examples,coverage,stateful",
+            "--seed",
+            "1",
+            "--generation-database",
+            "none",
+            "--no-color",
+        ),
+        *(f"--header={name}: {value}" for name, value in headers().items()),
+        cwd=tmp_path,
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    async with asyncio.timeout(120):
+        said, _ = await program.communicate()
+    assert program.returncode == 0, said.decode()
+    assert "No issues found" in said.decode()
+
+
+# --- Every route -------------------------------------------------------------------------------
+
+UNDESCRIBED = {
+    ("POST", "/hooks/{carrier}/inbound"),
+    ("POST", "/hooks/{carrier}/status"),
+    ("GET", "/health/live"),
+    ("GET", "/health/ready"),
+    ("GET", "/metrics"),
+    ("GET", "/docs"),
+    ("GET", "/openapi.json"),
+    ("HEAD", "/openapi.json"),
+    ("any", "/docs/assets"),
+}
+"""What callers of the API do not use."""
+
+
+def served_routes(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    for route in routes:
+        if (inside := getattr(route, "original_router", None)) is not None:
+            yield from served_routes(inside.routes)
+        else:
+            for method in getattr(route, "methods", None) or ["any"]:
+                yield method, route.path
+
+
+def test_every_route_is_described_or_named_as_not_described(
+    rt: Runtime, described: dict[str, Any]
+) -> None:
+    app: Any = wiring.application(rt, owns=False)
+    told = {(method.upper(), path) for path, item in described["paths"].items() for method in item}
+    assert set(served_routes(app.routes)) == told | UNDESCRIBED
+    assert not told & UNDESCRIBED
+
+
 # --- /docs -------------------------------------------------------------------------------------
 
 
@@ -184,3 +256,24 @@ async def test_the_page_and_all_it_loads_come_from_us(http: httpx.AsyncClient) -
         if asset.endswith(".css"):
             assert not re.search(r"(@import|url\(\s*['\"]?(https?:)?//)", answer.text)
     assert "url: 'openapi.json'" in page.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/", "/..%2f..%2f__init__.py", "/%2e%2e/%2e%2e/__init__.py", "//etc/passwd", "/%00"),
+        *("/" + "a" * 5_000, "/%ff%ed%a0%80", "/..%5c..%5cx", "/nothing"),
+    ],
+)
+async def test_what_is_no_asset_is_404_in_our_shape(http: httpx.AsyncClient, path: str) -> None:
+    is_refused(await http.get(f"/docs/assets{path}"), 404, counted=False)
+    is_refused(await http.get(f"/docs/assets{path}?%00=%ff"), 404, counted=False)
+
+
+@pytest.mark.parametrize("ranges", ["bytes=0-1", "bytes=-0", "bytes=9-1,2-3", "nonsense", "\xff"])
+async def test_an_asset_is_given_whole_whatever_part_is_asked_for(
+    http: httpx.AsyncClient, ranges: str
+) -> None:
+    asked = {b"range": ranges.encode("latin-1")}
+    answer = await http.get("/docs/assets/swagger-ui.css", headers=list(asked.items()))
+    assert (answer.status_code, len(answer.content) > 1000) == (200, True)

@@ -1,14 +1,18 @@
 """`textback doctor` against a Twilio on this machine: what is wrong, and what to do about it."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import Final
 
+import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import captured_logs, execute, rows, served, settings, started, stored
+from tests.support.deployment import hour
+from tests.support.doubles import NO_ANSWER, CarrierDouble
 from tests.support.fake_twilio import Account, FakeTwilio, Number
 from tests.support.ports import free_port
 from tests.support.provision import (
@@ -17,7 +21,9 @@ from tests.support.provision import (
     environment,
     provision,
 )
+from tests.support.world import World
 from textback.cli import doctor
+from textback.core.ports import NoAnswer
 from textback.settings import Settings
 
 VERSION: Final = "select version_num from alembic_version"
@@ -69,8 +75,29 @@ async def twilio() -> AsyncGenerator[FakeTwilio]:
 
 
 @pytest.fixture
+def _durable(database_url: str) -> Generator[None]:
+    """As in any deployment, and unlike in the other tests."""
+    with_postgres(database_url, "ALTER SYSTEM SET fsync = on", fsync="on")
+    yield
+    with_postgres(database_url, "ALTER SYSTEM SET fsync = off", fsync="off")
+
+
+def with_postgres(database_url: str, statement: str, **expected: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute(statement)
+        await connection.execute("SELECT pg_reload_conf()")
+        for name, value in expected.items():
+            while await connection.fetchval(f"SHOW {name}") != value:  # noqa: ASYNC110 - its own time
+                await asyncio.sleep(0.01)
+        await connection.close()
+
+    asyncio.run(run())
+
+
+@pytest.fixture
 async def clinic(
-    engine: AsyncEngine, database_url: str, redis_url: str, twilio: FakeTwilio
+    _durable: None, engine: AsyncEngine, database_url: str, redis_url: str, twilio: FakeTwilio
 ) -> Clinic:
     await provision(engine, env=environment(twilio.base_url) | {"TWILIO_TOKEN": TOKEN})
     found = settings(database_url, redis_url, public_url=f"http://127.0.0.1:{free_port()}")
@@ -104,6 +131,35 @@ async def test_all_is_well(
     # It looked, and left nothing behind: neither here nor at Twilio.
     assert await stored(engine) == before
     assert clinic.twilio.asked("create") == []
+
+
+async def test_a_postgres_that_may_lose_what_it_confirmed_is_found(
+    clinic: Clinic, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    off = "ALTER ROLE postgres SET synchronous_commit = off"
+    await asyncio.to_thread(with_postgres, database_url, off)
+    assert await clinic.examine(capsys) == 1
+    on = "ALTER ROLE postgres RESET synchronous_commit"
+    await asyncio.to_thread(with_postgres, database_url, on)
+    [(what, fix)] = clinic.to_fix()
+    assert what == "Postgres may lose what it confirmed: synchronous_commit is off"
+    assert "textback's role" in fix
+
+
+async def test_texts_that_wait_for_an_operator_are_found(
+    clinic: Clinic, engine: AsyncEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(engine)
+    await world.provision()
+    await world.accept()
+    await world.send(carrier=CarrierDouble(NO_ANSWER))
+    await world.settle(now=hour(5), carrier=CarrierDouble(listed=[NoAnswer("away")]))
+    assert await clinic.examine(capsys) == 1
+    assert clinic.to_fix()[0] == (
+        "texts that may be out or not, and cannot be looked up any more: 1",
+        "Run textback uncertain.",
+    )
+    await world.close()
 
 
 async def test_a_wrong_token_is_found(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,14 +256,14 @@ async def test_a_schema_that_is_not_up_to_date_is_found(
     clinic: Clinic, engine: AsyncEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [current] = [row["version_num"] for row in await rows(engine, VERSION)]
-    await execute(engine, "update alembic_version set version_num = '0000'")
+    await execute(engine, "update alembic_version set version_num = '0001'")
     try:
         assert await doctor.run(clinic.found) == 1
     finally:
         await execute(engine, f"update alembic_version set version_num = '{current}'")  # noqa: S608 - ours
     clinic.said = capsys.readouterr().out.splitlines()
     [(what, fix)] = clinic.to_fix()
-    assert "0000" in what
+    assert "0001" in what
     assert "textback migrate" in fix
 
 

@@ -240,7 +240,8 @@ async def test_a_process_that_is_stopped_finishes_what_it_began(
     await waiting
     await has_stopped(d)
     found = await rows(engine, "select id, state from messages")
-    assert {row["id"]: row["state"] for row in found}[slow_id] == "sent"
+    # Its receipt came if its process still served when it did.
+    assert {row["id"]: row["state"] for row in found}[slow_id] in {"sent", "delivered"}
     assert "uncertain" not in {row["state"] for row in found}
     assert "sending" not in {row["state"] for row in found}
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.provision import ACME_KEY, NOW, SECRET_KEY, STANDARD_YAML
 from textback import logs, wiring
-from textback.cli.serving import Server, options
+from textback.cli.server import Server, options
 from textback.runtime import Runtime
 from textback.settings import Settings
 

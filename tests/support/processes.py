@@ -1,6 +1,7 @@
 """`textback` as an operator runs it: real processes, settings in the environment."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+import psutil
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Textback:
 class Running:
     def __init__(self, process: Process, log: Path) -> None:
         self._process, self._log = process, log
+        self._left_children = False
 
     @property
     def is_alive(self) -> bool:
@@ -106,6 +109,10 @@ class Running:
     def ask_to_stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
+    def interrupt(self) -> None:
+        """Ctrl-C: its children get it too."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
     async def ended(self, within: float) -> tuple[int, float]:
         """Wait for its end; gives the exit code, and how long that took."""
         began = time.monotonic()
@@ -113,7 +120,21 @@ class Running:
             code = await self._process.wait()
         return code, time.monotonic() - began
 
+    def children(self) -> list[psutil.Process]:
+        """Of `serve --workers`."""
+        found = psutil.Process(self._process.pid).children()
+        return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
+
+    async def kill_alone(self) -> None:
+        """Not its children."""
+        self._process.kill()
+        await self._process.wait()
+        self._left_children = True
+
     async def kill(self) -> None:
+        if self._left_children:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         if self.is_alive:
             os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()

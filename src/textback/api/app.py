@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from textback import __version__
 from textback.api import health, hooks
@@ -49,11 +49,18 @@ def create_app(rt: Runtime, dialects: Sequence[APIRouter], *, owns: bool = True)
     for router in (*dialects, hooks.router, health.router, _docs):
         app.include_router(router)
     # Swagger UI comes with us: the page works without the internet.
-    assets = StaticFiles(packages=[("fastapi_swagger", "resources")])
-    app.mount("/docs/assets", assets)
+    app.mount("/docs/assets", _Whole(packages=[("fastapi_swagger", "resources")]))
     # Inside of Starlette's own answer to errors, which is plain text and would come first.
     app.add_middleware(Envelope, now=rt.now)
     return app
+
+
+class _Whole(StaticFiles):
+    """Starlette refuses ranges in plain text; nobody needs a part of these files."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
 
 _docs = APIRouter()

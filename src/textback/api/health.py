@@ -1,5 +1,8 @@
 """Is it alive, is it ready, and what has it counted."""
 
+from contextlib import suppress
+from datetime import datetime
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
@@ -9,7 +12,9 @@ from textback.api import deps
 from textback.core.errors import Unavailable
 from textback.core.gcra import Rate
 from textback.core.ports import Unreachable
-from textback.db import migrate, reads
+from textback.db import migrate, reads, watch
+from textback.db.watch import Queues
+from textback.metrics import OLDEST_DUE, SWEPT, UNCERTAIN
 
 router = APIRouter(include_in_schema=False)
 
@@ -29,7 +34,7 @@ async def ready(request: Request) -> Response:
     rt = deps.runtime(request)
     try:
         revision = await reads.revision(rt.db)
-        database = "ok" if revision == migrate.head() else f"at revision {revision}: migrate"
+        database = "ok" if migrate.fits(revision) else f"at revision {revision}: migrate"
     except Unavailable:
         database = "unreachable"
     try:
@@ -37,13 +42,30 @@ async def ready(request: Request) -> Response:
         redis = "ok"
     except Unreachable:
         redis = "unreachable: limits hold per process, and nothing is sent"
-    good = database == "ok"
+    status = "ok" if database == "ok" else "unavailable"
+    if getattr(request.state, "stopping", False):  # set by the server, see cli/serving.py
+        status = "stopping"
     return JSONResponse(
-        {"status": "ok" if good else "unavailable", "database": database, "redis": redis},
-        200 if good else 503,
+        {"status": status, "database": database, "redis": redis}, 200 if status == "ok" else 503
     )
 
 
 @router.get("/metrics")
-async def metrics() -> Response:
+async def metrics(request: Request) -> Response:
+    """What this process counted, and how the queues stand for all."""
+    rt = deps.runtime(request)
+    with suppress(Unavailable):
+        _measure(await watch.queues(rt.db), now=rt.now())
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _measure(found: Queues, *, now: datetime) -> None:
+    UNCERTAIN.labels("look_up").set(found.looked_up)
+    UNCERTAIN.labels("operator").set(found.unsettled)
+    for queue, since in found.oldest.items():
+        OLDEST_DUE.labels(queue).set(_seconds(since, now))
+    SWEPT.set(_seconds(found.swept_until, now))
+
+
+def _seconds(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())

@@ -1,6 +1,8 @@
 """Carriers' webhooks: verify, parse, hand to the flow, acknowledge what is durable."""
 
-from typing import Literal
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Literal
 
 import structlog
 from fastapi import APIRouter
@@ -21,9 +23,18 @@ router = APIRouter(include_in_schema=False)
 MAX_BODY = 128 * 1024
 """Bytes; the largest webhook of Twilio's, with ten media files, stays far below."""
 
+DEADLINE = 5.0
+"""Seconds for what comes after the body. Twilio waits 15, its repetitions included."""
+
+MAX_ID = 255
+"""Characters; Twilio's ids have 34. Postgres indexes no value of some thousands."""
+
 SEALED = "The carrier's token cannot be opened; TEXTBACK_SECRET_KEY is not the one that sealed it."
 
 Kind = Literal["inbound", "status"]
+
+_unfinished = set[asyncio.Task[str]]()
+"""asyncio itself keeps no task alive."""
 
 
 class _Answered(Exception):  # noqa: N818 - carries the answer
@@ -46,25 +57,9 @@ async def _answer(carrier: str, request: Request, kind: Kind) -> Response:
     hooks = rt.hooks.get(carrier)
     if hooks is None:
         return _refused(404, f"No carrier here is called {carrier}.")
-    try:
-        asked, account = await _verified(rt, hooks, carrier, request, kind)
-        outcome = await (_inbound if kind == "inbound" else _status)(rt, hooks, asked, account)
-    except _Answered as answered:
-        return answered.response
-    except Unavailable as error:
-        # The carrier may bring it again (Twilio: when its retries are switched on); soon is best.
-        metrics.HOOKS.labels(carrier, kind, "unavailable").inc()
-        return _refused(503, error.sentence, {"Retry-After": "2"})
-    metrics.HOOKS.labels(carrier, kind, outcome).inc()
-    return Response(hooks.ack_body, media_type=hooks.ack_content_type)
-
-
-async def _verified(
-    rt: Runtime, hooks: Hooks, carrier: str, request: Request, kind: Kind
-) -> tuple[HookRequest, CarrierAccount]:
     body = await deps.body(request, at_most=MAX_BODY)
     if body is None:
-        raise _Answered(_refused(413, f"A webhook may have {MAX_BODY} bytes at most."))
+        return _refused(413, f"A webhook may have {MAX_BODY} bytes at most.")
     raw_path = request.scope.get("raw_path") or request.url.path.encode()
     query = request.scope["query_string"]
     asked = HookRequest(
@@ -72,6 +67,59 @@ async def _verified(
         headers={name.lower(): value for name, value in request.headers.items()},
         body=body,
     )
+    try:
+        outcome = await _in_time(_take_in(rt, hooks, carrier, asked, kind))
+    except _Answered as answered:
+        return answered.response
+    except (Unavailable, TimeoutError):
+        # The carrier may bring it again (Twilio: when its retries are switched on); soon is best.
+        metrics.HOOKS.labels(carrier, kind, "unavailable").inc()
+        return _refused(503, Unavailable().sentence, {"Retry-After": "2"})
+    metrics.HOOKS.labels(carrier, kind, outcome).inc()
+    return Response(hooks.ack_body, media_type=hooks.ack_content_type)
+
+
+async def _in_time(taking_in: Coroutine[Any, Any, str]) -> str:
+    """Raises TimeoutError. A cancelled commit may have taken hold: it can be repeated."""
+    task = asyncio.create_task(taking_in)
+    _unfinished.add(task)
+    task.add_done_callback(_is_over)
+    try:
+        # Not asyncio.timeout, which would wait for the end of what it cancels: a connection to a
+        # Postgres that hangs takes two seconds more to close.
+        await asyncio.wait([task], timeout=DEADLINE)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def _is_over(task: asyncio.Task[str]) -> None:
+    _unfinished.discard(task)
+    if not task.cancelled():
+        task.exception()  # of one that nobody waits for any more: else asyncio complains
+
+
+async def _take_in(rt: Runtime, hooks: Hooks, carrier: str, asked: HookRequest, kind: Kind) -> str:
+    try:
+        return await _take_in_once(rt, hooks, carrier, asked, kind)
+    except Unavailable:
+        # Most often a pooled connection from before a restart of Postgres, and the next one is new.
+        # A carrier may not come again, and what is heard twice is stored once.
+        return await _take_in_once(rt, hooks, carrier, asked, kind)
+
+
+async def _take_in_once(
+    rt: Runtime, hooks: Hooks, carrier: str, asked: HookRequest, kind: Kind
+) -> str:
+    account = await _verified(rt, hooks, carrier, asked, kind)
+    return await (_inbound if kind == "inbound" else _status)(rt, hooks, asked, account)
+
+
+async def _verified(
+    rt: Runtime, hooks: Hooks, carrier: str, asked: HookRequest, kind: Kind
+) -> CarrierAccount:
     sid = hooks.account_sid(asked)
     try:
         account = (
@@ -93,7 +141,7 @@ async def _verified(
             expected_url=asked.url.split("?")[0],
         )
         raise _Answered(_refused(403, "The webhook's account or signature is not valid here."))
-    return asked, account
+    return account
 
 
 async def _inbound(rt: Runtime, hooks: Hooks, asked: HookRequest, account: CarrierAccount) -> str:
@@ -103,6 +151,7 @@ async def _inbound(rt: Runtime, hooks: Hooks, asked: HookRequest, account: Carri
     if isinstance(said, Ignored):
         log.info("inbound.ignored", why=said.why)
         return "ignored"
+    _bounded(said.carrier_message_id)
     heard = await inbound.hear(rt.db, account.carrier_id, said, now=rt.now())
     log.info(
         "inbound.heard",
@@ -122,6 +171,7 @@ async def _status(rt: Runtime, hooks: Hooks, asked: HookRequest, account: Carrie
     if isinstance(said, Ignored):
         log.info("receipt.ignored", why=said.why)
         return "ignored"
+    _bounded(said.carrier_message_id, said.error_code or "")
     outcome = await receipt.hear(rt.db, account.carrier_id, said, now=rt.now())
     log.info(
         "receipt.heard",
@@ -132,6 +182,11 @@ async def _status(rt: Runtime, hooks: Hooks, asked: HookRequest, account: Carrie
         error_code=said.error_code,
     )
     return outcome
+
+
+def _bounded(*words: str) -> None:
+    if any(len(word) > MAX_ID for word in words):
+        raise _Answered(_refused(400, f"An id or a code has more than {MAX_ID} characters."))
 
 
 def _refused(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:

@@ -17,7 +17,8 @@ from rich.console import Console
 from textback import logs, wiring
 from textback.cli import context, narrate
 from textback.cli.apply import provision
-from textback.cli.serving import Server, listen, options, stop_on_signals
+from textback.cli.server import Server, options
+from textback.cli.serving import listen, stop_on_signals
 from textback.db import migrate
 from textback.embedded import EmbeddedError, Servers, running
 from textback.runtime import Runtime

@@ -15,7 +15,7 @@ from textback.core.errors import Unavailable
 from textback.core.gcra import Rate
 from textback.core.phone import Phone
 from textback.core.ports import CarrierAccount, Finding, HookRequest, Unreachable
-from textback.db import migrate, reads, tenants
+from textback.db import migrate, reads, tenants, watch
 from textback.db.reads import NumberRecord
 from textback.runtime import Runtime
 from textback.settings import Settings
@@ -48,6 +48,8 @@ async def _all(rt: Runtime) -> AsyncIterator[Finding]:
     yield await _redis(rt)
     if not database.ok:
         return
+    yield await _durability(rt)
+    yield await _uncertain(rt)
     numbers = await reads.list_numbers(rt.db)
     carriers = await reads.list_carriers(rt.db)
     if not numbers:
@@ -78,13 +80,40 @@ async def _database(rt: Runtime) -> Finding:
             what="the database cannot be reached",
             fix="Check TEXTBACK_DATABASE_URL, and that Postgres runs.",
         )
-    if revision != migrate.head():
+    if not migrate.fits(revision):
         return Finding(
             ok=False,
             what=f"the schema is at revision {revision}, this version needs {migrate.head()}",
             fix="Run textback migrate.",
         )
     return Finding(ok=True, what=f"database reached, schema at revision {revision}")
+
+
+async def _durability(rt: Runtime) -> Finding:
+    unsafe = {
+        name: value
+        for name, value in (await watch.durability(rt.db)).items()
+        if value in {"off", "local"}
+    }
+    if not unsafe:
+        return Finding(ok=True, what="Postgres keeps what it confirmed (fsync, synchronous_commit)")
+    return Finding(
+        ok=False,
+        what="Postgres may lose what it confirmed: "
+        + ", ".join(f"{name} is {value}" for name, value in sorted(unsafe.items())),
+        fix="Set them to on in postgresql.conf, or for textback's role or database.",
+    )
+
+
+async def _uncertain(rt: Runtime) -> Finding:
+    found = await watch.queues(rt.db)
+    if not found.unsettled:
+        return Finding(ok=True, what=f"no text waits to be settled ({found.looked_up} looked up)")
+    return Finding(
+        ok=False,
+        what=f"texts that may be out or not, and cannot be looked up any more: {found.unsettled}",
+        fix="Run textback uncertain.",
+    )
 
 
 async def _redis(rt: Runtime) -> Finding:

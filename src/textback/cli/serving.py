@@ -3,36 +3,48 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any
+import sys
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from typing import Final
 
+import structlog
 import uvicorn
+from prometheus_client import start_http_server
+from uvicorn.config import STARTUP_FAILURE
 
 from textback import wiring
 from textback.cli import context
+from textback.cli.server import Server, options
 from textback.settings import Settings
 from textback.worker.main import Worker
 
+log = structlog.stdlib.get_logger()
 
-class Server(uvicorn.Server):
-    """uvicorn's, which leaves signals to us: its own way of stopping ends in a kill by signal."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
+_SPAWN: Final = get_context("spawn")
+_NOT_STARTED: Final = (1, STARTUP_FAILURE)
+_A_MOMENT: Final = 0.1
 
 
 async def serve(found: Settings) -> int:
     """One process, until told to stop; gives the exit code."""
-    server = Server(uvicorn.Config(application(), **options(found)))
-    stop = stop_on_signals()
     with listen(found) as listening:
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        await serving
+        return await _serve_on(found, listening, stop_on_signals())
+
+
+async def _serve_on(found: Settings, listening: socket.socket, stop: asyncio.Event) -> int:
+    rt = wiring.runtime(found)
+    context.configure_logs(found)
+    server = Server(
+        uvicorn.Config(wiring.application(rt), **options(found)),
+        lame_duck=found.lame_duck_seconds,
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
     return 0 if server.started else 1
 
 
@@ -52,52 +64,102 @@ def listen(found: Settings) -> socket.socket:
     return listening
 
 
-def serve_with(found: Settings, *, workers: int) -> None:
-    """Several processes under uvicorn's supervisor."""
+def serve_with(found: Settings, *, workers: int) -> int:
+    """Several processes on one port, until told to stop; gives the exit code.
+
+    Not uvicorn's supervisor: its children stop in uvicorn's way, and outlive it when it is killed.
+    """
     wiring.runtime(found)  # refuses here, with a sentence, rather than in every child
     context.configure_logs(found)
-    uvicorn.run("textback.cli.serving:application", factory=True, workers=workers, **options(found))
+    with listen(found) as listening:
+        return _Children(found, listening).run(workers)
 
 
-def application() -> Any:  # noqa: ANN401 - an ASGI application
-    """What each of uvicorn's processes runs."""
-    found = context.settings()
-    context.configure_logs(found)
-    return wiring.application(wiring.runtime(found))
+class _Children:
+    def __init__(self, found: Settings, listening: socket.socket) -> None:
+        self._found, self._listening = found, listening
+        self._running: list[SpawnProcess] = []
+        self._asked = self._told = 0
+
+    def run(self, count: int) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+        for _ in range(count):
+            self._start()
+        bad = False
+        while self._running:
+            wait([child.sentinel for child in self._running], timeout=_A_MOMENT)
+            for child in [child for child in self._running if child.exitcode is not None]:
+                self._running.remove(child)
+                bad |= self._asked > 0 and child.exitcode != 0
+                if not self._asked:
+                    log.error("serve.died", pid=child.pid, exit_code=child.exitcode)
+                    if child.exitcode in _NOT_STARTED:  # nor would the next one
+                        bad, self._asked = True, 1
+                    else:
+                        self._start()
+            self._tell()
+        return int(bad)
+
+    def _start(self) -> None:
+        child = _SPAWN.Process(target=_child, args=(self._found, self._listening))
+        child.start()
+        self._running.append(child)
+
+    def _ask(self, *_: object) -> None:
+        self._asked += 1  # a second time they end as they stand
+
+    def _tell(self) -> None:
+        if self._told == self._asked:
+            return
+        self._told = self._asked
+        self._listening.close()  # else the port stayed open when they have closed it
+        for child in self._running:
+            child.terminate()
 
 
-def options(found: Settings) -> dict[str, Any]:
-    return {
-        "host": found.host,
-        "port": found.port,
-        "log_config": None,
-        "access_log": False,
-        "server_header": False,
-        "timeout_graceful_shutdown": int(found.drain_seconds),
-        "loop": "uvloop",
-        "http": "httptools",
-    }
+def _child(found: Settings, listening: socket.socket) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also goes to the parent, which tells us
+
+    async def main() -> int:
+        stop = stop_on_signals(signal.SIGTERM)
+        parent = parent_process()
+        if parent is not None:
+            asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
+        with listening:
+            return await _serve_on(found, listening, stop)
+
+    sys.exit(context.run(main))
 
 
 async def work(found: Settings, *, concurrency: int) -> None:
     rt = wiring.runtime(found)
     context.configure_logs(found)
+    if found.metrics_port:
+        try:
+            start_http_server(found.metrics_port, addr=found.host)
+        except OSError as error:
+            where = f"{found.host}:{found.metrics_port}"
+            raise context.fail(
+                f"Cannot listen on {where} ({error.strerror}); set TEXTBACK_METRICS_PORT."
+            ) from None
     try:
         await Worker(rt, concurrency=concurrency).run(stop_on_signals())
     finally:
         await rt.close()
 
 
-def stop_on_signals() -> asyncio.Event:
+def stop_on_signals(*numbers: signal.Signals) -> asyncio.Event:
     """Set by the first SIGTERM or Ctrl-C; the second one ends the process as it stands."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    numbers = numbers or (signal.SIGTERM, signal.SIGINT)
 
     def asked() -> None:
         stop.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         loop.add_signal_handler(number, asked)
     return stop

@@ -1,0 +1,181 @@
+"""uvicorn, as we run it: how it stops, and how long it waits for a request to arrive."""
+
+import asyncio
+import json
+from asyncio import TimerHandle, Transport
+from collections.abc import Generator
+from contextlib import contextmanager
+from math import ceil
+from socket import socket
+from typing import Any, Final, cast
+
+import structlog
+import uvicorn
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from textback import wiring
+from textback.core.ids import new_correlation_id
+from textback.settings import Settings
+
+log = structlog.stdlib.get_logger()
+
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of one request before its body, and what is read at a time."""
+
+_AFTER_SECONDS: Final = 3.0
+"""For what was broken off to come to its end, and for the runtime to close."""
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's waits for ever for the rest of a request, keeps all of it, and speaks plain text.
+
+    A connection here ends when its request does not arrive in time, headers have a limit, and what
+    is no HTTP is refused in our shape.
+    """
+
+    arrival_seconds = 20.0
+    """For one request to arrive whole, and for a connection to begin its first."""
+
+    _arriving: TimerHandle | None = None
+    _answering: RequestResponseCycle | None = None
+    _in_head = True
+    _head = 0
+
+    def connection_made(self, transport: Transport) -> None:
+        super().connection_made(transport)
+        self._expect()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head = True, 0
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._in_head:
+            self._head = 0
+            return
+        self._head += len(data)
+        if self._head > MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response(f"The headers of a request may have {MAX_HEAD} bytes at most.")
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_head = False
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._arrived()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+        if self._answering is not None:  # uvicorn tells only the latest of several
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+
+    def send_400_response(self, msg: str) -> None:
+        at = self._answering
+        if at and not at.response_complete and not (at is self.cycle and at.more_body):
+            # A request before this one waits for its answer, and must not get this one.
+            at.keep_alive = False
+            self.flow.pause_reading()
+            return
+        content = json.dumps({"detail": msg}).encode()
+        head = (
+            "HTTP/1.1 400 Bad Request",
+            "content-type: application/json",
+            f"content-length: {len(content)}",
+            "connection: close",
+            "x-content-type-options: nosniff",
+            f"x-polyai-correlation-id: {new_correlation_id(wiring.clock())}",
+            "",
+            "",
+        )
+        self.transport.write("\r\n".join(head).encode() + content)
+        self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _expect(self) -> None:
+        self._arrived()
+        self._arriving = self.loop.call_later(self.arrival_seconds, self._give_up)
+
+    def _arrived(self) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+
+    def _give_up(self) -> None:
+        self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn's own way of stopping ends in a kill by signal.
+
+    Told to stop, it serves on for `lame_duck` seconds, while /health/ready says that it stops and
+    each answer ends its connection. Then the port is closed, and what was accepted is finished,
+    within `timeout_graceful_shutdown`. What is not finished by then gets no answer, not even a 500:
+    nobody knows its fate, as when a connection breaks.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, lame_duck: float = 0) -> None:
+        super().__init__(config)
+        self._lame_duck = lame_duck
+        self._drain, config.timeout_graceful_shutdown = config.timeout_graceful_shutdown, None
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        await self._serve_on()
+        drain = self._drain or 0
+        over = asyncio.get_running_loop().call_later(drain, self._break_off)
+        try:
+            async with asyncio.timeout(drain + _AFTER_SECONDS):
+                await super().shutdown(sockets)
+        except TimeoutError:
+            log.warning("serve.given_up", why="connections to Postgres or Redis do not close")
+        finally:
+            over.cancel()
+
+    async def _serve_on(self) -> None:
+        if not self._lame_duck:
+            return
+        log.info("serve.stopping", lame_duck_seconds=self._lame_duck)
+        self.lifespan.state["stopping"] = True  # each request gets a copy
+        state: ServerState = self.server_state
+        state.default_headers = [*state.default_headers, (b"connection", b"close")]
+        for connection in list(state.connections):
+            cycle = cast("RequestResponseCycle | None", cast("Protocol", connection).cycle)
+            if cycle is not None and not cycle.response_complete:
+                cycle.keep_alive = False
+        await asyncio.sleep(self._lame_duck)
+
+    def _break_off(self) -> None:
+        state = self.server_state
+        if state.tasks:
+            log.error("serve.broken_off", requests=len(state.tasks))
+        for connection in list(state.connections):
+            cast("Protocol", connection).transport.abort()
+        for task in list(state.tasks):
+            task.cancel()
+
+
+def options(found: Settings) -> dict[str, Any]:
+    return {
+        "host": found.host,
+        "port": found.port,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": ceil(found.drain_seconds),
+        "loop": "uvloop",
+        "http": Protocol,
+        "ws": "none",
+    }
