@@ -1,0 +1,202 @@
+"""Who takes in texts, or lets the agent answer, dies at every point; each is answered once."""
+
+from typing import Literal
+
+import pytest
+
+from tests.support.aftermath import Aftermath, FarEngine, user_of
+from tests.support.crash import Mortal, at_every_point
+from tests.support.deployment import FALLBACK, HTTP, second
+from tests.support.world import World
+from textback.core.phone import Phone
+from textback.core.ports import TurnFailed, TurnReply
+
+
+async def test_a_text_is_stored_and_answered_once_wherever_who_takes_it_in_dies(
+    world: World, doomed: World
+):
+    others = Aftermath(world)
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user, sid = user_of(n), f"IN{n}"
+        await mortal.run(doomed.hear("Hello", user=user, sid=sid))
+        if mortal.died_at is not None:  # it was not acknowledged, so Twilio brings it again
+            await world.hear("Hello", user=user, sid=sid, now=second(15))
+        await others.go_on()
+        await others.check(user, took=["You said Hello."])
+        assert [t.text for t in await world.texts(user=user)] == ["Hello", "You said Hello."]
+        assert len(await world.talks(user=user)) == 1
+
+    await at_every_point(doomed.db, story, more_than=15)
+
+
+async def test_two_texts_are_stored_and_answered_wherever_who_takes_in_the_second_dies(
+    world: World, doomed: World
+):
+    others = Aftermath(world)
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user, sid = user_of(n), f"IN{n}"
+        await world.hear("Hello", user=user, sid=f"{sid} before")
+        (thinking,) = await world.claim_turns()
+        await mortal.run(doomed.hear("Hi", user=user, sid=sid, now=second(1)))
+        await world.answer(thinking, "Hello yourself.", now=second(2))
+        if mortal.died_at is not None:
+            await world.hear("Hi", user=user, sid=sid, now=second(15))
+        await others.go_on()
+        await others.check(user, took=["Hello yourself.", "You said Hi."])
+
+    await at_every_point(doomed.db, story, more_than=15)
+
+
+@pytest.mark.parametrize(
+    ("before", "word", "may_text"),
+    [("Hello", "STOP", False), ("STOP", "START", True), ("Hello", "HELP", True)],
+)
+async def test_a_keyword_takes_effect_and_is_confirmed_once(
+    world: World, doomed: World, *, before: str, word: str, may_text: bool
+):
+    others = Aftermath(world)
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user, sid = user_of(n), f"IN{n}"
+        await world.hear(before, user=user, sid=f"{sid} before")
+        await world.accept("Waits.", user=user)
+        await mortal.run(doomed.hear(word, user=user, sid=sid, now=second(1)))
+        if mortal.died_at is not None:
+            await world.hear(word, user=user, sid=sid, now=second(15))
+        await others.go_on()
+        ours = await world.ours(user=user)
+        notices = [t for t in ours if t.kind == "notice" and t.created_at >= second(1)]
+        assert [t.state for t in notices] == ["sent"]
+        (opener,) = [t for t in ours if t.kind == "opener"]
+        assert opener.state == ("sent" if before == "Hello" and may_text else "suppressed")
+        assert await world.may_text(user=user) == may_text
+        opt_outs = [o for o in await world.opt_outs() if o.user_number == user]
+        assert len(opt_outs) == (word != "HELP")
+        told = [kind for talk in await world.talks(user=user)
+                for kind in await world.events(talk.id)]  # fmt: skip
+        assert told.count("user.opted_out") == (word != "HELP")
+        assert told.count("user.opted_in") == (word == "START")
+        await others.check(user, took=[t.text for t in ours if t.state == "sent"])
+
+    await at_every_point(doomed.db, story, more_than=15)
+
+
+Answer = Literal["says two things", "ends", "fails", "is silent"]
+ANSWERS: dict[Answer, TurnReply | TurnFailed] = {
+    "says two things": TurnReply(texts=["One.", "Two."]),
+    "ends": TurnReply(texts=["Bye."], end_conversation=True),
+    "fails": TurnFailed("no answer"),
+    "is silent": TurnReply(texts=[]),
+}
+SAID: dict[Answer, list[str]] = {
+    "says two things": ["One.", "Two."],
+    "ends": ["Bye."],
+    "fails": [FALLBACK],
+    "is silent": [],
+}
+
+
+@pytest.mark.parametrize("agent", ANSWERS)
+async def test_what_the_agent_says_is_sent_once_wherever_its_worker_dies(
+    world: World, doomed: World, agent: Answer
+):
+    others = Aftermath(world, engine=FarEngine(ANSWERS[agent]))
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user = user_of(n)
+        heard = await world.hear("Hello", user=user)
+        assert heard.conversation_id is not None
+        await mortal.run(doomed.think(engine=others.engine))
+        await others.go_on()
+        await others.check(user, took=SAID[agent])
+        talk = await world.talk(heard.conversation_id)
+        assert (talk.state, talk.reason) == (
+            ("closed", "agent_ended") if agent == "ends" else ("engaged", None)
+        )
+        (turn,) = [t for t in await world.turns() if t.conversation_id == talk.id]
+        assert turn.attempts <= 2
+        told = await world.events(talk.id)
+        assert told.count("turn.failed") == (agent == "fails")
+
+    await at_every_point(doomed.db, story, more_than=10)
+
+
+async def test_a_text_that_comes_while_the_agent_thinks_is_answered_wherever_its_worker_dies(
+    world: World, doomed: World
+):
+    others = Aftermath(world)
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user = user_of(n)
+        await world.hear("Hello", user=user)
+        (thinking,) = await world.claim_turns()
+        await world.hear("Hi", user=user, now=second(1))
+        await mortal.run(doomed.answer(thinking, "You said Hello.", now=second(2)))
+        await others.go_on()
+        # Both in one, if the first answer was lost.
+        took = others.carrier.texts_to(user)
+        assert took in (["You said Hello.", "You said Hi."], ["You said Hello and Hi."])
+        await others.check(user, took=took)
+
+    await at_every_point(doomed.db, story, more_than=5)
+
+
+async def test_a_turn_whose_worker_is_gone_runs_once_wherever_its_rescuer_dies(
+    world: World, doomed: World
+):
+    others = Aftermath(world)
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user = user_of(n)
+        await world.hear("Hello", user=user)
+        await world.claim_turns()
+        await world.hear("Hi", user=user, now=second(1))
+        await mortal.run(doomed.rescue_turns(now=second(59)))
+        await others.go_on()
+        await others.check(user, took=["You said Hello and Hi."])
+
+    await at_every_point(doomed.db, story, more_than=5)
+
+
+class TestOpener:
+    """The agent writes it."""
+
+    @pytest.fixture(autouse=True)
+    async def _an_agent_that_can_open(self, world: World) -> None:
+        await world.provision(agent={"greeting": None, "engine": HTTP})
+
+    @pytest.mark.parametrize("superseded", [False, True])
+    async def test_an_opener_that_was_promised_is_sent_once(
+        self, world: World, doomed: World, *, superseded: bool
+    ):
+        others = Aftermath(world)
+
+        async def story(mortal: Mortal, n: int) -> None:
+            user = user_of(n)
+            await world.accept(None, user=user)
+            if superseded:
+                await world.accept("And one more.", user=user, now=second(1))
+            await mortal.run(doomed.think(now=second(2), engine=others.engine))
+            await others.go_on()
+            more = ["And one more."] if superseded else []
+            await others.check(user, took=["You said nothing.", *more])
+
+        await at_every_point(doomed.db, story, more_than=10)
+
+    async def test_an_opener_that_the_agent_cannot_write_fails_once(
+        self, world: World, doomed: World
+    ):
+        others = Aftermath(world, engine=FarEngine(TurnFailed("no answer")))
+
+        async def story(mortal: Mortal, n: int) -> None:
+            user: Phone = user_of(n)
+            promised = await world.accept(None, user=user)
+            await mortal.run(doomed.think(now=second(2), engine=others.engine))
+            await others.go_on()
+            await others.check(user, took=[])
+            assert (await world.text(promised.message_id)).error_code == "agent_failed"
+            assert (await world.talk(promised.conversation_id)).reason == "agent_failed"
+
+        await at_every_point(doomed.db, story, more_than=10)
