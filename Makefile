@@ -9,7 +9,7 @@ LOCK = $(USE_INDEX); \
 	$(COMPILE) --group setup -o $(1)requirements-setup.lock $(ARGS)
 LOCKS = requirements.lock requirements-dev.lock requirements-setup.lock
 
-.PHONY: help run test fast check locked migrate migration demo lock clean
+.PHONY: help run test chaos fast check locked migrate migration demo lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,9 @@ demo: run  ## the same as run
 
 test: .venv/.dev  ## set everything up and run all tests
 	$(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+
+chaos: .venv/.dev  ## kill every part at random for minutes, and count what was lost or said twice (ARGS='--seed 1')
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 fast: .venv/.dev  ## the tests of the rules alone, and their types: seconds
 	$(BIN)/pytest -q --noconftest --hypothesis-profile=ci tests/core $(ARGS)

