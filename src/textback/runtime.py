@@ -1,7 +1,7 @@
 """What wiring chose, in one frozen record that edges are handed."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ from textback.core.ports import (
     Vault,
 )
 from textback.db import tenants
-from textback.db.session import ping, transaction
+from textback.db.session import transaction
 from textback.db.tenants import AgentRow, CarrierRow
 
 log = structlog.stdlib.get_logger()
@@ -39,6 +39,7 @@ FRESH_SECONDS = 1.0
 """For how long a carrier's or an agent's entry is used without looking whether it changed."""
 
 CLOSE_SECONDS = 2.0
+CLOCK_SECONDS = 30.0
 
 Row = TypeVar("Row")
 Made = TypeVar("Made")
@@ -166,7 +167,20 @@ class Runtime:
     drain: timedelta
     now: Callable[[], datetime]
     steady: Callable[[], float]
-    """Seconds; goes on evenly, also while the machine sleeps, whatever is done to the clock."""
+    """Seconds that have certainly passed, or more: also while the machine slept."""
+    set_clock: Callable[[], Awaitable[None]]
+    """Set `now` by Postgres' clock. Raises Unavailable."""
+
+    async def keep_time(self) -> None:
+        """For as long as the process runs."""
+        while True:
+            await asyncio.sleep(CLOCK_SECONDS)
+            try:
+                await self.set_clock()
+            except Unavailable:
+                pass
+            except Exception:  # it goes on by the other clock
+                log.exception("clock.failed")
 
     async def warm_up(self) -> None:
         """Pay before the first request what only the first one would: connections, metadata.
@@ -175,7 +189,7 @@ class Runtime:
         """
         phone.region(Phone("+14155550100"))
         with suppress(Unavailable):
-            await ping(self.db)
+            await self.set_clock()
         with suppress(Unreachable):
             await self.pace.take("warm-up", Rate(1000, 1))
 

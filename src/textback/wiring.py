@@ -13,6 +13,7 @@ from textback.carriers.sandbox.hooks import SandboxHooks
 from textback.carriers.twilio.hooks import TwilioHooks
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, CarrierAccount, Engine, Hooks, Vault
+from textback.db.clock import SharedClock
 from textback.db.session import create_engine
 from textback.db.tenants import AgentRow
 from textback.engines.http import HttpConfig, HttpEngine
@@ -27,11 +28,31 @@ log = structlog.stdlib.get_logger()
 # Linux's CLOCK_MONOTONIC stands still while the machine is suspended.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
+NOTABLE = timedelta(seconds=1)
+
 HOOKS: dict[str, Hooks] = {"twilio": TwilioHooks(), "sandbox": SandboxHooks()}
 
 
 def clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - here, and nowhere else
+
+
+class Stopwatch:
+    """Seconds that have passed, by whichever clock says more: no pause may look shorter.
+
+    One stands still while a virtual machine is paused, the other may be set back.
+    """
+
+    def __init__(self, clocks: Callable[[], tuple[float, float]]) -> None:
+        self._read = clocks
+        self._total = 0.0
+        self._clocks = clocks()
+
+    def __call__(self) -> float:
+        before, self._clocks = self._clocks, self._read()
+        passed = max(now - then for now, then in zip(self._clocks, before, strict=True))
+        self._total += max(0.0, passed)
+        return self._total
 
 
 def steady() -> float:
@@ -45,10 +66,17 @@ def runtime(settings: Settings) -> Runtime:
     vault = FernetVault(given["secret_key"])
     db = create_engine(given["database_url"], pool_size=settings.database_pool)
     redis = RedisLimiter(given["redis_url"])
+    shared, stopwatch = SharedClock(clock, steady), Stopwatch(lambda: (steady(), time.time()))
+
+    async def set_clock() -> None:
+        ahead = await shared.look(db)
+        if abs(ahead) > NOTABLE:
+            log.warning("clock.set", ahead_of_postgres_seconds=ahead.total_seconds())
+
     return Runtime(
         db=db,
         database_url=given["database_url"],
-        carriers=Carriers(db, vault, carrier_maker(policy)),
+        carriers=Carriers(db, vault, carrier_maker(policy, shared, stopwatch)),
         engines=Engines(db, engine_maker(vault)),
         hooks=HOOKS,
         vault=vault,
@@ -64,8 +92,9 @@ def runtime(settings: Settings) -> Runtime:
         poll=timedelta(seconds=settings.poll_seconds),
         sweep=timedelta(seconds=settings.sweep_seconds),
         drain=timedelta(seconds=settings.drain_seconds),
-        now=clock,
-        steady=steady,
+        now=shared,
+        steady=stopwatch,
+        set_clock=set_clock,
     )
 
 
@@ -78,16 +107,18 @@ def application(rt: Runtime, *, owns: bool = True) -> ASGIApp:
     return create_app(rt, [polyai.router], owns=owns)
 
 
-def carrier_maker(policy: SendPolicy) -> Callable[[CarrierAccount], Carrier]:
+def carrier_maker(
+    policy: SendPolicy, now: Callable[[], datetime], stopwatch: Callable[[], float]
+) -> Callable[[CarrierAccount], Carrier]:
     def make(account: CarrierAccount) -> Carrier:
         match account.kind:
             case "twilio":
                 # Here and not above: the API never sends, and the SDK is heavy.
                 from textback.carriers.twilio.client import TwilioCarrier  # noqa: PLC0415
 
-                return TwilioCarrier(account, timeout=policy.carrier_timeout, steady=steady)
+                return TwilioCarrier(account, timeout=policy.carrier_timeout, steady=stopwatch)
             case "sandbox":
-                return SandboxCarrier(account, clock=clock)
+                return SandboxCarrier(account, clock=now)
             case _:
                 raise ValueError(f"carrier {account.carrier_id} is of unknown kind {account.kind}")
 

@@ -143,6 +143,10 @@ async def test_without_redis_texts_are_accepted_and_wait_for_it(running: Running
 async def test_a_worker_that_loses_its_database_goes_on_when_it_is_back(
     running: Running, logged: StringIO
 ) -> None:
+    async def started_working() -> bool:
+        return "worker.started" in logged.getvalue()
+
+    await until(started_working)
     running.wire.cut()
     await asyncio.sleep(0.5)
     await running.wire.mend()

@@ -18,7 +18,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import textback
-from textback.db.session import ping, transaction
+from textback.db.session import transaction
 
 T = TypeVar("T")
 Flow = Coroutine[Any, Any, T]
@@ -49,7 +49,8 @@ class Mortal:
 
     async def run(self, flow: Flow[T]) -> T | None:
         """What the flow gives; None when it died."""
-        await ping(self._db)  # so that it finds a connection, whatever the last one left behind
+        async with transaction(self._db) as c:  # so that it finds a connection, whatever was before
+            await c.execute(text("select 1"))
         with self._watching_connections(), self._stepping_tasks():
             task = asyncio.create_task(flow)
             async with asyncio.timeout(20):

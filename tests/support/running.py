@@ -96,6 +96,7 @@ class Shop:
             drain=timedelta(seconds=10),
             now=self.clock,
             steady=lambda: self.clock().timestamp(),
+            set_clock=self._set_clock,
         )
 
     def with_carrier(self, carrier: Carrier, *troubles: Exception) -> None:
@@ -146,6 +147,9 @@ class Shop:
 
     async def close(self) -> None:
         await self._sandbox.close()
+
+    async def _set_clock(self) -> None:
+        """The test holds it."""
 
     async def _receipt(self, request: httpx.Request) -> httpx.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -1,5 +1,6 @@
 """The web application: envelope, error shape, health, hooks, and the dialects it is handed."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -30,7 +31,9 @@ def create_app(rt: Runtime, dialects: Sequence[APIRouter], *, owns: bool = True)
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         await rt.warm_up()
+        keeping = asyncio.create_task(rt.keep_time())
         yield
+        keeping.cancel()
         if owns:
             await rt.close()
 

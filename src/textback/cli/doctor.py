@@ -16,11 +16,15 @@ from textback.core.gcra import Rate
 from textback.core.phone import Phone
 from textback.core.ports import CarrierAccount, Finding, HookRequest, Unreachable
 from textback.db import migrate, reads, tenants, watch
+from textback.db.clock import SharedClock
 from textback.db.reads import NumberRecord
 from textback.runtime import Runtime
 from textback.settings import Settings
 
 SHORT_SECONDS = 10.0
+CLOCKS_APART = 5.0
+"""Seconds."""
+
 OK, FORBIDDEN = 200, 403
 
 
@@ -49,6 +53,7 @@ async def _all(rt: Runtime) -> AsyncIterator[Finding]:
     if not database.ok:
         return
     yield await _durability(rt)
+    yield await _clock(rt)
     yield await _uncertain(rt)
     numbers = await reads.list_numbers(rt.db)
     carriers = await reads.list_carriers(rt.db)
@@ -102,6 +107,19 @@ async def _durability(rt: Runtime) -> Finding:
         what="Postgres may lose what it confirmed: "
         + ", ".join(f"{name} is {value}" for name, value in sorted(unsafe.items())),
         fix="Set them to on in postgresql.conf, or for textback's role or database.",
+    )
+
+
+async def _clock(rt: Runtime) -> Finding:
+    ahead = await SharedClock(wiring.clock, wiring.steady).look(rt.db)
+    seconds = ahead.total_seconds()
+    if abs(seconds) < CLOCKS_APART:
+        return Finding(ok=True, what="this machine's clock agrees with Postgres'")
+    way = "ahead of" if seconds > 0 else "behind"
+    return Finding(
+        ok=False,
+        what=f"this machine's clock is {abs(seconds):.0f} s {way} Postgres', which is ours",
+        fix="Let both keep time by NTP.",
     )
 
 

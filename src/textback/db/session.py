@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 import asyncpg
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -133,9 +133,3 @@ def _causes(error: BaseException) -> list[BaseException]:
         found.append(at)
         at = getattr(at, "orig", None) or at.__cause__
     return found
-
-
-async def ping(db: AsyncEngine) -> None:
-    """Raises Unavailable unless a statement runs."""
-    async with transaction(db) as c:
-        await c.execute(text("select 1"))

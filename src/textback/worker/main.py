@@ -5,10 +5,11 @@ from typing import Any
 
 import structlog
 
+from textback.core.errors import Unavailable
 from textback.db.listen import listen
 from textback.runtime import Runtime
 from textback.worker.clockwork import Clockwork
-from textback.worker.loop import Loop
+from textback.worker.loop import Loop, persist
 from textback.worker.sweeping import Sweeps
 from textback.worker.texts import Texts
 from textback.worker.turns import Turns
@@ -43,8 +44,9 @@ class Worker:
         """
         rt = self.rt
         stopping = asyncio.create_task(stop.wait())
-        warming = asyncio.create_task(rt.warm_up())
+        warming = asyncio.create_task(self._warm_up())
         await asyncio.wait([stopping, warming], return_when=asyncio.FIRST_COMPLETED)
+        keeping = asyncio.create_task(rt.keep_time())
         hints = asyncio.create_task(self._listen())
         loops = [asyncio.create_task(loop.run()) for loop in self._loops]
         try:
@@ -64,9 +66,17 @@ class Worker:
         finally:
             for loop in self._loops:
                 loop.cancel()
-            for task in (stopping, warming, hints, *loops):
+            for task in (stopping, warming, keeping, hints, *loops):
                 task.cancel()
         log.info("worker.stopped")
+
+    async def _warm_up(self) -> None:
+        await self.rt.warm_up()
+        try:  # nothing is claimed by a clock that may be wrong
+            await self.rt.set_clock()
+        except Unavailable:
+            log.warning("worker.waiting", why="the database cannot be reached")
+            await persist(self.rt.set_clock)
 
     async def _listen(self) -> None:
         while True:
