@@ -1,6 +1,7 @@
 """A caller's command -> a conversation and its queued opener, durably, or a refusal."""
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -17,8 +18,8 @@ from textback.db import conversations, idempotency, locks, messages, opt_outs, t
 from textback.db.session import transaction
 from textback.db.tenants import NumberRow, ProjectRow
 
-IN_DOUBT = (0.0, 0.1, 0.4, 1.0)
-"""Seconds to wait before each look whether an unconfirmed commit took hold."""
+IN_DOUBT_SECONDS = 2.0
+"""For how long a commit that nobody confirmed is looked for. The caller waits."""
 
 
 async def replay(
@@ -67,15 +68,16 @@ async def _first_answer(
 
 async def _is_stored(db: AsyncEngine, number: Phone, user: Phone, ids: Accepted) -> bool:
     """Whether a commit that nobody confirmed took hold; False also when that cannot be found."""
-    for wait in IN_DOUBT:
-        await asyncio.sleep(wait)
-        try:
-            async with transaction(db) as c:
-                # It is Postgres' until the commit ends: then there is no doubt any more.
-                await locks.pair(c, number, user)
-                return await conversations.is_there(c, ids.conversation_id)
-        except Unavailable:
-            continue
+    with suppress(TimeoutError):
+        async with asyncio.timeout(IN_DOUBT_SECONDS):
+            while True:
+                try:
+                    async with transaction(db) as c:
+                        # It is the commit's until that ends: then there is no doubt any more.
+                        await locks.pair(c, number, user)
+                        return await conversations.is_there(c, ids.conversation_id)
+                except Unavailable:
+                    await asyncio.sleep(IN_DOUBT_SECONDS / 20)
     return False
 
 
