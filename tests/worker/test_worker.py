@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.deployment import FALLBACK, HTTP, SECOND, USER, hour, second
 from tests.support.doubles import (
@@ -253,6 +254,32 @@ async def test_a_text_waits_until_an_operator_has_repaired_its_carriers_entry(
         await shop.until(sent)
 
     assert len(carrier.sent) == 1
+
+
+async def test_a_look_up_during_which_the_database_goes_away_is_made_again(shop: Shop):
+    # Whoever is paged when something unexpected is logged was paged by each restart of Postgres.
+    world = shop.world
+    await world.put_off_sweeps(hour(1000))  # they would ask for the entry too
+    accepted = await world.accept()
+    await world.send(carrier=CarrierDouble(NO_ANSWER))
+    carrier = CarrierDouble(listed=[Taken("SM1")])
+    shop.with_carrier(carrier, Unavailable())
+    shop.clock.now = second(10)
+
+    async def is_put_off() -> bool:
+        return (await world.text(accepted.message_id)).look_up_at == second(30)
+
+    async def is_sent() -> bool:
+        return await world.state(accepted.message_id) == "sent"
+
+    with capture_logs() as told:
+        async with shop.working():
+            await shop.until(is_put_off)
+            shop.clock.now = second(30)
+            await shop.until(is_sent)
+
+    assert len(carrier.asked) == 1
+    assert [line for line in told if line["log_level"] == "error"] == []
 
 
 async def test_a_text_that_cannot_be_looked_up_holds_back_nobody_for_ever(shop: Shop):
