@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -247,6 +248,30 @@ async def test_processes_under_one_command_stop_with_0_too(
         running.ask_to_stop()
         code, _seconds = await running.ended(within=20)
     assert code == 0, running.log
+
+
+async def test_a_worker_serves_what_it_counted_on_a_port_of_its_own(
+    engine: AsyncEngine, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    await provision(engine)
+    port = free_port()
+    given = GOOD | {
+        "TEXTBACK_DATABASE_URL": database_url,
+        "TEXTBACK_REDIS_URL": redis_url,
+        "TEXTBACK_METRICS_PORT": str(port),
+    }
+    async with Textback(tmp_path, given) as textback:
+        running = await textback.start("work")
+        async with asyncio.timeout(20), httpx.AsyncClient(trust_env=False) as http:
+            while "worker.started" not in running.log:  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.05)
+            answer = await http.get(f"http://127.0.0.1:{port}/metrics")
+            second = await textback.run("work")
+    assert "textback_recovered_total 0.0" in answer.text
+    assert second.code == 1
+    assert second.err.strip() == (
+        f"Cannot listen on 127.0.0.1:{port} (Address already in use); set TEXTBACK_METRICS_PORT."
+    )
 
 
 # --- migrate, conversations --------------------------------------------------------------------
