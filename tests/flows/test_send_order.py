@@ -110,7 +110,7 @@ async def test_a_text_is_taken_while_its_conversation_is_locked(world: World):
 
     async with world.transaction() as c:
         await conversations.lock(c, accepted.conversation_id)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert len(await world.claim(now=second(1))) == 1
 
 

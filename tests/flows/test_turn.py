@@ -209,7 +209,7 @@ async def test_texts_that_race_with_the_agent_are_each_heard_exactly_once(world:
                 await asyncio.sleep(0)
                 await world.answer(thinking, TurnReply(texts=()))
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         group.create_task(user())
         for _ in range(3):
             group.create_task(agent())

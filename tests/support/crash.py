@@ -53,7 +53,7 @@ class Mortal:
             await c.execute(text("select 1"))
         with self._watching_connections(), self._stepping_tasks():
             task = asyncio.create_task(flow)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while left := self._tasks | self._tidying:
                     await asyncio.wait(left)
         if self.died_at is None:
@@ -131,7 +131,7 @@ class Mortal:
         """A backend ends what it was told to do before it sees that nobody listens."""
         still = text("select count(*) from pg_stat_activity where pid = any(:pids)")
         left = bool(self._pids)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while left:
                 await asyncio.sleep(0.001)
                 async with transaction(self._db) as c:

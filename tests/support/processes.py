@@ -51,7 +51,7 @@ class Textback:
             stderr=PIPE,
         )
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 out, err = await process.communicate()
         finally:
             if process.returncode is None:
@@ -80,7 +80,7 @@ class Textback:
     async def serve(self, port: int, *arguments: str, **more: str) -> "Running":
         """Started, and ready for requests."""
         running = await self.start("serve", "--port", str(port), *arguments, **more)
-        async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as http:
+        async with asyncio.timeout(90), httpx.AsyncClient(trust_env=False) as http:
             while True:
                 assert running.is_alive, running.log
                 try:

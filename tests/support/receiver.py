@@ -29,7 +29,7 @@ class Receiver:
 
     async def arrived(self, count: int) -> list[HookRequest]:
         """Wait for so many in all, at most 5 seconds."""
-        async with asyncio.timeout(5), self._arrival:
+        async with asyncio.timeout(60), self._arrival:
             await self._arrival.wait_for(lambda: len(self.got) >= count)
         return self.got
 

@@ -115,13 +115,13 @@ class Shop:
         stop = asyncio.Event()
         async with transaction(self.world.db) as c:
             self._began = await c.scalar(text("select clock_timestamp()"))
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(Worker(self.rt, concurrency=concurrency).run(stop))
             yield stop
             stop.set()
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await condition():  # noqa: ASYNC110 - it is the database that changes
                 await asyncio.sleep(0.005)
 

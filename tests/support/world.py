@@ -93,7 +93,7 @@ class World(Records):
     async def blocked(self, transactions: int) -> None:
         """Until so many wait for somebody's lock."""
         waiting = text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 async with transaction(self.db) as c:
                     if (await c.scalar(waiting) or 0) >= transactions:

@@ -40,7 +40,7 @@ class Work:
         )
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
@@ -66,7 +66,7 @@ class Work:
 @asynccontextmanager
 async def running(loop: Loop[str]) -> AsyncGenerator[asyncio.Task[None]]:
     """Stopped at the end, and then it has to end by itself."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         task = asyncio.create_task(loop.run())
         yield task
         loop.stop()
@@ -269,7 +269,7 @@ async def test_a_loop_stopped_before_it_began_claims_nothing():
     loop = work.loop()
     loop.stop()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await loop.run()
 
     assert work.limits == []

@@ -415,5 +415,5 @@ async def test_a_worker_that_may_drain_no_longer_leaves_its_texts_to_be_settled(
 async def test_an_idle_worker_stops_at_once(shop: Shop):
     shop.rt = replace(shop.rt, poll=FOREVER, drain=FOREVER)
 
-    async with asyncio.timeout(10), shop.working():
+    async with asyncio.timeout(60), shop.working():
         await shop.until_listening()
