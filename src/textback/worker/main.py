@@ -20,6 +20,9 @@ log = structlog.stdlib.get_logger()
 GIVE_BACK = 2.0
 """Seconds, after the time to drain, to give back what was cut off."""
 
+LAST_WORDS = 1.0
+"""Seconds for connections to be closed, once all is cut off."""
+
 LISTEN_AGAIN = 30.0
 
 
@@ -40,7 +43,7 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then finish what was claimed, within the time to drain.
 
-        Whatever hangs by then is cut off, and has `GIVE_BACK` for its last words.
+        Whatever hangs by then is cut off, and has `GIVE_BACK` and `LAST_WORDS` to end.
         """
         rt = self.rt
         stopping = asyncio.create_task(stop.wait())
@@ -66,8 +69,10 @@ class Worker:
         finally:
             for loop in self._loops:
                 loop.cancel()
-            for task in (stopping, warming, keeping, hints, *loops):
+            tasks = (stopping, warming, keeping, hints, *loops)
+            for task in tasks:
                 task.cancel()
+            await asyncio.wait(tasks, timeout=LAST_WORDS)
         log.info("worker.stopped")
 
     async def _warm_up(self) -> None:
