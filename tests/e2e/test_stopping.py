@@ -1,6 +1,7 @@
 """Processes that are told to stop: what they accepted is finished, and no client is shown a 5xx."""
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -181,6 +182,36 @@ async def test_a_postgres_that_hangs_does_not_keep_a_process_from_stopping(
         process.ask_to_stop()
         code, seconds = await process.ended(within=20)
         assert (code, seconds < LAME_DUCK + 1 + 5) == (0, True), process.log
+        with pytest.raises(httpx.TransportError):
+            await begun
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_signal_that_comes_twice_at_once_is_one(textback: Textback, workers: str) -> None:
+    # As from make, which passes on what the whole process group gets: the demo's servers were left.
+    process = await textback.serve(free_port(), "--workers", workers)
+    process.ask_to_stop()
+    process.ask_to_stop()
+    await has_stopped(process)
+
+
+async def test_a_second_signal_later_ends_a_process_as_it_stands(
+    textback: Textback, http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    port = free_port()
+    process = await textback.serve(port, TEXTBACK_DRAIN_SECONDS="60")
+    body = {"user_number": USER, "message": "first", "agent_number": AGENT}
+    is_accepted(await http.post(base(port) + ROUTE, json=body, headers=headers()))
+    async with engine.begin() as c:
+        await c.execute(text("select * from conversations for update"))
+        begun = asyncio.create_task(http.post(base(port) + ROUTE, json=body, headers=headers()))
+        await asyncio.sleep(0.3)
+        process.ask_to_stop()
+        await asyncio.sleep(2)
+        assert process.is_alive
+        process.ask_to_stop()
+        code, _ = await process.ended(within=10)
+        assert code == -signal.SIGTERM
         with pytest.raises(httpx.TransportError):
             await begun
 

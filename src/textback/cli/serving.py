@@ -26,6 +26,9 @@ _SPAWN: Final = get_context("spawn")
 _NOT_STARTED: Final = (1, STARTUP_FAILURE)
 _A_MOMENT: Final = 0.1
 
+ONE_SIGNAL: Final = 1.0
+"""Seconds. make passes on the signal that the whole process group gets: that is one, not two."""
+
 
 async def serve(found: Settings) -> int:
     """One process, until told to stop; gives the exit code."""
@@ -150,13 +153,17 @@ async def work(found: Settings, *, concurrency: int) -> None:
 
 
 def stop_on_signals(*numbers: signal.Signals) -> asyncio.Event:
-    """Set by the first SIGTERM or Ctrl-C; the second one ends the process as it stands."""
+    """Set by the first SIGTERM or Ctrl-C; one after `ONE_SIGNAL` ends the process as it stands."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     numbers = numbers or (signal.SIGTERM, signal.SIGINT)
 
     def asked() -> None:
-        stop.set()
+        if not stop.is_set():
+            stop.set()
+            loop.call_later(ONE_SIGNAL, no_longer)
+
+    def no_longer() -> None:
         for number in numbers:
             loop.remove_signal_handler(number)
 
