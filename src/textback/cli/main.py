@@ -119,10 +119,11 @@ def serve(
 @app.command()
 def work(
     concurrency: Annotated[
-        int, typer.Option(min=1, max=1000, help="Texts, and turns, handled at once.")
+        int,
+        typer.Option(min=1, max=1000, help="Texts handled at once; eight times as many turns."),
     ] = 32,
 ) -> None:
-    """Send texts, run agents' turns, and watch deadlines. Run as many as you like."""
+    """Send texts, run turns, find lost replies and watch deadlines. Run as many as you like."""
     from textback.cli import serving  # noqa: PLC0415
 
     found = context.settings()
@@ -238,8 +239,9 @@ def doubt() -> None:
 def doctor() -> None:
     """Check everything a deployment needs, and say what to fix. Exits with 1 if anything is wrong.
 
-    Database, migrations, Redis, secrets, each carrier's credentials, that each number's webhook
-    points here, and that a webhook signed for the public URL arrives and verifies.
+    Database, migrations, whether Postgres keeps what it confirms, clocks, texts in doubt, Redis,
+    secrets, each carrier's credentials, that each number's webhook points here, and that a webhook
+    signed for the public URL arrives and verifies.
     """
     from textback.cli import doctor as command  # noqa: PLC0415
 

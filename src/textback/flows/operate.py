@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import conversation as talk
 from textback.core import message as rule
@@ -27,15 +27,14 @@ async def settle_as_sent(
     Raises NotUncertain, Unavailable.
     """
     async with transaction(db) as c:
-        m = _uncertain(await messages.lock(c, message_id), message_id)
+        m = await _uncertain(c, message_id)
         sid = carrier_message_id or by_hand(m.id)
         owner = await messages.id_of(c, m.carrier_id, sid)
         if owner is not None:
             msg = f"{sid} is the carrier's id of {owner}; nothing was changed."
             raise NotUncertain(msg)
         after = rule.accepted(m, carrier_message_id=sid, now=now)
-        await messages.save(c, m, after, now=now)
-        await events.append(c, [_by_operator(m, "sent")], now=now)
+        await _save(c, m, after, "sent", now=now)
     return after
 
 
@@ -45,10 +44,9 @@ async def settle_as_not_sent(db: AsyncEngine, message_id: MessageId, *, now: dat
     Raises NotUncertain, Unavailable.
     """
     async with transaction(db) as c:
-        m = _uncertain(await messages.lock(c, message_id), message_id)
+        m = await _uncertain(c, message_id)
         after = rule.settled_not_sent(m, now=now)
-        await messages.save(c, m, after, now=now)
-        await events.append(c, [_by_operator(m, "not_sent")], now=now)
+        await _save(c, m, after, "not_sent", now=now)
     return after
 
 
@@ -100,7 +98,8 @@ async def doubt_queued(db: AsyncEngine, *, policy: SendPolicy, now: datetime) ->
             return doubted
 
 
-def _uncertain(found: Message | None, message_id: MessageId) -> Uncertain:
+async def _uncertain(c: AsyncConnection, message_id: MessageId) -> Uncertain:
+    found = await messages.lock(c, message_id)
     if isinstance(found, Uncertain):
         return found
     what = "is not one of our texts" if found is None else f"is {type(found).__name__.lower()}"
@@ -108,10 +107,14 @@ def _uncertain(found: Message | None, message_id: MessageId) -> Uncertain:
     raise NotUncertain(msg)
 
 
-def _by_operator(m: Uncertain, verdict: str) -> Event:
-    return Event(
+async def _save(
+    c: AsyncConnection, m: Uncertain, after: Message, verdict: str, *, now: datetime
+) -> None:
+    await messages.save(c, m, after, now=now)
+    by_operator = Event(
         kind="message.settled",
         conversation_id=m.conversation_id,
         message_id=m.id,
         data={"by": "operator", "as": verdict},
     )
+    await events.append(c, [by_operator], now=now)
