@@ -250,6 +250,26 @@ async def test_processes_under_one_command_stop_with_0_too(
     assert code == 0, running.log
 
 
+async def test_processes_told_to_stop_before_they_have_begun_stop_with_0_too(
+    engine: AsyncEngine, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    # One that came late to its signal handler was counted as one that had crashed.
+    await provision(engine)
+    given = GOOD | {"TEXTBACK_DATABASE_URL": database_url, "TEXTBACK_REDIS_URL": redis_url}
+    given |= {"TEXTBACK_PORT": str(free_port())}
+    async with Textback(tmp_path, given) as textback:
+        running = await textback.start("serve", "--workers", "2")
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        if not children.parent.exists():
+            pytest.skip("who has begun whom is read from /proc")
+        async with asyncio.timeout(20):
+            while not children.read_text():  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.005)
+        running.ask_to_stop()
+        code, _seconds = await running.ended(within=20)
+    assert code == 0, running.log
+
+
 async def test_a_worker_serves_what_it_counted_on_a_port_of_its_own(
     engine: AsyncEngine, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

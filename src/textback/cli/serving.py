@@ -94,7 +94,7 @@ class _Children:
             wait([child.sentinel for child in self._running], timeout=_A_MOMENT)
             for child in [child for child in self._running if child.exitcode is not None]:
                 self._running.remove(child)
-                bad |= self._asked > 0 and child.exitcode != 0
+                bad |= self._asked > 0 and not self._stopped_well(child)
                 if not self._asked:
                     log.error("serve.died", pid=child.pid, exit_code=child.exitcode)
                     if child.exitcode in _NOT_STARTED:  # nor would the next one
@@ -108,6 +108,11 @@ class _Children:
         child = _SPAWN.Process(target=_child, args=(self._found, self._listening))
         child.start()
         self._running.append(child)
+
+    def _stopped_well(self, child: SpawnProcess) -> bool:
+        # The first signal ends only a process that has not come so far as to listen for it, and
+        # so has accepted nothing.
+        return child.exitcode == 0 or (self._told == 1 and child.exitcode == -signal.SIGTERM)
 
     def _ask(self, *_: object) -> None:
         self._asked += 1  # a second time they end as they stand
