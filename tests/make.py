@@ -4,7 +4,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from textback.core.conversation import Closed, Engaged, Live, Opened, Paused, Warned
+from textback.core.conversation import (
+    Closed,
+    Engaged,
+    HandedOff,
+    Live,
+    Opened,
+    Paused,
+    Warned,
+)
 from textback.core.ids import (
     AccountId,
     AgentId,
@@ -54,6 +62,7 @@ TALK: dict[str, Any] = {
     "project_id": ProjectId("reminders"),
     "connector_id": ConnectorId("conn-live"),
     "agent_id": AgentId("bookings"),
+    "agent_version": 1,
     "agent_number": AGENT,
     "user_number": USER,
     "opened_at": NOW,
@@ -140,13 +149,17 @@ def paused(**given: Any) -> Paused:
     return _make(Paused, TALK, given, paused_until=NOW + timedelta(hours=1))
 
 
+def handed_off(**given: Any) -> HandedOff:
+    return _make(HandedOff, TALK, given, handed_off_at=NOW, why="the user asked for a person")
+
+
 def closed(**given: Any) -> Closed:
     return _make(Closed, TALK, given, closed_at=NOW, reason="idle")
 
 
 def lives() -> list[Live]:
     """One conversation in each state that is not the end."""
-    return [opened(), engaged(), warned(), paused()]
+    return [opened(), engaged(), warned(), paused(), handed_off()]
 
 
 def _make(state: type[_State], base: dict[str, Any], given: dict[str, Any], **own: Any) -> _State:

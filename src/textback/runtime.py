@@ -12,26 +12,24 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core import phone
+from textback.core.engine import (
+    Analysis,
+    AnalysisRequest,
+    Engine,
+    TurnFailed,
+    TurnReply,
+    TurnRequest,
+)
 from textback.core.errors import Unavailable
 from textback.core.gcra import Rate
 from textback.core.ids import AgentId, CarrierId
 from textback.core.phone import Phone
 from textback.core.policy import DEFAULT_FALLBACK, SendPolicy
-from textback.core.ports import (
-    Carrier,
-    CarrierAccount,
-    Engine,
-    Hooks,
-    Limiter,
-    TurnFailed,
-    TurnReply,
-    TurnRequest,
-    Unreachable,
-    Vault,
-)
-from textback.db import tenants
+from textback.core.ports import Carrier, CarrierAccount, Hooks, Limiter, Unreachable, Vault
+from textback.db import agents, tenants
 from textback.db.session import transaction
-from textback.db.tenants import AgentRow, CarrierRow
+from textback.db.agents import AgentVersion
+from textback.db.tenants import CarrierRow
 
 log = structlog.stdlib.get_logger()
 
@@ -105,6 +103,7 @@ class _Broken:
     """Stands for an engine that cannot be made, until `apply` has repaired its entry."""
 
     can_open = True
+    can_analyse = False
     deadline = timedelta(seconds=1)
 
     def __init__(self, why: str) -> None:
@@ -114,33 +113,43 @@ class _Broken:
         del request
         return TurnFailed(self._why)
 
+    async def analyse(self, request: AnalysisRequest) -> Analysis | TurnFailed:
+        del request
+        return TurnFailed(self._why)
+
     async def close(self) -> None:
         """Nothing is held."""
 
 
 class Engines:
-    """Agents' engines and fallback texts by agent, remade when `apply` changed their entry."""
+    """Engines and fallback texts by agent and version, remade when their secrets were rotated."""
 
-    def __init__(self, db: AsyncEngine, make: Callable[[AgentRow], Engine]) -> None:
+    def __init__(self, db: AsyncEngine, make: Callable[[AgentVersion], Engine]) -> None:
         self._db, self._make = db, make
-        self._book = _Book[AgentRow, tuple[Engine, str | None]]()
+        self._book = _Book[AgentVersion, tuple[Engine, str | None]]()
 
-    async def get(self, agent_id: AgentId) -> tuple[Engine, str | None]:
+    async def get(self, agent_id: AgentId, version: int) -> tuple[Engine, str | None]:
         """Raises Unavailable. One that cannot be made fails each turn: users get the fallback."""
-        if (found := self._book.fresh(agent_id)) is not None:
+        key = f"{agent_id}/{version}"
+        if (found := self._book.fresh(key)) is not None:
             return found
         async with transaction(self._db) as c:
-            row = await tenants.find_agent(c, agent_id)
+            row = await agents.find(c, agent_id, version)
         if row is None:
             return _Broken("the agent is not provisioned"), DEFAULT_FALLBACK
-        return self._book.renew(agent_id, row, lambda: (self._made(row), row.fallback))
+        return self._book.renew(key, row, lambda: (self._made(row), row.fallback))
 
-    def _made(self, row: AgentRow) -> Engine:
+    def _made(self, row: AgentVersion) -> Engine:
         try:
             return self._make(row)
         except Exception as error:  # noqa: BLE001 - an old version's settings, a lost key, a bug
             # Not the error's words: they may quote the settings.
-            log.error("engine.unusable", agent_id=row.id, why=type(error).__name__)  # noqa: TRY400
+            log.error(
+                "engine.unusable",
+                agent_id=row.agent_id,
+                version=row.number,
+                why=type(error).__name__,
+            )  # noqa: TRY400
             return _Broken("the agent's engine cannot be made from its settings")
 
     async def close(self) -> None:

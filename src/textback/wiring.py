@@ -11,11 +11,13 @@ from textback import metrics
 from textback.carriers.sandbox.client import SandboxCarrier
 from textback.carriers.sandbox.hooks import SandboxHooks
 from textback.carriers.twilio.hooks import TwilioHooks
+from textback.core import secret_paths
+from textback.core.engine import Engine
 from textback.core.policy import SendPolicy
-from textback.core.ports import Carrier, CarrierAccount, Engine, Hooks, Vault
+from textback.core.ports import Carrier, CarrierAccount, Hooks, Vault
+from textback.db.agents import AgentVersion
 from textback.db.clock import SharedClock
 from textback.db.session import create_engine
-from textback.db.tenants import AgentRow
 from textback.engines.http import HttpConfig, HttpEngine
 from textback.engines.scripted import ScriptedConfig, ScriptedEngine
 from textback.limiter import FallbackLimiter, LocalLimiter, RedisLimiter
@@ -125,18 +127,17 @@ def carrier_maker(
     return make
 
 
-def engine_maker(vault: Vault) -> Callable[[AgentRow], Engine]:
-    def make(agent: AgentRow) -> Engine:
-        config = dict(agent.engine)
+def engine_maker(vault: Vault) -> Callable[[AgentVersion], Engine]:
+    def make(agent: AgentVersion) -> Engine:
+        opened = {path: vault.open(sealed) for path, sealed in agent.secrets.items()}
+        config = secret_paths.put(agent.engine, opened)
         match config["kind"]:
             case "scripted":
                 return ScriptedEngine(ScriptedConfig.model_validate(config))
             case "http":
-                sealed = config.pop("secret", None)
-                secret = None if sealed is None else vault.open(sealed)
-                return HttpEngine(HttpConfig.model_validate(config), secret=secret, clock=clock)
+                return HttpEngine(HttpConfig.model_validate(config), clock=clock)
             case kind:
-                raise ValueError(f"agent {agent.id} has an engine of unknown kind {kind}")
+                raise ValueError(f"agent {agent.agent_id} has an engine of unknown kind {kind}")
 
     return make
 

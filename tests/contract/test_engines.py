@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.turn_server import Answer, Received, TurnServer, says, serving
 from tests.support.turns import NOON, turn
-from textback.core.ports import Engine, TurnFailed, TurnReply
+from textback.core.engine import Engine, TurnFailed, TurnReply
 from textback.engines.http import HttpConfig, HttpEngine
 from textback.engines.scripted import Rule, ScriptedConfig, ScriptedEngine
 
@@ -41,7 +41,7 @@ def over_http(server: TurnServer) -> Engine:
 
     server.answer = answer
     config = HttpConfig(url=server.url, timeout_seconds=5)
-    return HttpEngine(config, secret=None, clock=lambda: NOON, pauses=(0, 0.01))
+    return HttpEngine(config, clock=lambda: NOON, pauses=(0, 0.01))
 
 
 MAKERS: Final[list[Callable[[TurnServer], Engine]]] = [scripted, over_http]

@@ -294,7 +294,7 @@ def test_whatever_happens_a_conversation_keeps_whose_it_is(
 def test_only_a_whole_silence_after_the_last_text_warns(
     policy: IdlePolicy, script: Sequence[tuple[Step, timedelta]]
 ) -> None:
-    state: Opened | Engaged | Paused = make.engaged(active_at=NOW)
+    state: Live = make.engaged(active_at=NOW)
     said, now = NOW, NOW
     for step, wait in script:
         now += wait

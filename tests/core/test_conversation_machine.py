@@ -23,6 +23,7 @@ from textback.core.conversation import (
     CloseReason,
     Conversation,
     Engaged,
+    HandedOff,
     Opened,
     Paused,
     Resume,
@@ -207,7 +208,7 @@ class OneConversation(RuleBasedStateMachine):
                 assert self.policy.warn_after is None
             case Closed():
                 self.closes_once()
-            case Warned() | Paused():
+            case Warned() | Paused() | HandedOff():
                 raise AssertionError(f"left {self.talk}")
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests import make
 from tests.make import NOW
 from textback.core.conversation import CloseReason, Live
+from textback.core.engine import TurnFailed, TurnReply
 from textback.core.policy import TURN_CAP
-from textback.core.ports import TurnFailed, TurnReply
 from textback.core.turn import Drop, admit, due_at, usable
 
 SECOND = timedelta(seconds=1)

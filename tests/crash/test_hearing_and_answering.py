@@ -8,8 +8,8 @@ from tests.support.aftermath import Aftermath, FarEngine, user_of
 from tests.support.crash import Mortal, at_every_point
 from tests.support.deployment import FALLBACK, HTTP, second
 from tests.support.world import World
+from textback.core.engine import TurnFailed, TurnReply
 from textback.core.phone import Phone
-from textback.core.ports import TurnFailed, TurnReply
 
 
 async def test_a_text_is_stored_and_answered_once_wherever_who_takes_it_in_dies(

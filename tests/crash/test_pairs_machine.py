@@ -26,9 +26,10 @@ from tests.support.doubles import LATER, NEVER, NO_ANSWER, OPTED_OUT, SLOW_DOWN
 from tests.support.records import Text
 from tests.support.world import World
 from textback.core.commands import Accepted
+from textback.core.engine import TurnFailed, TurnReply
 from textback.core.errors import NotUncertain
 from textback.core.phone import Phone
-from textback.core.ports import ReceiptStatus, SendError, TurnFailed, TurnReply
+from textback.core.ports import ReceiptStatus, SendError
 from textback.db import tables
 from textback.db.session import create_engine, transaction
 from textback.db.thinking import Thinking

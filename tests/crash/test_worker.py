@@ -7,7 +7,8 @@ from tests.support.crash import Mortal, at_every_point
 from tests.support.deployment import FALLBACK
 from tests.support.running import Shop
 from tests.support.world import World
-from textback.core.ports import Outgoing, SendError, TurnReply, TurnRequest
+from textback.core.engine import TurnReply, TurnRequest
+from textback.core.ports import Outgoing, SendError
 from textback.worker.texts import Texts
 from textback.worker.turns import Turns
 

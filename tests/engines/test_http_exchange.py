@@ -21,7 +21,7 @@ from tests.support.http_engine import (
 from tests.support.turn_server import Answer, TurnServer, says
 from tests.support.turns import NOON, turn
 from textback import __version__
-from textback.core.ports import Said, TurnFailed, TurnReply
+from textback.core.engine import Said, TurnFailed, TurnReply
 from textback.engines.http import HttpConfig, HttpEngine
 
 
@@ -81,7 +81,7 @@ async def test_a_retry_has_the_same_id_and_body_and_a_new_timestamp(server: Turn
     server.answers(Answer(status=500), says("Hi."))
     ticks = iter([NOON, NOON + timedelta(seconds=1)])
     config = HttpConfig(url=server.url, timeout_seconds=5)
-    engine = HttpEngine(config, secret=SECRET, clock=lambda: next(ticks), pauses=SHORT)
+    engine = HttpEngine(config, clock=lambda: next(ticks), pauses=SHORT)
     assert await engine.reply(turn("hi")) == HI
     await engine.close()
     first, second = server.received
@@ -112,7 +112,7 @@ async def test_connections_are_kept(server: TurnServer) -> None:
             return await super().handle_async_request(request)
 
     config = HttpConfig(url=server.url)
-    engine = HttpEngine(config, secret=None, clock=now, transport=Counting())
+    engine = HttpEngine(config, clock=now, transport=Counting())
     for _ in range(3):
         assert await engine.reply(turn("hi")) == HI
     await engine.close()

@@ -12,7 +12,7 @@ import pytest
 from tests.support.http_engine import HI, SHORT, all_asked_of, asked_of, engine_for, now
 from tests.support.turn_server import Answer, Received, TurnServer, says
 from tests.support.turns import turn
-from textback.core.ports import TurnFailed
+from textback.core.engine import TurnFailed
 from textback.engines.http import HttpConfig, HttpEngine
 
 
@@ -53,7 +53,7 @@ async def test_pauses_are_shorter_for_a_short_timeout_so_that_all_attempts_fit(
 ) -> None:
     server.answers(Answer(status=500))
     config = HttpConfig(url=server.url, timeout_seconds=0.5)
-    engine = HttpEngine(config, secret=None, clock=now)
+    engine = HttpEngine(config, clock=now)
     assert await engine.reply(turn("hi")) == TurnFailed("HTTP 500 (attempts: 5)")
     await engine.close()
 
@@ -61,7 +61,7 @@ async def test_pauses_are_shorter_for_a_short_timeout_so_that_all_attempts_fit(
 async def test_no_attempt_begins_when_too_little_time_is_left(server: TurnServer) -> None:
     server.answers(Answer(status=500))
     config = HttpConfig(url=server.url, timeout_seconds=2.5)
-    engine = HttpEngine(config, secret=None, clock=now, pauses=(0, 4.8))
+    engine = HttpEngine(config, clock=now, pauses=(0, 4.8))
     assert await engine.reply(turn("hi")) == TurnFailed("HTTP 500 (attempts: 1)")
     await engine.close()
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.support.turns import turn
-from textback.core.ports import TurnFailed, TurnReply
+from textback.core.engine import TurnFailed, TurnReply
 from textback.engines.scripted import Rule, ScriptedConfig, ScriptedEngine
 
 sayable = st.characters(exclude_characters="{}\x00", exclude_categories=["Cs"])

@@ -19,9 +19,9 @@ from tests.support.deployment import (
 )
 from tests.support.doubles import EngineDouble
 from tests.support.world import World
+from textback.core.engine import TurnReply
 from textback.core.errors import NoNumber, NothingToSay, NumberNotProvisioned
 from textback.core.phone import Phone
-from textback.core.ports import TurnReply
 
 
 async def test_an_accepted_text_and_its_conversation_are_stored_and_queued(world: World):

@@ -8,10 +8,10 @@ import pytest
 from tests.support.deployment import HTTP, NEIGHBOUR, NOW, USER, hour, minute, second
 from tests.support.doubles import EngineDouble
 from tests.support.world import World
+from textback.core.engine import TurnReply
 from textback.core.ids import ConversationId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
-from textback.core.ports import TurnReply
 from textback.flows import expire
 
 DEFAULT = IdlePolicy()

@@ -18,7 +18,7 @@ from tests.support.deployment import (
 )
 from tests.support.doubles import EngineDouble
 from tests.support.world import World
-from textback.core.ports import TurnReply
+from textback.core.engine import TurnReply
 
 PHOTO = {"url": "https://media.example/1", "content_type": "image/jpeg"}
 

@@ -7,9 +7,9 @@ import pytest
 from tests.support.deployment import AGENT, CARRIER, NEIGHBOUR, SECOND, USER, second
 from tests.support.doubles import EngineDouble
 from tests.support.world import World
+from textback.core.engine import TurnReply
 from textback.core.ids import ProjectId, new_message_id
 from textback.core.phone import Phone
-from textback.core.ports import TurnReply
 from textback.db import inbound
 
 

@@ -7,7 +7,7 @@ from tests.support.doubles import OPTED_OUT, CarrierDouble, EngineDouble
 from tests.support.records import Text
 from tests.support.world import World
 from textback.core import optout
-from textback.core.ports import TurnReply
+from textback.core.engine import TurnReply
 
 
 async def notices(world: World) -> list[Text]:

@@ -24,7 +24,7 @@ from textback.core.conversation import Live, close, deadline
 from textback.core.ids import ConversationId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy, ProjectPolicy
-from textback.db import callers, conversations, tables, tenants
+from textback.db import agents, callers, conversations, tables, tenants
 from textback.db.session import transaction
 from textback.flows import provision as flow
 from textback.provisioning_file import read
@@ -46,7 +46,6 @@ async def test_everything_in_the_file_is_there_afterwards(engine: AsyncEngine) -
         assert (connector.account_id, connector.project_id) == ("acme", "reminders")
         assert connector.policy == ProjectPolicy()
         project = await tenants.get_project(c, connector.project_id)
-        assert (project.greeting, project.can_open) == ("Hello, how can I help?", False)
         ours = await tenants.numbers_of(c, connector.project_id)
         assert [n.number for n in ours] == ["+14155550100", "+14155550101"]
         assert {(n.segments_per_second, n.opt_out_replies) for n in ours} == {(1, "carrier")}
@@ -54,8 +53,12 @@ async def test_everything_in_the_file_is_there_afterwards(engine: AsyncEngine) -
         assert carrier is not None
         assert TOKEN not in carrier.auth_token
         assert tenants.opened(carrier, VAULT).auth_token == TOKEN
-        agent = await tenants.find_agent(c, project.agent_id)
-        assert agent is not None
+        agent = await agents.current(c, project.agent_id, project.label("live"))
+        assert (agent.number, agent.greeting, agent.can_open) == (
+            1,
+            "Hello, how can I help?",
+            False,
+        )
         config = ENGINES["scripted"].model.model_validate(agent.engine)
         assert config.model_dump(mode="json") == agent.engine
 

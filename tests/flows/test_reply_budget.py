@@ -21,9 +21,9 @@ from tests.support.deployment import (
 from tests.support.doubles import EngineDouble
 from tests.support.world import World
 from textback.core import loops
+from textback.core.engine import TurnReply
 from textback.core.ids import ConversationId
 from textback.core.phone import Phone
-from textback.core.ports import TurnReply
 
 BUDGET: Final = {"replies": 3, "per_seconds": 3600}
 BY_HAND: Final = {"reply_budget": BUDGET}

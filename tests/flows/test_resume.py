@@ -9,7 +9,7 @@ from tests.support.deployment import NOW, hour, minute, second
 from tests.support.doubles import EngineDouble
 from tests.support.world import World
 from textback.core import loops
-from textback.core.errors import NotPaused
+from textback.core.errors import WrongState
 from textback.core.ids import ConversationId
 from textback.flows import operate
 
@@ -158,9 +158,9 @@ async def test_only_what_is_paused_is_resumed(world: World):
     heard = await world.hear("Hello")
     assert heard.conversation_id is not None
 
-    with pytest.raises(NotPaused, match="is not paused, it is engaged"):
+    with pytest.raises(WrongState, match="is not paused, it is engaged"):
         await operate.resume(world.db, heard.conversation_id, now=NOW)
-    with pytest.raises(NotPaused, match="is not paused, it is unknown"):
+    with pytest.raises(WrongState, match="is not paused, it is unknown"):
         await operate.resume(world.db, ConversationId("conv_none"), now=NOW)
 
     assert "conversation.resumed" not in await world.events(heard.conversation_id)
@@ -170,5 +170,5 @@ async def test_a_pause_that_ended_meanwhile_is_not_resumed_again(world: World):
     conversation = await spent(world)
     await world.expire(now=hour(2))
 
-    with pytest.raises(NotPaused):
+    with pytest.raises(WrongState):
         await operate.resume(world.db, conversation, now=hour(2))

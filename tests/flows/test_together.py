@@ -10,9 +10,10 @@ import pytest
 from tests.support.deployment import AGENT, HTTP, SECOND, minute, second
 from tests.support.doubles import LATER, NO_ANSWER, OPTED_OUT, SLOW_DOWN, CarrierDouble, Sent
 from tests.support.world import World
+from textback.core.engine import TurnFailed, TurnReply
 from textback.core.ids import MessageId
 from textback.core.phone import Phone
-from textback.core.ports import Outgoing, TurnFailed, TurnReply
+from textback.core.ports import Outgoing
 
 USERS = [Phone("+14155550201"), Phone("+14155550202")]
 INACTIVITY = {"warn_after_seconds": 3, "close_after_seconds": 2}

@@ -8,7 +8,7 @@ import pytest
 from tests.support.deployment import FALLBACK, NOW, USER, hour, second
 from tests.support.doubles import OPTED_OUT, CarrierDouble, EngineDouble
 from tests.support.world import World
-from textback.core.ports import TurnFailed, TurnReply
+from textback.core.engine import TurnFailed, TurnReply
 from textback.db import conversations, turns
 from textback.flows import turn
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.deployment import FALLBACK, HTTP, hour, second
 from tests.support.doubles import CarrierDouble, EngineDouble
 from tests.support.world import World
-from textback.core.ports import TurnFailed, TurnReply
+from textback.core.engine import TurnFailed, TurnReply
 from textback.flows import turn
 
 FAILED = TurnFailed("no usable answer")

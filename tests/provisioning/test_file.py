@@ -73,15 +73,15 @@ def test_the_documented_file_means_what_it_says() -> None:
         "ACxxxxxxxx",
     )
     assert (carrier.auth_token, carrier.base_url) == ("0123456789abcdef", "https://api.twilio.com")
-    bookings, remote = plan.agents
+    bookings, remote = (agent.production for agent in plan.agents)
     assert (bookings.greeting, bookings.fallback) == ("Hello, how can I help?", DEFAULT_FALLBACK)
     rule = {"match": "(?i)3pm", "reply": "Done: 3pm tomorrow.", "end_conversation": False}
     assert bookings.engine == {"kind": "scripted", "rules": [rule], "default": "You said: {text}"}
-    assert (bookings.secret, bookings.can_open) == (None, False)
+    assert (dict(bookings.secrets), bookings.can_open) == ({}, False)
     assert remote.fallback == "Sorry, something went wrong. We will text you back."
     url = "http://127.0.0.1:9000/turn"
-    assert remote.engine == {"kind": "http", "url": url, "timeout_seconds": 20}
-    assert (remote.secret, remote.can_open) == (TURN_SECRET, True)
+    assert remote.engine == {"kind": "http", "url": url, "secret": None, "timeout_seconds": 20}
+    assert (remote.secrets, remote.can_open) == ({"secret": TURN_SECRET}, True)
     assert remote.deadline == timedelta(seconds=40)
     (project,) = plan.projects
     assert (project.id, project.name, project.agent_id) == (
@@ -115,7 +115,7 @@ def test_what_is_left_out_is_as_the_house_has_it() -> None:
     assert plan.projects[0].name == "reminders"
     assert plan.projects[0].policy == ProjectPolicy()
     assert plan.agents[0].fallback == DEFAULT_FALLBACK
-    assert plan.agents[0].greeting is None
+    assert plan.agents[0].production.greeting is None
     carrier = plan.carriers[0]
     assert (carrier.account_sid, carrier.auth_token, carrier.base_url) == (
         "SANDBOX-sandbox",
@@ -226,7 +226,7 @@ def test_an_engines_deadline_is_the_one_that_it_keeps() -> None:
     scripted = ScriptedConfig()
     assert ENGINES["scripted"].deadline(scripted) == ScriptedEngine(scripted).deadline
     config = HttpConfig(url="http://127.0.0.1/", timeout_seconds=7)
-    engine = HttpEngine(config, secret=None, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    engine = HttpEngine(config, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
     assert ENGINES["http"].deadline(config) == engine.deadline
 
 

@@ -11,19 +11,10 @@ from sqlalchemy import func, select, text
 from tests.support.deployment import NOW
 from tests.support.doubles import CarrierDouble, EngineDouble, Plenty
 from tests.support.world import World
+from textback.core.engine import Engine, TurnFailed, TurnReply, TurnRequest
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.phone import Phone
-from textback.core.ports import (
-    Engine,
-    NoAnswer,
-    NotFound,
-    Outgoing,
-    SendError,
-    Taken,
-    TurnFailed,
-    TurnReply,
-    TurnRequest,
-)
+from textback.core.ports import NoAnswer, NotFound, Outgoing, SendError, Taken
 from textback.db import tables
 from textback.db.session import transaction
 

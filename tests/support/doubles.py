@@ -13,12 +13,20 @@ from typing import Final, TypeAlias
 
 import pytest
 
+from textback.core.engine import (
+    Analysis,
+    AnalysisRequest,
+    Engine,
+    Later,
+    TurnFailed,
+    TurnReply,
+    TurnRequest,
+)
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ids import AgentId, CarrierId
 from textback.core.phone import Phone
 from textback.core.ports import (
     Carrier,
-    Engine,
     Finding,
     Inbound,
     NoAnswer,
@@ -27,9 +35,6 @@ from textback.core.ports import (
     SendError,
     Taken,
     TooMany,
-    TurnFailed,
-    TurnReply,
-    TurnRequest,
     Unreachable,
 )
 from textback.db.session import in_transaction
@@ -37,7 +42,8 @@ from textback.db.session import in_transaction
 Sent: TypeAlias = Taken | SendError | NoAnswer
 Listed: TypeAlias = Taken | NotFound | NoAnswer
 Received: TypeAlias = Sequence[Inbound] | TooMany | NoAnswer
-Answered: TypeAlias = TurnReply | TurnFailed
+Answered: TypeAlias = TurnReply | Later | TurnFailed
+Analysed: TypeAlias = Analysis | TurnFailed
 
 NEVER: Final = SendError("21211", "The number is not valid.", "never")
 LATER: Final = SendError("30001", "The queue is full.", "later")
@@ -186,7 +192,10 @@ class EngineDouble:
         deadline: timedelta = timedelta(seconds=10),
     ) -> None:
         self.can_open, self.deadline = can_open, deadline
+        self.can_analyse = True
         self.asked: list[TurnRequest] = []
+        self.analysed: list[AnalysisRequest] = []
+        self.analysis: Analysed = TurnFailed("there is nothing to say")
         self._answers = [TurnReply(texts=[a]) if isinstance(a, str) else a for a in answers]
         self.on_reply: Callable[[TurnRequest], Answered | Awaitable[Answered]] = self._answer
 
@@ -195,6 +204,12 @@ class EngineDouble:
         self.asked.append(request)
         answer = self.on_reply(request)
         return await answer if isawaitable(answer) else answer
+
+    async def analyse(self, request: AnalysisRequest) -> Analysed:
+        """Gives `analysis`."""
+        _outside_of_transactions()
+        self.analysed.append(request)
+        return self.analysis
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -209,12 +224,17 @@ class WatchedEngine:
     def __init__(self, inner: Engine) -> None:
         self._inner = inner
         self.can_open, self.deadline = inner.can_open, inner.deadline
+        self.can_analyse = inner.can_analyse
         self.asked: list[TurnRequest] = []
 
     async def reply(self, request: TurnRequest) -> Answered:
         _outside_of_transactions()
         self.asked.append(request)
         return await self._inner.reply(request)
+
+    async def analyse(self, request: AnalysisRequest) -> Analysed:
+        _outside_of_transactions()
+        return await self._inner.analyse(request)
 
     async def close(self) -> None:
         await self._inner.close()
@@ -226,8 +246,9 @@ class OneEngine:
     def __init__(self, engine: Engine, fallback: str | None) -> None:
         self._engine, self._fallback = engine, fallback
 
-    async def get(self, agent_id: AgentId) -> tuple[Engine, str | None]:
+    async def get(self, agent_id: AgentId, version: int) -> tuple[Engine, str | None]:
         assert agent_id
+        assert version
         return self._engine, self._fallback
 
 

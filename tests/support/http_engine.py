@@ -6,9 +6,11 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from pydantic import SecretStr
+
 from tests.support.turn_server import Answer, TurnServer
 from tests.support.turns import turn
-from textback.core.ports import TurnFailed, TurnReply
+from textback.core.engine import TurnFailed, TurnReply
 from textback.engines.http import HttpConfig, HttpEngine
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -25,8 +27,9 @@ def now() -> datetime:
 async def engine_for(
     url: str, *, seconds: float = 5, secret: str | None = None
 ) -> AsyncGenerator[HttpEngine]:
-    config = HttpConfig(url=url, timeout_seconds=seconds)
-    engine = HttpEngine(config, secret=secret, clock=now, pauses=SHORT)
+    sealed = None if secret is None else SecretStr(secret)
+    config = HttpConfig(url=url, timeout_seconds=seconds, secret=sealed)
+    engine = HttpEngine(config, clock=now, pauses=SHORT)
     yield engine
     await engine.close()
 

@@ -15,9 +15,10 @@ from tests.support.provision import VAULT
 from tests.support.world import World
 from textback.carriers.sandbox.client import SandboxCarrier
 from textback.carriers.sandbox.hooks import SandboxHooks
+from textback.core.engine import Engine
 from textback.core.ids import AgentId, CarrierId
 from textback.core.policy import SendPolicy
-from textback.core.ports import Carrier, Engine, HookRequest, Receipt
+from textback.core.ports import Carrier, HookRequest, Receipt
 from textback.db.session import transaction
 from textback.flows import receipt
 from textback.runtime import Carriers, Engines, Runtime
@@ -58,8 +59,9 @@ class EnginesDouble(Engines):
         super().__init__(rt.db, lambda _: engine)
         self._engine, self._troubles, self._fallback = engine, list(troubles), fallback
 
-    async def get(self, agent_id: AgentId) -> tuple[Engine, str | None]:
+    async def get(self, agent_id: AgentId, version: int) -> tuple[Engine, str | None]:
         assert agent_id
+        assert version
         if self._troubles:
             raise self._troubles.pop(0)
         return self._engine, self._fallback

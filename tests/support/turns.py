@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from textback.core.engine import Said, TurnRequest
 from textback.core.ids import AgentId, ConversationId, ProjectId
-from textback.core.ports import Said, TurnRequest
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -27,4 +27,5 @@ def turn(
         transcript=transcript,
         heard=heard,
         metadata=metadata or {},
+        now=NOON,
     )

@@ -29,21 +29,12 @@ from tests.support.provision import provision
 from tests.support.records import Records
 from textback.carriers.sandbox.client import SandboxCarrier
 from textback.core.commands import Accepted, Caller, Idempotency, SendText
+from textback.core.engine import Engine, TurnFailed, TurnReply
 from textback.core.ids import CarrierId, MessageId
 from textback.core.message import Message
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
-from textback.core.ports import (
-    Carrier,
-    Engine,
-    Inbound,
-    Limiter,
-    NoAnswer,
-    Receipt,
-    ReceiptStatus,
-    TurnFailed,
-    TurnReply,
-)
+from textback.core.ports import Carrier, Inbound, Limiter, NoAnswer, Receipt, ReceiptStatus
 from textback.db.session import transaction
 from textback.db.thinking import Thinking
 from textback.db.turns import Outcome as TurnOutcome

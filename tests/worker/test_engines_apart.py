@@ -11,16 +11,16 @@ from sqlalchemy import text as sql
 from tests.support.deployment import FALLBACK, USER
 from tests.support.doubles import EngineDouble, Gate
 from tests.support.running import Shop
+from textback.core.engine import Engine, TurnFailed, TurnRequest
 from textback.core.phone import Phone
-from textback.core.ports import Engine, TurnFailed, TurnRequest
-from textback.db.tenants import AgentRow
+from textback.db.agents import AgentVersion
 from textback.runtime import Engines
 
 MANY = 120
 CONCURRENCY = 8
 
 
-def engines(shop: Shop, make: Callable[[AgentRow], Engine]) -> None:
+def engines(shop: Shop, make: Callable[[AgentVersion], Engine]) -> None:
     shop.rt = replace(shop.rt, engines=Engines(shop.world.db, make))
 
 
@@ -56,7 +56,7 @@ async def test_an_agent_that_hangs_holds_up_no_other(shop: Shop):
         return TurnFailed("no answer in time")
 
     slow.on_reply = hangs
-    engines(shop, lambda row: quick if row.id == "other" else slow)
+    engines(shop, lambda row: quick if row.agent_id == "other" else slow)
 
     async def answered() -> bool:
         return bool(await world.ours(user=USER))
@@ -86,7 +86,7 @@ async def _replies(shop: Shop) -> int:
 
 
 async def test_users_of_an_agent_whose_engine_cannot_be_made_get_its_fallback_once(shop: Shop):
-    def broken(_: AgentRow) -> Engine:
+    def broken(_: AgentVersion) -> Engine:
         raise ValueError("no key opens it: SECRET")
 
     engines(shop, broken)
@@ -102,7 +102,7 @@ async def test_users_of_an_agent_whose_engine_cannot_be_made_get_its_fallback_on
 async def test_once_its_entry_is_repaired_the_agent_answers_again(shop: Shop):
     troubles = [ValueError("settings of an older version")]
 
-    def make(_: AgentRow) -> Engine:
+    def make(_: AgentVersion) -> Engine:
         if troubles:
             raise troubles.pop()
         return EngineDouble("Hello to you.")

@@ -10,7 +10,8 @@ import pytest
 from tests.support.doubles import CarrierDouble, EngineDouble, Gate
 from tests.support.running import Shop
 from tests.support.wire import Wire
-from textback.core.ports import Outgoing, Taken, TurnReply, TurnRequest
+from textback.core.engine import TurnReply, TurnRequest
+from textback.core.ports import Outgoing, Taken
 from textback.db.session import create_engine
 from textback.runtime import CLOSE_SECONDS, Engines
 from textback.worker import main

@@ -19,11 +19,12 @@ from tests.support.doubles import (
 )
 from tests.support.running import FOREVER, Shop
 from textback.carriers.sandbox.client import UNANSWERED, UNREACHABLE
+from textback.core.engine import TurnReply, TurnRequest
 from textback.core.errors import Unavailable
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
-from textback.core.ports import Outgoing, Taken, TurnReply, TurnRequest
+from textback.core.ports import Outgoing, Taken
 from textback.flows import turn
 from textback.limiter import RedisLimiter
 from textback.runtime import Unprovisioned

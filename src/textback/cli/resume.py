@@ -2,7 +2,7 @@
 
 from textback import wiring
 from textback.cli.context import fail
-from textback.core.errors import NotPaused
+from textback.core.errors import WrongState
 from textback.core.ids import ConversationId
 from textback.db.session import create_engine
 from textback.flows import operate
@@ -13,7 +13,7 @@ async def run(found: Settings, conversation_id: str) -> None:
     db = create_engine(found.need("database_url")["database_url"], pool_size=2)
     try:
         kept = await operate.resume(db, ConversationId(conversation_id), now=wiring.clock())
-    except NotPaused as error:
+    except WrongState as error:
         raise fail(str(error)) from None
     finally:
         await db.dispose()

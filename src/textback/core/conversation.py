@@ -19,6 +19,7 @@ CloseReason = Literal[
     "agent_ended",
     "agent_failed",  # the agent was to write the opener, and could not
     "operator",
+    "budget",  # its turns, tokens or cost are used up
     "ignored",  # the project does not answer unknown users
 ]
 
@@ -31,6 +32,8 @@ class _Talk:
     connector_id: ConnectorId | None
     """None when the user opened it."""
     agent_id: AgentId
+    agent_version: int
+    """The one it began with; it stays, whatever is provisioned meanwhile."""
     agent_number: Phone
     user_number: Phone
     opened_at: datetime
@@ -63,6 +66,14 @@ class Paused(_Talk):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOff(_Talk):
+    """A person has it: the agent is silent, what the user says is kept, and no time runs."""
+
+    handed_off_at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closed(_Talk):
     """Over. The user's next text, or the next send, opens a new one."""
 
@@ -70,7 +81,7 @@ class Closed(_Talk):
     reason: CloseReason
 
 
-Live: TypeAlias = Opened | Engaged | Warned | Paused
+Live: TypeAlias = Opened | Engaged | Warned | Paused | HandedOff
 Conversation: TypeAlias = Live | Closed
 
 
@@ -97,15 +108,16 @@ class Resume:
     after: Engaged
 
 
-def user_texted(c: Live, *, now: datetime) -> Engaged | Paused:
-    if isinstance(c, Paused):
+def user_texted(c: Live, *, now: datetime) -> Engaged | Paused | HandedOff:
+    if isinstance(c, Paused | HandedOff):
         return replace(c, active_at=now)
     return Engaged(**_talk(c, active_at=now))
 
 
-def agent_texted(c: Live, *, now: datetime) -> Opened | Engaged | Paused:
-    """A text of ours also restarts the clock; a warning does not count as one."""
-    if isinstance(c, Opened | Paused):  # what was owed before the pause may still be said
+def agent_texted(c: Live, *, now: datetime) -> Opened | Engaged | Paused | HandedOff:
+    """A text of ours, a person's too, also restarts the clock; a warning does not count as one."""
+    # Paused, handed off: what was owed before may still be said, and a person may write.
+    if isinstance(c, Opened | Paused | HandedOff):
         return replace(c, active_at=now)
     return Engaged(**_talk(c, active_at=now))
 
@@ -114,8 +126,12 @@ def paused(c: Engaged, *, until: datetime) -> Paused:
     return Paused(**_talk(c), paused_until=until)
 
 
-def resumed(c: Paused, *, now: datetime) -> Engaged:
-    """The silence was ours, so the user's time to say something begins now."""
+def handed_off(c: Opened | Engaged | Warned | Paused, why: str, *, now: datetime) -> HandedOff:
+    return HandedOff(**_talk(c), handed_off_at=now, why=why)
+
+
+def resumed(c: Paused | HandedOff, *, now: datetime) -> Engaged:
+    """The agent has it again. The user's time to say something begins now: the silence was ours."""
     return Engaged(**_talk(c, active_at=now))
 
 
@@ -135,7 +151,7 @@ def deadline(c: Conversation, policy: IdlePolicy) -> datetime | None:
             return c.warned_at + policy.close_after
         case Paused():
             return c.paused_until
-        case Closed():
+        case HandedOff() | Closed():
             return None
 
 
@@ -153,6 +169,8 @@ def tick(c: Live, *, now: datetime, policy: IdlePolicy) -> Wait | Warn | Close |
             return Close(close(c, "idle", now=now), policy.closing)
         case Paused():
             return Resume(resumed(c, now=now))
+        case HandedOff():  # has no deadline
+            return Wait()
 
 
 def _talk(c: Conversation, **changed: object) -> dict[str, Any]:

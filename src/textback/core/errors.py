@@ -43,6 +43,10 @@ class NothingToSay(Refusal):
     """No text was given, and the agent cannot open a conversation by itself."""
 
 
+class UnknownAgent(Refusal):
+    """The account has no such agent, or the agent no such version or node."""
+
+
 class KeyReused(Refusal):
     """The idempotency key came before with another request."""
 
@@ -87,8 +91,12 @@ class NotUncertain(Exception):  # noqa: N818 - a state of affairs
     """There is nothing for an operator to settle: the text is in another state, or unknown."""
 
 
-class NotPaused(Exception):  # noqa: N818 - a state of affairs
-    """There is nothing for an operator to resume: the conversation is in another state, or none."""
+class WrongState(Refusal):
+    """The conversation is not in a state in which that can be done with it."""
+
+
+class UnknownConversation(Refusal):
+    """The account has no such conversation."""
 
 
 class StaleError(Exception):

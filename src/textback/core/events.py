@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from textback.core.conversation import Closed, Conversation, Engaged, Opened, Paused, Warned
+from textback.core.conversation import (
+    Closed,
+    Conversation,
+    Engaged,
+    HandedOff,
+    Opened,
+    Paused,
+    Warned,
+)
 from textback.core.ids import ConversationId, MessageId
 from textback.core.message import (
     Delivered,
@@ -22,8 +30,11 @@ Kind = Literal[
     "conversation.engaged",
     "conversation.warned",
     "conversation.paused",
+    "conversation.handed_off",
     "conversation.resumed",
     "conversation.closed",
+    "conversation.analysed",
+    "conversation.not_analysed",
     "message.promised",
     "message.queued",
     "message.sending",
@@ -37,12 +48,15 @@ Kind = Literal[
     "message.received",
     "turn.failed",
     "turn.dropped",
+    "turn.restarted",
+    "tool.called",
+    "budget.reached",
     "user.opted_out",
     "user.opted_in",
 ]
 
 
-By = Literal["operator"]
+By = Literal["agent", "caller", "operator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +78,10 @@ def of_conversation(c: Conversation) -> Event:
         case Paused():
             data = {"reason": "reply_budget", "until": c.paused_until.isoformat()}
             return Event(kind="conversation.paused", conversation_id=c.id, data=data)
+        case HandedOff():
+            return Event(
+                kind="conversation.handed_off", conversation_id=c.id, data={"reason": c.why}
+            )
         case Closed():
             return Event(
                 kind="conversation.closed", conversation_id=c.id, data={"reason": c.reason}

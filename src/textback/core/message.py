@@ -15,9 +15,9 @@ from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import Receipt, SendError
 
-Kind = Literal["opener", "reply", "warning", "closing", "notice"]
+Kind = Literal["opener", "reply", "warning", "closing", "notice", "person"]
 """What made an outbound text: the caller or agent that opens, a turn, idleness (before and at the
-close), or a keyword's confirmation."""
+close), a keyword's confirmation, or one of our people."""
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 """When a text is due that has no words yet."""

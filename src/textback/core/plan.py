@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
+from textback.core.engine import AnalysisSettings
 from textback.core.ids import AccountId, AgentId, CarrierId, ConnectorId, ProjectId
 from textback.core.phone import Phone, is_short_code, is_toll_free
 from textback.core.policy import Environment, OptOutReplies, ProjectPolicy
@@ -48,17 +49,30 @@ class Carrier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentContent:
+    """What makes one version of an agent differ from another."""
+
+    greeting: str | None
+    fallback: str | None
+    engine: Mapping[str, object]
+    """Its `kind` and settings as JSON; where secrets were there is null."""
+    secrets: Mapping[str, str] = field(repr=False)
+    """By their path in `engine`: `tools.0.secret`."""
+    can_open: bool
+    deadline: timedelta
+    earlier: int = 0
+    """Of how many earlier conversations with the same user it is told."""
+    nodes: tuple[str, ...] = ()
+    analysis: AnalysisSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     path: Path
     id: AgentId
     account_id: AccountId
-    greeting: str | None
-    fallback: str | None
-    engine: Mapping[str, object]
-    """Its `kind` and settings as JSON; without the secret."""
-    secret: str | None = field(repr=False)
-    can_open: bool
-    deadline: timedelta
+    production: AgentContent
+    draft: AgentContent | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

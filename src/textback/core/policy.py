@@ -16,6 +16,14 @@ TURN_CAP = timedelta(seconds=30)
 
 DEFAULT_FALLBACK = "Sorry, something went wrong. Please text us again in a few minutes."
 
+AgentLabel = Literal["production", "draft"]
+WhileThinking = Literal["restart", "queue", "ignore"]
+"""What a text does that lands while the agent thinks: the turn runs again with it, or it waits for
+a turn of its own, or it gets none."""
+
+MOST_RESTARTS = 3
+"""Of one turn; later texts wait for a turn of their own, so that a busy typist is answered."""
+
 UnknownUser = Literal["answer", "greet", "ignore"]
 OptOutReplies = Literal["carrier", "ours"]
 Environment = Literal["dev", "sandbox", "pre-release", "live"]
@@ -53,6 +61,36 @@ class InboundLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replies:
+    """How the agent's words become texts."""
+
+    longest: int = 480
+    """Characters; what is longer is split at a sentence's end."""
+    fold: bool = True
+    """Write smart punctuation plainly where that makes a text GSM-7, which is cheaper."""
+    part_wait: timedelta = timedelta(seconds=5)
+    """A part follows when the one before was reported as sent, or after this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What agents may use; None: as much as they want."""
+
+    turns: int | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    conversation: Budget = field(default_factory=lambda: Budget(turns=200))
+    """When one is hit, the conversation is closed."""
+    day: Budget = field(default_factory=Budget)
+    """Of the whole project, from midnight to midnight in its zone. When one is hit, whoever texts
+    gets no answer until midnight."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectPolicy:
     rate_limit: Rate = field(default_factory=lambda: Rate(100, 60))
     """Sends accepted (D13)."""
@@ -67,6 +105,13 @@ class ProjectPolicy:
     inbound: InboundLimits = field(default_factory=InboundLimits)
     reply_budget: Rate = field(default_factory=lambda: Rate(30, 3600))
     """Replies per pair of numbers; beyond it the conversation pauses for as long as the span."""
+    while_thinking: WhileThinking = "restart"
+    replies: Replies = field(default_factory=Replies)
+    budgets: Budgets = field(default_factory=Budgets)
+    timezone: str = "UTC"
+    """IANA name."""
+    draft_environments: frozenset[Environment] = frozenset()
+    """Where conversations begin on the agent's draft, if it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from textback.core.gcra import Denied, Granted, Rate
-from textback.core.ids import AgentId, CarrierId, ConversationId, MessageId, ProjectId
+from textback.core.ids import CarrierId, MessageId
 from textback.core.phone import Phone
 
 # --- Carrier: moves texts ---------------------------------------------------------------------
@@ -192,60 +192,6 @@ class CarrierAccount:
     account_sid: str
     auth_token: str = field(repr=False)
     base_url: str
-
-
-# --- Engine: runs the agent's turn --------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """One text of the transcript."""
-
-    role: Literal["agent", "user"]
-    text: str
-    at: datetime
-    media: Sequence[Mapping[str, str]] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnRequest:
-    """All an engine may know. No phone numbers."""
-
-    turn_id: str
-    """The same over retries of one turn."""
-    conversation_id: ConversationId
-    agent_id: AgentId
-    project_id: ProjectId
-    transcript: Sequence[Said]
-    """Oldest first, the new texts included."""
-    heard: str
-    """The user's new texts, joined by newlines; empty when the agent is to open."""
-    metadata: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnReply:
-    texts: Sequence[str]
-    """Each 1 to 1600 characters and not blank; none: the agent stays silent."""
-    end_conversation: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TurnFailed:
-    """No usable answer within the turn's deadline."""
-
-    reason: str
-
-
-class Engine(Protocol):
-    can_open: bool
-    """Whether a turn without any text from the user gives an opener."""
-    deadline: timedelta
-    """How long `reply` may take in all; the worker ends the turn shortly after."""
-
-    async def reply(self, request: TurnRequest) -> TurnReply | TurnFailed: ...
-
-    async def close(self) -> None: ...
 
 
 # --- Limiter and vault ---------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from textback.core.conversation import Closed, Conversation
+from textback.core.engine import TurnFailed, TurnReply
 from textback.core.policy import MAX_TEXT, TURN_CAP
-from textback.core.ports import TurnFailed, TurnReply
 
 
 def due_at(*, now: datetime, first_text_at: datetime, delay: timedelta) -> datetime:

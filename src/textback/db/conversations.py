@@ -1,11 +1,20 @@
 """Conversations: row <-> state, and the queries that flows lock them with."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, func, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    case,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
@@ -13,6 +22,7 @@ from textback.core.conversation import (
     Closed,
     Conversation,
     Engaged,
+    HandedOff,
     Live,
     Opened,
     Paused,
@@ -24,22 +34,50 @@ from textback.core.ids import ConversationId, ProjectId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
 from textback.db import events
+from textback.db.metadata import WHEN
+from textback.db.tables import agent_versions
 from textback.db.tables import conversations as t
 from textback.db.tables import events as event_table
-from textback.db.tables import numbers
 
 _STATES: dict[type[Conversation], str] = {
     Opened: "opened",
     Engaged: "engaged",
     Warned: "warned",
     Paused: "paused",
+    HandedOff: "handed_off",
     Closed: "closed",
 }
 
 
-async def add(c: AsyncConnection, new: Conversation, *, policy: IdlePolicy, now: datetime) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What a caller told the agent about the conversation it opened."""
+
+    objective: str | None = None
+    variables: Mapping[str, object] = field(default_factory=dict[str, object])
+    start_node: str | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+async def add(
+    c: AsyncConnection,
+    new: Conversation,
+    *,
+    policy: IdlePolicy,
+    now: datetime,
+    brief: Brief | None = None,
+) -> None:
     """Insert, with its events. A conversation that is over from the start says so twice."""
-    await c.execute(insert(t).values(_row(new, policy)))
+    told = brief or Brief()
+    await c.execute(
+        insert(t).values(
+            **_row(new, policy),
+            objective=told.objective,
+            variables=dict(told.variables),
+            start_node=told.start_node,
+            metadata=dict(told.metadata),
+        )
+    )
     opened = facts.Event(kind="conversation.opened", conversation_id=new.id)
     now_it_is = facts.of_conversation(new)
     await events.append(c, [opened] if now_it_is == opened else [opened, now_it_is], now=now)
@@ -55,17 +93,32 @@ async def save(
     by: facts.By | None = None,
 ) -> None:
     """Compare and set. Raises StaleError when the row is no longer in `before`'s state."""
+    row = _row(after, policy)
+    if isinstance(after, Closed) and not isinstance(before, Opened):
+        row["analysis_due_at"] = _analysed_from(now)
     result = await c.execute(
-        update(t)
-        .where(t.c.id == before.id, t.c.state == _STATES[type(before)])
-        .values(_row(after, policy))
+        update(t).where(t.c.id == before.id, t.c.state == _STATES[type(before)]).values(row)
     )
     if result.rowcount != 1:
         raise StaleError(before.id)
-    if isinstance(before, Paused) and isinstance(after, Engaged):
+    if isinstance(before, Paused | HandedOff) and isinstance(after, Engaged):
         await events.append(c, [facts.resumed(after, by=by)], now=now)
     elif type(after) is not type(before):
         await events.append(c, [facts.of_conversation(after)], now=now)
+
+
+def _analysed_from(now: datetime) -> ColumnElement[datetime | None]:
+    """When it is to be analysed: now, if its version of the agent wants that."""
+    wants = (
+        select(agent_versions.c.number)
+        .where(
+            agent_versions.c.agent_id == t.c.agent_id,
+            agent_versions.c.number == t.c.agent_version,
+            agent_versions.c.analysis.is_not(None),
+        )
+        .exists()
+    )
+    return case((wants, literal(now, WHEN)))
 
 
 async def lock(c: AsyncConnection, conversation_id: ConversationId) -> Conversation | None:
@@ -121,59 +174,6 @@ async def last_number_used(
     return None if found is None else Phone(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """Nobody is taken to be silent while a reply may be lost that is still being looked for."""
-
-    swept_since: datetime
-    """Of numbers that were swept after this, nothing is missing."""
-    over_if_due_by: datetime | None
-    """Deadlines before this are held no longer."""
-
-
-async def claim_due(
-    c: AsyncConnection, *, now: datetime, limit: int, hold: Hold | None = None
-) -> list[tuple[Live, ProjectId]]:
-    """Locked until the commit; others that look at the same time get other rows."""
-    rows = await c.execute(
-        select(t)
-        .where(t.c.deadline_at <= now, _is_free(hold))
-        .order_by(t.c.deadline_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True)
-    )
-    due: list[tuple[Live, ProjectId]] = []
-    for row in rows.mappings():
-        state = _state(row)
-        if not isinstance(state, Closed):
-            due.append((state, ProjectId(row["project_id"])))
-    return due
-
-
-def _is_free(hold: Hold | None) -> ColumnElement[bool]:
-    if hold is None:
-        return true()
-    is_behind = (
-        select(numbers.c.number)
-        .where(
-            numbers.c.number == t.c.agent_number,
-            numbers.c.removed_at.is_(None),
-            numbers.c.swept_until < hold.swept_since,
-        )
-        .exists()
-    )
-    if hold.over_if_due_by is None:
-        return ~is_behind
-    return (t.c.deadline_at <= hold.over_if_due_by) | ~is_behind
-
-
-async def next_deadline(c: AsyncConnection, *, after: datetime) -> datetime | None:
-    """The first to come. What is due and was left alone is looked at again by polling."""
-    return await c.scalar(
-        select(t.c.deadline_at).where(t.c.deadline_at > after).order_by(t.c.deadline_at).limit(1)
-    )
-
-
 async def resumed_since(
     c: AsyncConnection, conversation_id: ConversationId, *, since: datetime
 ) -> datetime | None:
@@ -203,7 +203,7 @@ async def _one(c: AsyncConnection, which: ColumnElement[bool]) -> Conversation |
     # tells about it would wait for us here, while we wait for the text.
     locked = select(t).where(which).with_for_update(key_share=True)
     row = (await c.execute(locked)).mappings().one_or_none()
-    return None if row is None else _state(row)
+    return None if row is None else state_of(row)
 
 
 def _row(state: Conversation, policy: IdlePolicy) -> dict[str, Any]:
@@ -213,6 +213,7 @@ def _row(state: Conversation, policy: IdlePolicy) -> dict[str, Any]:
         "project_id": state.project_id,
         "connector_id": state.connector_id,
         "agent_id": state.agent_id,
+        "agent_version": state.agent_version,
         "agent_number": state.agent_number,
         "user_number": state.user_number,
         "state": _STATES[type(state)],
@@ -220,13 +221,15 @@ def _row(state: Conversation, policy: IdlePolicy) -> dict[str, Any]:
         "active_at": state.active_at,
         "warned_at": state.warned_at if isinstance(state, Warned) else None,
         "paused_until": state.paused_until if isinstance(state, Paused) else None,
+        "handed_off_at": state.handed_off_at if isinstance(state, HandedOff) else None,
+        "why_handed_off": state.why if isinstance(state, HandedOff) else None,
         "closed_at": state.closed_at if isinstance(state, Closed) else None,
         "reason": state.reason if isinstance(state, Closed) else None,
         "deadline_at": deadline(state, policy),
     }
 
 
-def _state(row: RowMapping) -> Conversation:
+def state_of(row: RowMapping) -> Conversation:
     shared: dict[str, Any] = {
         name: row[name]
         for name in (
@@ -235,6 +238,7 @@ def _state(row: RowMapping) -> Conversation:
             "project_id",
             "connector_id",
             "agent_id",
+            "agent_version",
             "agent_number",
             "user_number",
             "opened_at",
@@ -250,5 +254,9 @@ def _state(row: RowMapping) -> Conversation:
             return Warned(**shared, warned_at=row["warned_at"])
         case "paused":
             return Paused(**shared, paused_until=row["paused_until"])
+        case "handed_off":
+            return HandedOff(
+                **shared, handed_off_at=row["handed_off_at"], why=row["why_handed_off"]
+            )
         case _:
             return Closed(**shared, closed_at=row["closed_at"], reason=row["reason"])

@@ -13,6 +13,7 @@ from textback.core.policy import IdlePolicy
 from textback.db.numbers import LOOK_BACK
 from textback.db.tables import (
     accounts,
+    agent_versions,
     agents,
     api_keys,
     carriers,
@@ -65,6 +66,10 @@ class Changes:
 
     new: dict[Kind, list[Row]] = field(default_factory=dict[Kind, list[Row]])
     changed: dict[Kind, dict[Key, Row]] = field(default_factory=dict[Kind, dict[Key, Row]])
+    versions: list[Row] = field(default_factory=list[Row])
+    """Of agents, to insert."""
+    secrets: dict[tuple[str, int], Row] = field(default_factory=dict[tuple[str, int], Row])
+    """By agent and version: all that the version has from now on, sealed."""
     idle: dict[ProjectId, IdlePolicy] = field(default_factory=dict[ProjectId, IdlePolicy])
     """Projects whose conversations must be warned and closed at other times."""
 
@@ -84,6 +89,14 @@ async def everything(c: AsyncConnection) -> dict[Kind, dict[Key, Row]]:
     return found
 
 
+async def versions(c: AsyncConnection) -> dict[str, dict[int, Row]]:
+    """All versions of all agents."""
+    found: dict[str, dict[int, Row]] = {}
+    for row in (await c.execute(select(agent_versions))).mappings():
+        found.setdefault(row["agent_id"], {})[row["number"]] = dict(row)
+    return found
+
+
 async def write(c: AsyncConnection, changes: Changes, *, now: datetime) -> None:
     for kind, table in _TABLES.items():
         changed = changes.changed.get(kind, {})
@@ -98,8 +111,19 @@ async def write(c: AsyncConnection, changes: Changes, *, now: datetime) -> None:
         if new := changes.new.get(kind):
             more = _swept_from(now) if kind == "number" else dict[str, object]()
             await c.execute(insert(table), [{**row, **more} for row in new])
+        if kind == "agent":
+            await _write_versions(c, changes)
     for project_id, idle in changes.idle.items():
         await _recompute_deadlines(c, project_id, idle)
+
+
+async def _write_versions(c: AsyncConnection, changes: Changes) -> None:
+    v = agent_versions
+    if changes.versions:
+        await c.execute(insert(v), changes.versions)
+    for (agent_id, number), secrets in changes.secrets.items():
+        which = [v.c.agent_id == agent_id, v.c.number == number]
+        await c.execute(update(v).where(*which).values(secrets=secrets))
 
 
 def _is_back(changed: Row) -> bool:
@@ -139,6 +163,7 @@ async def _recompute_deadlines(
                 (t.state == "opened", after(t.active_at, policy.unanswered_after)),
                 (t.state == "engaged", after(t.active_at, policy.warn_after)),
                 (t.state == "paused", t.paused_until),
+                (t.state == "handed_off", null()),
                 else_=after(t.warned_at, policy.close_after),
             )
         )

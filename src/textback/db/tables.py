@@ -6,7 +6,9 @@ Core tables, not mapped classes: rows become the frozen states of `core` at once
 from sqlalchemy import (
     BigInteger,
     Column,
+    Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -21,6 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from textback.db.metadata import WHEN, check, metadata
 from textback.db.tenant_tables import (
     accounts,
+    agent_versions,
     agents,
     api_keys,
     carriers,
@@ -28,9 +31,11 @@ from textback.db.tenant_tables import (
     numbers,
     projects,
 )
+from textback.db.turn_tables import tool_calls, turns, usage_days
 
 __all__ = [
     "accounts",
+    "agent_versions",
     "agents",
     "api_keys",
     "carriers",
@@ -43,7 +48,9 @@ __all__ = [
     "numbers",
     "opt_outs",
     "projects",
+    "tool_calls",
     "turns",
+    "usage_days",
 ]
 
 conversations = Table(
@@ -53,7 +60,8 @@ conversations = Table(
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
     Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
     Column("connector_id", Text),
-    Column("agent_id", Text, ForeignKey("agents.id"), nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("agent_version", Integer, nullable=False),
     Column("agent_number", Text, nullable=False),
     Column("user_number", Text, nullable=False),
     Column("state", Text, nullable=False),
@@ -61,12 +69,30 @@ conversations = Table(
     Column("active_at", WHEN, nullable=False),
     Column("warned_at", WHEN),
     Column("paused_until", WHEN),
+    Column("handed_off_at", WHEN),
+    Column("why_handed_off", Text),
     Column("closed_at", WHEN),
     Column("reason", Text),
     Column("deadline_at", WHEN),
     Column("heard_seq", BigInteger, nullable=False, server_default=text("0")),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
-    check("state", "state in ('opened', 'engaged', 'warned', 'paused', 'closed')"),
+    Column("variables", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("objective", Text),
+    Column("start_node", Text),
+    Column("engine_state", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("turns_taken", Integer, nullable=False, server_default=text("0")),
+    Column("tokens_used", BigInteger, nullable=False, server_default=text("0")),
+    Column("cost_usd", Float, nullable=False, server_default=text("0")),
+    Column("analysis_due_at", WHEN),
+    Column("analysis_attempts", SmallInteger, nullable=False, server_default=text("0")),
+    Column("analysis", JSONB),
+    ForeignKeyConstraint(
+        ["agent_id", "agent_version"], ["agent_versions.agent_id", "agent_versions.number"]
+    ),
+    check("state", "state in ('opened', 'engaged', 'warned', 'paused', 'handed_off', 'closed')"),
+    check("handed_off", "(state = 'handed_off') = (handed_off_at is not null)"),
+    check("why_handed_off", "(state = 'handed_off') = (why_handed_off is not null)"),
+    check("analysis", "state = 'closed' or analysis_due_at is null"),
     check("warned", "(state = 'warned') = (warned_at is not null)"),
     check("paused", "(state = 'paused') = (paused_until is not null)"),
     check("closed", "(state = 'closed') = (closed_at is not null)"),
@@ -80,6 +106,11 @@ conversations = Table(
         postgresql_where=text("state <> 'closed'"),
     ),
     Index("ix_conversations_due", "deadline_at", postgresql_where=text("deadline_at is not null")),
+    Index(
+        "ix_conversations_analysis",
+        "analysis_due_at",
+        postgresql_where=text("analysis_due_at is not null"),
+    ),
     Index("ix_conversations_pair", "agent_number", "user_number", "opened_at"),
     Index("ix_conversations_user", "project_id", "user_number", "opened_at"),
     Index("ix_conversations_number", "agent_number", "opened_at"),
@@ -121,6 +152,9 @@ messages = Table(
     Column("error", Text),
     Column("dropped_at", WHEN),
     Column("drop_reason", Text),
+    Column("follows", Text),  # the text before it, of the same answer
+    Column("segments", SmallInteger),
+    Column("segments_saved", SmallInteger, nullable=False, server_default=text("0")),
     check(
         "state",
         "state in ('received', 'queued', 'sending', 'uncertain', 'sent', 'delivered', 'failed',"
@@ -182,41 +216,10 @@ messages = Table(
         postgresql_where=text("direction = 'inbound'"),
     ),
     Index("ix_messages_pair", "agent_number", "user_number", "seq"),
-)
-
-turns = Table(
-    "turns",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("conversation_id", Text, ForeignKey("conversations.id"), nullable=False),
-    Column("state", Text, nullable=False),
-    Column("first_text_at", WHEN, nullable=False),
-    Column("opener_id", Text),  # the id promised to the caller for the text that opens
-    Column("due_at", WHEN),
-    Column("lease_until", WHEN),
-    Column("upto_seq", BigInteger),
-    Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("ended_at", WHEN),
-    Column("outcome", Text),
-    check("state", "state in ('waiting', 'thinking', 'ended')"),
-    check("waiting", "(state = 'waiting') = (due_at is not null)"),
-    check("thinking", "(state = 'thinking') = (lease_until is not null)"),
-    check("ended", "(state = 'ended') = (ended_at is not null)"),
-    check("outcome", "(state = 'ended') = (outcome is not null)"),
-    Index("ix_turns_conversation", "conversation_id"),
-    Index("ix_turns_due", "due_at", postgresql_where=text("state = 'waiting'")),
-    Index("ix_turns_lease", "lease_until", postgresql_where=text("state = 'thinking'")),
     Index(
-        "uq_turns_waiting",
-        "conversation_id",
-        unique=True,
-        postgresql_where=text("state = 'waiting'"),
-    ),
-    Index(
-        "uq_turns_thinking",
-        "conversation_id",
-        unique=True,
-        postgresql_where=text("state = 'thinking'"),
+        "ix_messages_follows",
+        "follows",
+        postgresql_where=text("follows is not null and state = 'queued'"),
     ),
 )
 

@@ -5,8 +5,11 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
+    Integer,
     LargeBinary,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -54,12 +57,37 @@ agents = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("production", Integer, nullable=False),
+    Column("draft", Integer),
+    Column("removed_at", WHEN),
+    *(
+        ForeignKeyConstraint(
+            ["id", label],
+            ["agent_versions.agent_id", "agent_versions.number"],
+            name=f"fk_agents_{label}",
+            deferrable=True,
+            initially="DEFERRED",
+            use_alter=True,
+        )
+        for label in ("production", "draft")
+    ),
+)
+
+agent_versions = Table(  # a row is never changed, but for secrets that were rotated
+    "agent_versions",
+    metadata,
+    Column("agent_id", Text, ForeignKey("agents.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("created_at", WHEN, nullable=False),
     Column("greeting", Text),
     Column("fallback", Text),
-    Column("engine", JSONB, nullable=False),  # the file's words; a secret in it is sealed
+    Column("engine", JSONB, nullable=False),  # the file's words, without secrets
+    Column("secrets", JSONB, nullable=False, server_default=text("'{}'")),  # sealed, by path
     Column("can_open", Boolean, nullable=False),
     Column("deadline_seconds", Float, nullable=False),
-    Column("removed_at", WHEN),
+    Column("earlier", SmallInteger, nullable=False, server_default=text("0")),
+    Column("nodes", JSONB, nullable=False, server_default=text("'[]'")),  # a flow can start there
+    Column("analysis", JSONB),
 )
 
 projects = Table(

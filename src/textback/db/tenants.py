@@ -1,8 +1,7 @@
 """What was provisioned: projects, agents, carriers, numbers."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping, func, literal, select
@@ -11,10 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from textback.core.ids import AccountId, AgentId, CarrierId, ProjectId
 from textback.core.numbers import Candidate
 from textback.core.phone import Phone
-from textback.core.policy import Environment, OptOutReplies, ProjectPolicy
+from textback.core.policy import AgentLabel, Environment, OptOutReplies, ProjectPolicy
 from textback.core.ports import CarrierAccount, Vault
 from textback.db.tables import (
-    agents,
     carriers,
     conversations,
     messages,
@@ -34,9 +32,10 @@ class ProjectRow:
     account_id: AccountId
     agent_id: AgentId
     policy: ProjectPolicy
-    greeting: str | None
-    can_open: bool
-    """Whether the agent's engine can write an opener by itself."""
+
+    def label(self, environment: Environment) -> AgentLabel:
+        """Which version of its agent conversations begin with there."""
+        return "draft" if environment in self.policy.draft_environments else "production"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,29 +58,13 @@ class CarrierRow:
     base_url: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentRow:
-    id: AgentId
-    fallback: str | None
-    engine: Mapping[str, Any]
-    """As in the provisioning file; a secret in it is sealed."""
-
-
 async def get_project(c: AsyncConnection, project_id: ProjectId) -> ProjectRow:
-    row = (
-        await c.execute(
-            select(projects, agents.c.greeting, agents.c.can_open)
-            .join(agents, agents.c.id == projects.c.agent_id)
-            .where(projects.c.id == project_id)
-        )
-    ).one()
+    row = (await c.execute(select(projects).where(projects.c.id == project_id))).one()
     return ProjectRow(
         id=ProjectId(row.id),
         account_id=AccountId(row.account_id),
         agent_id=AgentId(row.agent_id),
         policy=POLICY.validate_python(row.policy),
-        greeting=row.greeting,
-        can_open=row.can_open,
     )
 
 
@@ -178,19 +161,6 @@ async def find_carrier_by_sid(c: AsyncConnection, kind: str, account_sid: str) -
         )
     )
     return _carrier(row.mappings().one_or_none())
-
-
-async def find_agent(c: AsyncConnection, agent_id: AgentId) -> AgentRow | None:
-    row = (
-        await c.execute(
-            select(agents.c.id, agents.c.fallback, agents.c.engine).where(agents.c.id == agent_id)
-        )
-    ).one_or_none()
-    return (
-        None
-        if row is None
-        else AgentRow(id=AgentId(row.id), fallback=row.fallback, engine=row.engine)
-    )
 
 
 def opened(row: CarrierRow, vault: Vault) -> CarrierAccount:

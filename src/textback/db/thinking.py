@@ -1,16 +1,27 @@
 """A turn that begins: what was said so far, for the engine to answer."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, TypeAlias, cast
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Row, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.engine import Earlier, Role, Said, ToolCall, ToolResult
 from textback.core.ids import AgentId, ConversationId, MessageId, ProjectId, TurnId
-from textback.core.ports import Said
-from textback.db.tables import agents, conversations, messages
+from textback.core.policy import ProjectPolicy
+from textback.db.tables import agent_versions, conversations, messages, projects, tool_calls
 from textback.db.tables import turns as t
+from textback.db.tenants import POLICY
+
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+MOST_CALLS = 50
+"""Of a conversation's latest calls of tools, those that an engine is told."""
+
+LAST_SAID = 10
+"""Of an earlier conversation, the texts that an engine is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,62 +29,35 @@ class Thinking:
     """A turn that a worker holds until `lease_until`."""
 
     id: TurnId
+    run: int
     conversation_id: ConversationId
     project_id: ProjectId
     agent_id: AgentId
+    agent_version: int
     opener_id: MessageId | None
     lease_until: datetime
     upto_seq: int
     attempts: int
+    restarts: int
     transcript: Sequence[Said]
     heard: str
-    metadata: dict[str, object]
+    metadata: Mapping[str, object]
+    variables: Mapping[str, object]
+    objective: str | None
+    start_node: str | None
+    state: Mapping[str, object]
+    calls: Sequence[ToolCall]
+    earlier: Sequence[Earlier]
+    policy: ProjectPolicy = field(repr=False)
+    begun_at: datetime
 
 
 async def begin(
-    c: AsyncConnection,
-    turn_id: TurnId,
-    opener_id: str | None,
-    attempts: int,
-    *,
-    now: datetime,
-    margin: timedelta,
+    c: AsyncConnection, turn_id: TurnId, *, now: datetime, margin: timedelta
 ) -> Thinking:
     """Hand the turn, which the caller has locked, to an engine."""
-    talk = (
-        await c.execute(
-            select(
-                conversations.c.id,
-                conversations.c.project_id,
-                conversations.c.agent_id,
-                conversations.c.heard_seq,
-                conversations.c.metadata.label("extra"),
-                agents.c.deadline_seconds,
-            )
-            .join(t, t.c.conversation_id == conversations.c.id)
-            .join(agents, agents.c.id == conversations.c.agent_id)
-            .where(t.c.id == turn_id)
-        )
-    ).one()
-    said = (
-        await c.execute(
-            select(
-                messages.c.seq,
-                messages.c.direction,
-                messages.c.kind,
-                messages.c.text,
-                messages.c.created_at,
-                messages.c.media,
-            )
-            .where(
-                messages.c.conversation_id == talk.id,
-                messages.c.kind.not_in(["keyword", "notice"]),
-                messages.c.state.not_in(["suppressed", "failed"]),
-                or_(messages.c.direction == "inbound", messages.c.text != ""),  # written by now
-            )
-            .order_by(messages.c.seq)
-        )
-    ).all()
+    talk = await _talk(c, turn_id)
+    said = await _said(c, talk.id)
     # Not those kept unanswered: an operator may yet have them answered.
     upto = max((row.seq for row in said if row.kind == "text"), default=0)
     lease_until = now + timedelta(seconds=talk.deadline_seconds) + margin
@@ -85,29 +69,142 @@ async def begin(
             due_at=None,
             lease_until=lease_until,
             upto_seq=upto,
-            attempts=attempts + 1,
+            attempts=talk.attempts + 1,
+            run=talk.run + 1,
         )
     )
     return Thinking(
         id=turn_id,
+        run=talk.run + 1,
         conversation_id=ConversationId(talk.id),
         project_id=ProjectId(talk.project_id),
         agent_id=AgentId(talk.agent_id),
-        opener_id=None if opener_id is None else MessageId(opener_id),
+        agent_version=talk.agent_version,
+        opener_id=None if talk.opener_id is None else MessageId(talk.opener_id),
         lease_until=lease_until,
         upto_seq=upto,
-        attempts=attempts + 1,
-        transcript=[
-            Said(
-                role="user" if row.direction == "inbound" else "agent",
-                text=row.text,
-                at=row.created_at,
-                media=row.media,
-            )
-            for row in said
-        ],
+        attempts=talk.attempts + 1,
+        restarts=talk.restarts,
+        transcript=[as_said(row) for row in said],
         heard="\n".join(
             row.text for row in said if row.kind == "text" and row.seq > talk.heard_seq
         ),
         metadata=dict(talk.extra),
+        variables=dict(talk.variables),
+        objective=talk.objective,
+        start_node=talk.start_node,
+        state=dict(talk.engine_state),
+        calls=await _calls(c, talk.id),
+        earlier=await _earlier(c, talk) if talk.earlier else (),
+        policy=POLICY.validate_python(talk.policy),
+        begun_at=now,
     )
+
+
+def as_said(row: AnyRow) -> Said:
+    """From a row of messages with `seq`, `direction`, `kind`, `text`, `created_at`, `media`."""
+    ours: Role = "person" if row.kind == "person" else "agent"
+    role: Role = "user" if row.direction == "inbound" else ours
+    return Said(seq=row.seq, role=role, text=row.text, at=row.created_at, media=row.media)
+
+
+async def _talk(c: AsyncConnection, turn_id: TurnId) -> AnyRow:
+    talk, version = conversations.c, agent_versions.c
+    return (
+        await c.execute(
+            select(
+                talk.id,
+                talk.project_id,
+                talk.agent_id,
+                talk.agent_version,
+                talk.user_number,
+                talk.opened_at,
+                talk.heard_seq,
+                talk.metadata.label("extra"),
+                talk.variables,
+                talk.objective,
+                talk.start_node,
+                talk.engine_state,
+                t.c.opener_id,
+                t.c.attempts,
+                t.c.run,
+                t.c.restarts,
+                version.deadline_seconds,
+                version.earlier,
+                projects.c.policy,
+            )
+            .join(t, t.c.conversation_id == talk.id)
+            .join(
+                agent_versions,
+                (version.agent_id == talk.agent_id) & (version.number == talk.agent_version),
+            )
+            .join(projects, projects.c.id == talk.project_id)
+            .where(t.c.id == turn_id)
+        )
+    ).one()
+
+
+async def _said(
+    c: AsyncConnection, conversation_id: str, *, last: int | None = None
+) -> Sequence[AnyRow]:
+    """What was said, oldest first; `last`: only so many of its latest texts."""
+    m = messages.c
+    rows = await c.execute(
+        select(m.seq, m.direction, m.kind, m.text, m.created_at, m.media)
+        .where(
+            m.conversation_id == conversation_id,
+            m.kind.not_in(["keyword", "notice"]),
+            m.state.not_in(["suppressed", "failed"]),
+            or_(m.direction == "inbound", m.text != ""),  # written by now
+        )
+        .order_by(m.seq.desc())
+        .limit(last)
+    )
+    return rows.all()[::-1]
+
+
+async def transcript(c: AsyncConnection, conversation_id: ConversationId) -> list[Said]:
+    return [as_said(row) for row in await _said(c, conversation_id)]
+
+
+async def _calls(c: AsyncConnection, conversation_id: str) -> list[ToolCall]:
+    rows = await c.execute(
+        select(tool_calls)
+        .where(tool_calls.c.conversation_id == conversation_id)
+        .order_by(tool_calls.c.seq.desc())
+        .limit(MOST_CALLS)
+    )
+    return [
+        ToolCall(
+            call_id=row.id,
+            turn_id=row.turn_id,
+            name=row.name,
+            arguments=row.arguments,
+            at=row.began_at,
+            result=None if row.ended_at is None else ToolResult(row.result, row.failed),
+        )
+        for row in rows.all()[::-1]
+    ]
+
+
+async def _earlier(c: AsyncConnection, talk: AnyRow) -> list[Earlier]:
+    rows = await c.execute(
+        select(conversations.c.id, conversations.c.closed_at, conversations.c.analysis)
+        .where(
+            conversations.c.project_id == talk.project_id,
+            conversations.c.user_number == talk.user_number,
+            conversations.c.id != talk.id,
+            conversations.c.opened_at <= talk.opened_at,
+            conversations.c.state == "closed",
+        )
+        .order_by(conversations.c.opened_at.desc())
+        .limit(talk.earlier)
+    )
+    return [
+        Earlier(
+            ended_at=row.closed_at,
+            summary=cast("dict[str, str | None]", row.analysis or {}).get("summary"),
+            transcript=[as_said(said) for said in await _said(c, row.id, last=LAST_SAID)],
+        )
+        for row in rows.all()
+    ]

@@ -17,6 +17,8 @@ from textback.db.thinking import Thinking, begin
 
 Outcome = Literal["answered", "silent", "failed", "dropped", "merged"]
 
+UNDER_WAY = ("thinking", "awaiting")
+
 
 async def text_came(
     c: AsyncConnection,
@@ -65,24 +67,21 @@ async def claim_due(
     """
     other = t.alias("other")
     rows = await c.execute(
-        select(t.c.id, t.c.conversation_id, t.c.opener_id, t.c.attempts)
+        select(t.c.id)
         .join(conversations, conversations.c.id == t.c.conversation_id)
         .where(
             t.c.state == "waiting",
             t.c.due_at <= now,
             conversations.c.agent_id.not_in(except_agents),
             ~exists().where(
-                other.c.conversation_id == t.c.conversation_id, other.c.state == "thinking"
+                other.c.conversation_id == t.c.conversation_id, other.c.state.in_(UNDER_WAY)
             ),
         )
         .order_by(t.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True, of=t)
     )
-    return [
-        await begin(c, TurnId(row.id), row.opener_id, row.attempts, now=now, margin=margin)
-        for row in rows.all()
-    ]
+    return [await begin(c, TurnId(row.id), now=now, margin=margin) for row in rows.all()]
 
 
 async def is_held(c: AsyncConnection, turn: Thinking) -> bool:

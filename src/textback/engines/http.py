@@ -26,8 +26,8 @@ from pydantic import (
 
 from textback import __version__
 from textback.core import signing
+from textback.core.engine import Analysis, AnalysisRequest, Said, TurnFailed, TurnReply, TurnRequest
 from textback.core.policy import MAX_TEXT
-from textback.core.ports import Said, TurnFailed, TurnReply, TurnRequest
 
 PAUSES: Final = (0, 0.25, 0.5, 1, 2)
 """Seconds before each attempt; there are no more attempts than these."""
@@ -101,21 +101,21 @@ class HttpEngine:
     """One server that answers turns. Holds a pool of connections until `close`."""
 
     can_open: bool = True
+    can_analyse: bool = False
     deadline: timedelta
 
     def __init__(
         self,
         config: HttpConfig,
         *,
-        secret: str | None,
         clock: Callable[[], datetime],
         transport: httpx.AsyncBaseTransport | None = None,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
-        """`secret` is opened `whsec_...`; None: turns go unsigned. `clock` dates signatures."""
+        """`clock` dates signatures; without a secret turns go unsigned."""
         self._url = config.url
         self._timeout = config.timeout_seconds
-        self._secret = secret
+        self._secret = None if config.secret is None else config.secret.get_secret_value()
         self._clock = clock
         self.deadline = timedelta(seconds=2 * config.timeout_seconds)
         # Shorter for a short timeout, so that all attempts fit if each fails at once.
@@ -155,6 +155,10 @@ class HttpEngine:
                 reasons.append(str(bad))
         why = ", then ".join(dict.fromkeys(reasons))
         return TurnFailed(f"{why} (attempts: {len(reasons)})")
+
+    async def analyse(self, request: AnalysisRequest) -> Analysis | TurnFailed:
+        del request
+        return TurnFailed("this kind of engine does not analyse")
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import regex
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from textback.core.engine import Analysis, AnalysisRequest, TurnFailed, TurnReply, TurnRequest
 from textback.core.policy import MAX_TEXT
-from textback.core.ports import TurnFailed, TurnReply, TurnRequest
 
 _PLACEHOLDER = re.compile(r"\{([0-9]+|[^\W0-9]\w*)\}")
 
@@ -67,6 +67,7 @@ class ScriptedEngine:
     """Rules are tried in order; the first that matches answers."""
 
     can_open: bool = False
+    can_analyse: bool = False
     deadline: timedelta
 
     def __init__(
@@ -90,6 +91,10 @@ class ScriptedEngine:
                 return await asyncio.to_thread(self._decide, request.heard)
         except TimeoutError:
             return TurnFailed("matching got too little processor time")
+
+    async def analyse(self, request: AnalysisRequest) -> Analysis | TurnFailed:
+        del request
+        return TurnFailed("this kind of engine does not analyse")
 
     async def close(self) -> None:
         """Nothing is held."""

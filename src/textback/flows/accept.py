@@ -9,12 +9,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from textback.core import conversation as talk
 from textback.core.commands import Accepted, Caller, Idempotency, SendText
 from textback.core.conversation import Closed, Opened
-from textback.core.errors import NoNumber, NothingToSay, NumberNotProvisioned, Unavailable
+from textback.core.errors import (
+    NoNumber,
+    NothingToSay,
+    NumberNotProvisioned,
+    Unavailable,
+    UnknownAgent,
+)
 from textback.core.ids import new_conversation_id, new_message_id
 from textback.core.message import Queued, Suppressed, dropped, write
 from textback.core.numbers import pick
 from textback.core.phone import Phone
-from textback.db import conversations, idempotency, locks, messages, opt_outs, tenants, turns
+from textback.db import (
+    agents,
+    conversations,
+    idempotency,
+    locks,
+    messages,
+    opt_outs,
+    tenants,
+    turns,
+)
+from textback.db.agents import AgentVersion
+from textback.db.conversations import Brief
 from textback.db.session import transaction
 from textback.db.tenants import NumberRow, ProjectRow
 
@@ -86,9 +103,10 @@ async def _open(
 ) -> Phone:
     """Gives the number it will be sent from."""
     project = await tenants.get_project(c, caller.project_id)
+    agent = await _choose_agent(c, caller, command, project)
     number, opted_out = await _choose_number(c, caller, command)
-    text = command.text if command.text is not None else project.greeting
-    if text is None and not project.can_open:
+    text = command.text if command.text is not None else agent.greeting
+    if text is None and not agent.can_open:
         msg = "Give a message: this connector's agent has no greeting to open with."
         raise NothingToSay(msg)
     await locks.pair(c, number.number, command.user_number)
@@ -99,9 +117,15 @@ async def _open(
     if older is not None and not opted_out:
         closed = talk.close(older, "superseded", now=now)
         await conversations.save(c, older, closed, policy=policy.idle, now=now)
-    opened = _opened(caller, project, number, command.user_number, ids, now=now)
+    opened = _opened(caller, agent, number, command.user_number, ids, now=now)
     begun: Opened | Closed = talk.close(opened, "opted_out", now=now) if opted_out else opened
-    await conversations.add(c, begun, policy=policy.idle, now=now)
+    brief = Brief(
+        objective=command.objective,
+        variables=command.variables,
+        start_node=command.agent.start_node,
+        metadata=command.metadata,
+    )
+    await conversations.add(c, begun, policy=policy.idle, now=now, brief=brief)
     queued = write(
         opened,
         "opener",
@@ -118,6 +142,26 @@ async def _open(
         await turns.agent_opens(c, opened.id, ids.message_id, now=now)
     await messages.add(c, message, project_id=project.id, now=now)
     return number.number
+
+
+async def _choose_agent(
+    c: AsyncConnection, caller: Caller, command: SendText, project: ProjectRow
+) -> AgentVersion:
+    wanted, label = command.agent, project.label(caller.environment)
+    agent_id = wanted.agent_id or project.agent_id
+    if wanted.agent_id is None and wanted.version is None:
+        found = await agents.current(c, agent_id, label)
+    else:
+        version = wanted.version or label
+        chosen = await agents.choose(c, caller.account_id, agent_id, version)
+        if chosen is None:
+            msg = f'This account has no agent "{agent_id}" with a version {version}.'
+            raise UnknownAgent(msg)
+        found = chosen
+    if wanted.start_node is not None and wanted.start_node not in found.nodes:
+        msg = f'Agent "{agent_id}" has no node "{wanted.start_node}" to start from.'
+        raise UnknownAgent(msg)
+    return found
 
 
 async def _choose_number(
@@ -154,7 +198,7 @@ async def _choose_number(
 
 def _opened(
     caller: Caller,
-    project: ProjectRow,
+    agent: AgentVersion,
     number: NumberRow,
     user: Phone,
     ids: Accepted,
@@ -166,7 +210,8 @@ def _opened(
         account_id=caller.account_id,
         project_id=caller.project_id,
         connector_id=caller.connector_id,
-        agent_id=project.agent_id,
+        agent_id=agent.agent_id,
+        agent_version=agent.number,
         agent_number=number.number,
         user_number=user,
         opened_at=now,

@@ -9,8 +9,8 @@ from textback.core.conversation import Close, Live, Resume, Wait, Warn
 from textback.core.ids import new_message_id
 from textback.core.message import Kind, write
 from textback.core.policy import ProjectPolicy
-from textback.db import conversations, locks, messages, tenants, turns
-from textback.db.conversations import Hold
+from textback.db import conversations, deadlines, locks, messages, tenants, turns
+from textback.db.deadlines import Hold
 from textback.db.session import transaction
 
 
@@ -24,13 +24,13 @@ async def expire_due(
     """
     done = 0
     async with transaction(db) as c:
-        due = await conversations.claim_due(c, now=now, limit=limit, hold=hold)
+        due = await deadlines.claim_due(c, now=now, limit=limit, hold=hold)
         policies = await tenants.policies(c, list({project_id for _, project_id in due}))
         for conversation, project_id in due:
             if await locks.try_pair(c, conversation.agent_number, conversation.user_number):
                 await _expire(c, conversation, policies[project_id], now=now)
                 done += 1
-        upcoming = None if done else await conversations.next_deadline(c, after=now)
+        upcoming = None if done else await deadlines.next_deadline(c, after=now)
     return done, upcoming
 
 

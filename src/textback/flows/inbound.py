@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import conversation as talk
 from textback.core import optout, phone, throttle
-from textback.core.conversation import CloseReason, Engaged, Live, Opened, Paused
+from textback.core.conversation import CloseReason, Engaged, HandedOff, Live, Opened, Paused
 from textback.core.events import Event
 from textback.core.ids import (
     CarrierId,
@@ -22,7 +22,18 @@ from textback.core.optout import Word
 from textback.core.phone import Phone
 from textback.core.ports import Inbound
 from textback.core.throttle import Verdict
-from textback.db import conversations, events, inbound, locks, messages, opt_outs, tenants, turns
+from textback.db import (
+    agents,
+    conversations,
+    events,
+    inbound,
+    locks,
+    messages,
+    opt_outs,
+    tenants,
+    turns,
+)
+from textback.db.agents import AgentVersion
 from textback.db.session import transaction
 from textback.db.tenants import NumberRow, ProjectRow
 from textback.flows import opt_out, reply_budget
@@ -56,7 +67,9 @@ async def hear(db: AsyncEngine, carrier_id: CarrierId, said: Inbound, *, now: da
             return Heard("duplicate")
         project = await tenants.get_project(c, number.project_id)
         at = min(said.said_at or now, now)
-        text = _Text(c, number, project, user, said, new_message_id(now), at, now)
+        label = project.label(number.environment)
+        agent = await agents.current(c, project.agent_id, label)
+        text = _Text(c, number, project, agent, user, said, new_message_id(now), at, now)
         opted_out = await opt_outs.stands(c, number.number, user)
         word = said.opt_out or opt_out.word(said.text, project.policy, opted_out=opted_out)
         if word is not None:
@@ -73,6 +86,8 @@ class _Text:
     c: AsyncConnection
     number: NumberRow
     project: ProjectRow
+    agent: AgentVersion
+    """That a conversation begins with which the user opens."""
     user: Phone
     said: Inbound
     id: MessageId
@@ -90,6 +105,8 @@ class _Text:
         if not known and policy.unknown_user == "ignore":
             return await self.keep(why="unknown_user")
         engaged = await self._engage(live)
+        if isinstance(engaged, HandedOff):
+            return await self._leave_unanswered(engaged.id, "handed_off")
         if isinstance(engaged, Paused):
             return await self._leave_unanswered(engaged.id, "paused")
         left = await self._left(engaged.id)
@@ -98,8 +115,9 @@ class _Text:
             await conversations.save(self.c, engaged, paused, policy=policy.idle, now=self.now)
             return await self._leave_unanswered(engaged.id, "reply_budget")
         seq = await self._store(engaged.id, "text", None)
-        if not known and policy.unknown_user == "greet" and self.project.greeting is not None:
-            await self._say(engaged.id, "reply", self.project.greeting, due_at=left.not_before)
+        greeting = self.agent.greeting if not known and policy.unknown_user == "greet" else None
+        if greeting is not None:
+            await self._say(engaged.id, "reply", greeting, due_at=left.not_before)
             await conversations.heard(self.c, engaged.id, seq)
         else:
             await turns.text_came(
@@ -148,7 +166,7 @@ class _Text:
             left = await self._left(conversation_id)
             if word == "stop":  # nothing comes after it
                 await self._say(conversation_id, "notice", reply, due_at=self.now)
-            elif left.pause_until is None and not isinstance(live, Paused):
+            elif left.pause_until is None and not isinstance(live, Paused | HandedOff):
                 await self._say(conversation_id, "notice", reply, due_at=left.not_before)
         return Heard("keyword", conversation_id, self.id, word)
 
@@ -195,7 +213,7 @@ class _Text:
         )
         return throttle.of_project(answered, limits)
 
-    async def _engage(self, live: Live | None) -> Engaged | Paused:
+    async def _engage(self, live: Live | None) -> Engaged | Paused | HandedOff:
         idle = self.project.policy.idle
         if live is None:
             live = self._new()
@@ -224,7 +242,8 @@ class _Text:
             account_id=self.project.account_id,
             project_id=self.project.id,
             connector_id=None,
-            agent_id=self.project.agent_id,
+            agent_id=self.agent.agent_id,
+            agent_version=self.agent.number,
             agent_number=self.number.number,
             user_number=self.user,
             opened_at=self.now,

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from textback.core import conversation as talk
 from textback.core import message as rule
 from textback.core.conversation import Paused
-from textback.core.errors import NotPaused, NotUncertain
+from textback.core.errors import NotUncertain, WrongState
 from textback.core.events import Event
 from textback.core.ids import ConversationId, MessageId, by_hand
 from textback.core.message import Message, Uncertain
@@ -53,14 +53,14 @@ async def settle_as_not_sent(db: AsyncEngine, message_id: MessageId, *, now: dat
 async def resume(db: AsyncEngine, conversation_id: ConversationId, *, now: datetime) -> int:
     """End a pause early. The agent answers what was kept meanwhile; gives how many texts that is.
 
-    Raises NotPaused, Unavailable.
+    Raises WrongState, Unavailable.
     """
     async with transaction(db) as c:
         before = await conversations.lock(c, conversation_id)
         if not isinstance(before, Paused):
             state = "unknown" if before is None else type(before).__name__.lower()
             msg = f"{conversation_id} is not paused, it is {state}: there is nothing to resume."
-            raise NotPaused(msg)
+            raise WrongState(msg)
         policy = (await tenants.get_project(c, before.project_id)).policy
         after = talk.resumed(before, now=now)
         await conversations.save(c, before, after, policy=policy.idle, now=now, by="operator")

@@ -44,7 +44,8 @@ async def apply(
     async with transaction(db) as c:
         await provisioning.alone(c)
         there = await provisioning.everything(c)
-        found = Comparison(plan, there, vault=vault, now=now, prune=prune)
+        versions = await provisioning.versions(c)
+        found = Comparison(plan, there, versions, vault=vault, now=now, prune=prune)
         if found.errors:
             raise ProvisioningRefused(found.errors)
         if not dry_run:

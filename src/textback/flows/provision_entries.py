@@ -26,6 +26,7 @@ from textback.core.ports import Vault
 from textback.db.callers import key_hash
 from textback.db.provisioning import Changes, Key, Kind, Row, gone_column, key_columns
 from textback.db.tenants import POLICY
+from textback.flows.provision_agents import Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Comparison:
         self,
         plan: Plan,
         there: Mapping[Kind, Mapping[Key, Row]],
+        versions: Mapping[str, Mapping[int, Row]],
         *,
         vault: Vault,
         now: datetime,
@@ -58,7 +60,7 @@ class Comparison:
     ) -> None:
         """`there`: all entries of the database by kind and key, removed ones too."""
         self._plan = plan
-        self._there = there
+        self._there, self._versions = there, versions
         self._vault = vault
         self._now = now
         self._prune = prune
@@ -128,21 +130,19 @@ class Comparison:
         return self._settle("carrier", columns), new.account_sid
 
     def _agent(self, new: Agent) -> None:
-        there = self._owned("agent", new.id, new.account_id, new.path)
-        engine = dict(new.engine)
-        if new.secret is not None:
-            before = cast("dict[str, object]", there["engine"]) if there is not None else {}
-            engine["secret"] = self._sealed(before.get("secret"), new.secret)
+        there = self._owned("agent", new.id, new.account_id, new.path) or {}
+        versions = Versions(new.id, self._versions.get(new.id, {}), self._vault, self._now)
+        at = {label: cast("int | None", there.get(label)) for label in ("production", "draft")}
         columns = {
             "id": new.id,
             "account_id": new.account_id,
-            "greeting": new.greeting,
-            "fallback": new.fallback,
-            "engine": engine,
-            "can_open": new.can_open,
-            "deadline_seconds": new.deadline.total_seconds(),
+            "production": versions.of(new.production, at=at["production"]),
+            "draft": None if new.draft is None else versions.of(new.draft, at=at["draft"]),
         }
-        self._settle("agent", columns)
+        self.changes.versions.extend(versions.new)
+        for number, secrets_ in versions.rotated.items():
+            self.changes.secrets[new.id, number] = secrets_
+        self._settle("agent", columns, also=bool(versions.rotated))
 
     def _project(self, new: Project) -> None:
         there = self._owned("project", new.id, new.account_id, new.path)
@@ -194,8 +194,8 @@ class Comparison:
         there = self._there["carrier"].get((number.carrier_id,), {})
         return cast("CarrierKind", there.get("kind", "twilio"))
 
-    def _settle(self, kind: Kind, columns: Row) -> Key:
-        """Note the entry as new, changed or unchanged, and as named."""
+    def _settle(self, kind: Kind, columns: Row, *, also: bool = False) -> Key:
+        """Note the entry as named, and as new, changed (`also`: elsewhere) or unchanged."""
         key = tuple(str(columns[name]) for name in key_columns(kind))
         columns = {gone_column(kind): None, **columns}
         self._named[kind].add(key)
@@ -207,6 +207,7 @@ class Comparison:
         changed = {name: value for name, value in columns.items() if there[name] != value}
         if changed:
             self.changes.changed.setdefault(kind, {})[key] = changed
+        if changed or also:
             self.updated.append(_thing(kind, key))
         else:
             self.unchanged += 1

@@ -1,7 +1,7 @@
 """A file that was found right -> the plan, and what is allowed but looks like a mistake."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
@@ -128,18 +128,47 @@ def _carrier(
 def _agent(
     path: Path, account_id: AccountId, agent: shape.Agent, engine: EngineSettings
 ) -> plan.Agent:
-    secret = cast("object", getattr(engine.settings, "secret", None))
-    return plan.Agent(
-        path=path,
-        id=AgentId(agent.id),
-        account_id=account_id,
+    secrets: dict[str, str] = {}
+    production = plan.AgentContent(
         greeting=agent.greeting,
         fallback=agent.fallback,
-        engine=engine.settings.model_dump(mode="json", exclude={"secret"}),
-        secret=secret.get_secret_value() if isinstance(secret, SecretStr) else None,
+        engine=cast(
+            "dict[str, object]",
+            without_secrets(
+                engine.settings.model_dump(), engine.settings.model_dump(mode="json"), secrets
+            ),
+        ),
+        secrets=secrets,
         can_open=engine.can_open,
         deadline=engine.deadline,
     )
+    return plan.Agent(
+        path=path, id=AgentId(agent.id), account_id=account_id, production=production, draft=None
+    )
+
+
+def without_secrets(
+    live: object, dumped: object, found: dict[str, str], path: tuple[str, ...] = ()
+) -> object:
+    """`dumped` with null for each SecretStr of `live`, which goes into `found` by its path."""
+    match live, dumped:
+        case SecretStr(), _:
+            found[".".join(path)] = live.get_secret_value()
+            return None
+        case dict(), dict():
+            fields = cast("dict[str, object]", live)
+            return {
+                name: without_secrets(fields[name], value, found, (*path, name))
+                for name, value in cast("dict[str, object]", dumped).items()
+            }
+        case list() | tuple(), list():
+            pairs = zip(cast("Sequence[object]", live), cast("list[object]", dumped), strict=True)
+            return [
+                without_secrets(item, value, found, (*path, str(place)))
+                for place, (item, value) in enumerate(pairs)
+            ]
+        case _:
+            return dumped
 
 
 def _policy(project: shape.Project) -> ProjectPolicy:

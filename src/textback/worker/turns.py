@@ -10,8 +10,8 @@ import structlog
 
 from textback import metrics
 from textback.core import turn as rule
+from textback.core.engine import TurnFailed
 from textback.core.ids import AgentId
-from textback.core.ports import TurnFailed
 from textback.db.thinking import Thinking
 from textback.flows import turn
 from textback.runtime import Runtime
@@ -66,7 +66,9 @@ class Turns:
         fallback: str | None = None
         try:
             # Not to have read the agent's entry is no failure of the agent's.
-            engine, fallback = await persist(lambda: rt.engines.get(thinking.agent_id))
+            engine, fallback = await persist(
+                lambda: rt.engines.get(thinking.agent_id, thinking.agent_version)
+            )
             if thinking.attempts > turn.MOST_ATTEMPTS:
                 answer = TurnFailed(f"{thinking.attempts - 1} workers died over it")
             else:
