@@ -105,3 +105,64 @@ async def drop_all(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     await connection.close()
+
+
+BEFORE_VERSIONS = """
+    insert into accounts (id, name) values ('acme', 'Acme');
+    insert into agents (id, account_id, greeting, fallback, engine, can_open, deadline_seconds)
+    values ('plain', 'acme', 'Hello!', null, '{"kind": "scripted"}', false, 5),
+        ('far', 'acme', null, 'Sorry.', '{"kind": "http", "secret": "sealed"}', true, 40);
+    insert into projects (id, account_id, name, agent_id, policy)
+    values ('reminders', 'acme', 'R', 'far', '{}');
+    insert into conversations (id, account_id, project_id, agent_id, agent_number, user_number,
+        state, opened_at, active_at)
+    values ('conv_1', 'acme', 'reminders', 'far', '+14155550100', '+14155550123', 'engaged',
+        now(), now());
+    insert into turns (id, conversation_id, state, first_text_at, lease_until, upto_seq, attempts)
+    values ('turn_1', 'conv_1', 'thinking', now(), now(), 1, 1);
+"""
+SINCE_VERSIONS = """
+    update conversations set state = 'handed_off', handed_off_at = now(), why_handed_off = 'asked';
+    update turns set state = 'awaiting';
+    insert into agent_versions select agent_id, 2, created_at, 'Hi!', fallback,
+        engine, secrets, can_open, deadline_seconds from agent_versions where agent_id = 'plain';
+    update agents set production = 2 where id = 'plain';
+"""
+
+
+async def run(database_url: str, script: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(script)
+    await connection.close()
+
+
+async def row(database_url: str, query: str) -> tuple[object, ...]:
+    connection = await asyncpg.connect(database_url)
+    found = await connection.fetchrow(query)
+    await connection.close()
+    assert found is not None
+    return tuple(found)
+
+
+def test_agents_become_first_versions_and_back(config: Config, empty_database_url: str) -> None:
+    url = empty_database_url
+    command.upgrade(config, "0002")
+    asyncio.run(run(url, BEFORE_VERSIONS))
+    command.upgrade(config, "0003")
+    far = "select number, fallback, engine::text, secrets::text from agent_versions"
+    assert asyncio.run(row(url, f"{far} where agent_id = 'far'")) == (
+        1,
+        "Sorry.",
+        '{"kind": "http"}',
+        '{"secret": "sealed"}',
+    )
+    talk = "select agent_version, variables::text, turns_taken from conversations"
+    assert asyncio.run(row(url, talk)) == (1, "{}", 0)
+    asyncio.run(run(url, SINCE_VERSIONS))
+    command.downgrade(config, "0002")
+    agent = "select greeting, engine::text, can_open from agents where id = "
+    assert asyncio.run(row(url, f"{agent} 'plain'")) == ("Hi!", '{"kind": "scripted"}', False)
+    found = asyncio.run(row(url, f"{agent} 'far'"))
+    assert found == (None, '{"kind": "http", "secret": "sealed"}', True)
+    assert asyncio.run(row(url, "select state from conversations")) == ("engaged",)
+    assert asyncio.run(row(url, "select state, due_at is null from turns")) == ("waiting", False)
