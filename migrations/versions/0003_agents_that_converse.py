@@ -55,6 +55,10 @@ def upgrade() -> None:
         sa.Column("told_at", WHEN),
     )
     op.add_column("messages", sa.Column("follows", sa.Text))
+    op.add_column("messages", sa.Column("part_wait", sa.Interval))
+    op.create_check_constraint(
+        op.f("ck_messages_part_wait"), "messages", "follows is not null or part_wait is null"
+    )
     op.add_column("messages", sa.Column("segments", sa.SmallInteger))
     op.add_column(
         "messages",
@@ -188,7 +192,8 @@ def _turns() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_messages_follows", "messages")
-    for column in ("follows", "segments", "segments_saved"):
+    op.drop_constraint(op.f("ck_messages_part_wait"), "messages")
+    for column in ("follows", "part_wait", "segments", "segments_saved"):
         op.drop_column("messages", column)
     op.drop_table("usage_days")
     op.drop_table("tool_calls")

@@ -12,6 +12,12 @@ RECOVERED = Counter("textback_recovered", "Lost replies found at the carrier; 0 
 SWEEPS = Counter("textback_sweeps", "What came of looking for lost replies", ["outcome"])
 RESCUED = Counter("textback_rescued", "Claims taken back from dead workers", ["queue"])
 TURNS = Counter("textback_turns", "Agents' turns", ["outcome"])
+ANALYSES = Counter("textback_analyses", "Analyses of conversations that are over", ["outcome"])
+TOKENS = Counter("textback_tokens", "Tokens that agents' models read and wrote", ["direction"])
+TOOL_CALLS = Counter("textback_tool_calls", "Calls that agents made in their turns", ["outcome"])
+SEGMENTS_SAVED = Counter(
+    "textback_segments_saved", "Segments saved by writing smart punctuation plainly"
+)
 EXPIRED = Counter("textback_expired", "Texts dropped because their validity was over")
 ACCOUNT_LIMIT = Gauge(
     "textback_account_limit", "Requests at once that this worker gives a carrier", ["carrier"]

@@ -25,10 +25,19 @@ from textback.core.gcra import Rate
 from textback.core.ids import AgentId, CarrierId
 from textback.core.phone import Phone
 from textback.core.policy import DEFAULT_FALLBACK, SendPolicy
-from textback.core.ports import Carrier, CarrierAccount, Hooks, Limiter, Unreachable, Vault
+from textback.core.ports import (
+    Carrier,
+    CarrierAccount,
+    Forged,
+    Hooks,
+    Limiter,
+    Malformed,
+    Unreachable,
+    Vault,
+)
 from textback.db import agents, tenants
-from textback.db.session import transaction
 from textback.db.agents import AgentVersion
+from textback.db.session import transaction
 from textback.db.tenants import CarrierRow
 
 log = structlog.stdlib.get_logger()
@@ -117,6 +126,13 @@ class _Broken:
         del request
         return TurnFailed(self._why)
 
+    def posted(
+        self, headers: Mapping[str, str], body: bytes, *, turn_id: str, run: int, now: datetime
+    ) -> TurnReply | Forged | Malformed:
+        """Raise Unavailable: nobody can tell whether it is signed."""
+        del headers, body, turn_id, run, now
+        raise Unavailable(f"{self._why[0].upper()}{self._why[1:]}; try again.")
+
     async def close(self) -> None:
         """Nothing is held."""
 
@@ -144,12 +160,12 @@ class Engines:
             return self._make(row)
         except Exception as error:  # noqa: BLE001 - an old version's settings, a lost key, a bug
             # Not the error's words: they may quote the settings.
-            log.error(
+            log.error(  # noqa: TRY400
                 "engine.unusable",
                 agent_id=row.agent_id,
                 version=row.number,
                 why=type(error).__name__,
-            )  # noqa: TRY400
+            )
             return _Broken("the agent's engine cannot be made from its settings")
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ from textback.core.conversation import (
     CloseReason,
     Conversation,
     Engaged,
+    HandedOff,
     Live,
     Opened,
     Paused,
@@ -25,6 +26,7 @@ from textback.core.conversation import (
     agent_texted,
     close,
     deadline,
+    handed_off,
     paused,
     resumed,
     tick,
@@ -53,6 +55,7 @@ live = st.one_of(
     times.map(lambda at: make.engaged(active_at=at)),
     st.tuples(times, spans).map(lambda t: make.warned(active_at=t[0], warned_at=t[0] + t[1])),
     st.tuples(times, spans).map(lambda t: make.paused(active_at=t[0], paused_until=t[0] + t[1])),
+    times.map(lambda at: make.handed_off(active_at=at, handed_off_at=at)),
 )
 
 
@@ -239,7 +242,7 @@ def test_a_paused_conversation_goes_on_by_itself_when_its_pause_is_over() -> Non
 
 @pytest.mark.parametrize("texted", [user_texted, agent_texted])
 def test_texts_neither_end_nor_lengthen_a_pause(
-    texted: Callable[..., Opened | Engaged | Paused],
+    texted: Callable[..., Opened | Engaged | Paused | HandedOff],
 ) -> None:
     c = texted(make.paused(active_at=NOW), now=NOW + MINUTE)
     assert c == make.paused(active_at=NOW + MINUTE)
@@ -258,6 +261,38 @@ def test_a_pause_that_outlasts_the_silence_before_a_warning_ends_without_one(
 
 def test_who_is_resumed_has_the_whole_silence_before_a_warning() -> None:
     c = resumed(make.paused(active_at=NOW - 30 * HOUR), now=NOW)
+    assert deadline(c, POLICY) == NOW + 24 * HOUR
+
+
+# Hand-offs
+
+
+@pytest.mark.parametrize("c", [make.opened(), make.engaged(), make.warned(), make.paused()])
+def test_whatever_an_agent_has_can_be_handed_to_a_person(
+    c: Opened | Engaged | Warned | Paused,
+) -> None:
+    after = handed_off(c, "a refund", now=NOW + HOUR)
+    assert after == make.handed_off(active_at=NOW, handed_off_at=NOW + HOUR, why="a refund")
+
+
+@given(policies, spans)
+def test_while_a_person_has_it_no_time_runs(policy: IdlePolicy, later: timedelta) -> None:
+    c = make.handed_off()
+    assert deadline(c, policy) is None
+    assert tick(c, now=NOW + later, policy=policy) == Wait()
+
+
+@pytest.mark.parametrize("texted", [user_texted, agent_texted])
+def test_texts_do_not_end_a_hand_off(
+    texted: Callable[..., Opened | Engaged | Paused | HandedOff],
+) -> None:
+    c = texted(make.handed_off(active_at=NOW), now=NOW + MINUTE)
+    assert c == make.handed_off(active_at=NOW + MINUTE)
+
+
+def test_after_a_person_the_user_has_the_whole_silence_before_a_warning() -> None:
+    c = resumed(make.handed_off(active_at=NOW - 30 * HOUR), now=NOW)
+    assert c == make.engaged(active_at=NOW)
     assert deadline(c, POLICY) == NOW + 24 * HOUR
 
 
@@ -311,4 +346,4 @@ def test_only_a_whole_silence_after_the_last_text_warns(
 
 def test_every_state_is_in_the_tests() -> None:
     everyone = {type(c) for c in [*make.lives(), make.closed()]}
-    assert everyone == {*get_args(Live), Closed} == {Opened, Engaged, Warned, Paused, Closed}
+    assert everyone == {*get_args(Live), Closed}

@@ -33,6 +33,7 @@ from textback.core.conversation import (
     agent_texted,
     close,
     deadline,
+    handed_off,
     paused,
     resumed,
     tick,
@@ -116,9 +117,16 @@ class OneConversation(RuleBasedStateMachine):
         self.talk = paused(self.talk, until=self.now + span)
 
     @rule()
-    @precondition(lambda self: isinstance(self.talk, Paused))
-    def operator_resumes(self) -> None:
-        assert isinstance(self.talk, Paused)
+    @precondition(lambda self: not isinstance(self.talk, HandedOff | Closed))
+    def a_person_takes_it_over(self) -> None:
+        assert not isinstance(self.talk, HandedOff | Closed)
+        self.talk = handed_off(self.talk, "a refund", now=self.now)
+        self.warned_at = None
+
+    @rule()
+    @precondition(lambda self: isinstance(self.talk, Paused | HandedOff))
+    def it_is_resumed(self) -> None:
+        assert isinstance(self.talk, Paused | HandedOff)
         self.talk = resumed(self.talk, now=self.now)
         self.somebody_spoke()
 
@@ -196,8 +204,17 @@ class OneConversation(RuleBasedStateMachine):
             due = deadline(after, self.policy)
             assert due is None or isinstance(after, Paused) or due > self.now
 
+    @invariant()
+    def a_person_is_never_hurried(self) -> None:
+        if isinstance(self.talk, HandedOff):
+            assert deadline(self.talk, self.policy) is None
+            assert self.warned_at is None
+
     def teardown(self) -> None:
-        """If nobody says anything more, it ends, unless its policy says that it never does."""
+        """If nobody says anything more, it ends, unless its policy says that it never does.
+
+        Or unless a person has it.
+        """
         for _ in range(4):
             self.the_deadline_comes(timedelta(0))
             self.deadlines_are_kept(2)
@@ -208,7 +225,9 @@ class OneConversation(RuleBasedStateMachine):
                 assert self.policy.warn_after is None
             case Closed():
                 self.closes_once()
-            case Warned() | Paused() | HandedOff():
+            case HandedOff():
+                self.a_person_is_never_hurried()
+            case Warned() | Paused():
                 raise AssertionError(f"left {self.talk}")
 
 

@@ -3,8 +3,8 @@ from typing import get_args
 import pytest
 
 from tests import make
-from textback.core.conversation import Conversation
-from textback.core.events import Kind, of_conversation, of_message
+from textback.core.conversation import NAMES, Conversation
+from textback.core.events import Kind, caused, of_conversation, of_message
 from textback.core.message import Message
 
 talks: list[Conversation] = [*make.lives(), make.closed()]
@@ -20,12 +20,23 @@ def test_a_texts_event_names_its_state_and_whose_it_is(m: Message) -> None:
 @pytest.mark.parametrize("c", talks)
 def test_a_conversations_event_names_its_state(c: Conversation) -> None:
     event = of_conversation(c)
-    assert event.kind == f"conversation.{type(c).__name__.lower()}"
+    assert event.kind == f"conversation.{NAMES[type(c)]}"
     assert (event.message_id, event.conversation_id) == (None, c.id)
 
 
 def test_the_end_of_a_conversation_says_why() -> None:
     assert of_conversation(make.closed(reason="superseded")).data == {"reason": "superseded"}
+
+
+def test_a_hand_off_says_why_and_who_wanted_it_and_what_they_added() -> None:
+    event = of_conversation(make.handed_off(why="a refund"))
+    told = caused(event, by="caller", more={"metadata": {"ticket": 7}})
+    assert told.data == {"reason": "a refund", "by": "caller", "metadata": {"ticket": 7}}
+
+
+def test_what_time_alone_did_was_done_by_nobody() -> None:
+    event = of_conversation(make.warned())
+    assert caused(event, by=None, more={}) == event
 
 
 def test_a_failed_text_says_the_carriers_code() -> None:

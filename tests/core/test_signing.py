@@ -1,12 +1,14 @@
 import base64
 import time
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from textback.core.signing import headers, secret_bytes
+from tests.make import NOW
+from textback.core.signing import fault, headers, secret_bytes
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -70,3 +72,36 @@ def test_a_secret_is_read_back_as_its_bytes(key: bytes) -> None:
 def test_anything_but_whsec_and_24_to_64_bytes_is_refused(secret: str) -> None:
     with pytest.raises(ValueError, match="webhook secret"):
         secret_bytes(secret)
+
+
+@given(keys, ids, st.text(), st.integers(-300, 300))
+def test_what_the_reference_library_signs_has_no_fault(
+    key: bytes, webhook_id: str, body: str, seconds: int
+) -> None:
+    at = NOW + timedelta(seconds=seconds)
+    given_headers = {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(whsec(key)).sign(webhook_id, at, body),
+    }
+    assert fault(whsec(key), given_headers, body.encode(), now=NOW) is None
+
+
+@given(keys, ids, st.binary(), st.sampled_from(["key", "id", "time", "body", "signature"]))
+def test_whatever_else_is_changed_is_a_fault(
+    key: bytes, webhook_id: str, body: bytes, what: str
+) -> None:
+    timestamp = int(NOW.timestamp())
+    found = headers(whsec(key), webhook_id=webhook_id, timestamp=timestamp, body=body)
+    match what:
+        case "key":
+            key = bytes([key[0] ^ 1]) + key[1:]
+        case "id":
+            found["webhook-id"] += "x"
+        case "time":
+            found["webhook-timestamp"] = str(timestamp + 1)
+        case "body":
+            body += b"x"
+        case _:
+            found["webhook-signature"] = found["webhook-signature"].swapcase()
+    assert fault(whsec(key), found, body, now=NOW) is not None

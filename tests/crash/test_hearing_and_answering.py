@@ -1,15 +1,22 @@
 """Who takes in texts, or lets the agent answer, dies at every point; each is answered once."""
 
+import asyncio
+from collections import Counter
+from datetime import timedelta
 from typing import Literal
 
 import pytest
+from sqlalchemy import text as sql
 
 from tests.support.aftermath import Aftermath, FarEngine, user_of
 from tests.support.crash import Mortal, at_every_point
 from tests.support.deployment import FALLBACK, HTTP, second
 from tests.support.world import World
-from textback.core.engine import TurnFailed, TurnReply
+from textback.core.engine import Later, ToolResult, TurnFailed, TurnReply, TurnRequest
 from textback.core.phone import Phone
+from textback.core.policy import WhileThinking
+from textback.flows import turn
+from textback.flows.journal import TurnJournal
 
 
 async def test_a_text_is_stored_and_answered_once_wherever_who_takes_it_in_dies(
@@ -40,11 +47,14 @@ async def test_two_texts_are_stored_and_answered_wherever_who_takes_in_the_secon
         await world.hear("Hello", user=user, sid=f"{sid} before")
         (thinking,) = await world.claim_turns()
         await mortal.run(doomed.hear("Hi", user=user, sid=sid, now=second(1)))
-        await world.answer(thinking, "Hello yourself.", now=second(2))
+        outcome = await world.answer(thinking, "Hello yourself.", now=second(2))
         if mortal.died_at is not None:
             await world.hear("Hi", user=user, sid=sid, now=second(15))
         await others.go_on()
-        await others.check(user, took=["Hello yourself.", "You said Hi."])
+        if outcome == "restarted":  # it was stored before the answer
+            await others.check(user, took=["You said Hello and Hi."])
+        else:
+            await others.check(user, took=["Hello yourself.", "You said Hi."])
 
     await at_every_point(doomed.db, story, more_than=15)
 
@@ -123,10 +133,18 @@ async def test_what_the_agent_says_is_sent_once_wherever_its_worker_dies(
     await at_every_point(doomed.db, story, more_than=10)
 
 
+@pytest.mark.parametrize("policy", ["restart", "queue", "ignore"])
 async def test_a_text_that_comes_while_the_agent_thinks_is_answered_wherever_its_worker_dies(
-    world: World, doomed: World
+    world: World, doomed: World, policy: WhileThinking
 ):
+    await set_policy(world, policy)
     others = Aftermath(world)
+    both, first = ["You said Hello and Hi."], ["You said Hello."]
+    allowed = {  # both in one, if the first answer was lost
+        "restart": [both],
+        "queue": [[*first, "You said Hi."], both],
+        "ignore": [first, both],
+    }
 
     async def story(mortal: Mortal, n: int) -> None:
         user = user_of(n)
@@ -135,9 +153,8 @@ async def test_a_text_that_comes_while_the_agent_thinks_is_answered_wherever_its
         await world.hear("Hi", user=user, now=second(1))
         await mortal.run(doomed.answer(thinking, "You said Hello.", now=second(2)))
         await others.go_on()
-        # Both in one, if the first answer was lost.
         took = others.carrier.texts_to(user)
-        assert took in (["You said Hello.", "You said Hi."], ["You said Hello and Hi."])
+        assert took in allowed[policy]
         await others.check(user, took=took)
 
     await at_every_point(doomed.db, story, more_than=5)
@@ -158,6 +175,116 @@ async def test_a_turn_whose_worker_is_gone_runs_once_wherever_its_rescuer_dies(
         await others.check(user, took=["You said Hello and Hi."])
 
     await at_every_point(doomed.db, story, more_than=5)
+
+
+async def test_what_an_agent_calls_is_on_record_once_wherever_its_worker_dies(
+    world: World, doomed: World
+):
+    class Booking(FarEngine):
+        """Books a table and a taxi; `made` has each call, by its id, as often as it was made."""
+
+        made: Counter[str] = Counter()  # noqa: RUF012 - of one test
+
+        async def _think(self, request: TurnRequest) -> TurnReply:
+            async def do(call_id: str) -> ToolResult:
+                self.made[call_id] += 1
+                await asyncio.sleep(0)
+                return ToolResult(f"done by {call_id}")
+
+            results = [
+                await request.journal.call(what, {"for": request.heard}, do)
+                for what in ("table", "taxi")
+            ]
+            return TurnReply(texts=[result.text for result in results])
+
+    others = Aftermath(world, engine=Booking())
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user = user_of(n)
+        await world.hear("Book", user=user)
+        (thinking,) = await world.claim_turns()
+        Booking.made.clear()
+        journal = TurnJournal(doomed.db, thinking, now=lambda: second(1))
+        await mortal.run(others.engine.reply(turn.request(thinking, journal=journal)))
+        await others.go_on()  # its answer is lost in any case
+        ids = [f"{thinking.id}.1", f"{thinking.id}.2"]
+        await others.check(user, took=[f"done by {call_id}" for call_id in ids])
+        assert sorted(Booking.made) == ids
+        assert sum(Booking.made.values()) <= 3  # the one that it died over is made again
+
+    await at_every_point(doomed.db, story, more_than=15)
+
+
+async def test_an_answer_that_is_posted_is_sent_once_wherever_who_takes_it_in_dies(
+    world: World, doomed: World
+):
+    others = Aftermath(world)
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user = user_of(n)
+        await world.hear("Hello", user=user)
+        (thinking,) = await world.claim_turns()
+        await world.answer(thinking, Later(within=timedelta(seconds=50)))
+        await mortal.run(doomed.post(thinking, "Posted.", now=second(1)))
+        if mortal.died_at is not None:  # it was told nothing, and posts it again
+            await world.post(thinking, "Posted.", now=second(2))
+        await others.go_on()
+        await others.check(user, took=["Posted."])
+
+    await at_every_point(doomed.db, story, more_than=10)
+
+
+async def test_an_answer_that_is_overdue_fails_once_wherever_who_finds_that_dies(
+    world: World, doomed: World
+):
+    others = Aftermath(world)
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user = user_of(n)
+        await world.hear("Hello", user=user)
+        (thinking,) = await world.claim_turns()
+        await world.answer(thinking, Later(within=timedelta(seconds=5)))
+        await mortal.run(doomed.rescue_turns(now=second(10)))
+        await others.go_on()
+        await others.check(user, took=[FALLBACK])
+
+    await at_every_point(doomed.db, story, more_than=10)
+
+
+@pytest.mark.parametrize("scope", ["conversation", "day"])
+async def test_who_is_over_a_budget_is_told_once_wherever_the_worker_dies(
+    world: World, doomed: World, scope: str
+):
+    async with world.transaction() as c:
+        await c.execute(
+            sql(
+                "update projects set policy = jsonb_set(policy, array['budgets', :scope],"
+                ' \'{"turns": 0, "tokens": null, "cost_usd": null}\')'
+            ),
+            {"scope": scope},
+        )
+    others = Aftermath(world)
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user = user_of(n)
+        heard = await world.hear("Hello", user=user)
+        assert heard.conversation_id is not None
+        await mortal.run(doomed.think(engine=others.engine))
+        await others.go_on()
+        await others.check(user, took=[FALLBACK])
+        talk = await world.talk(heard.conversation_id)
+        assert talk.state == ("closed" if scope == "conversation" else "paused")
+
+    await at_every_point(doomed.db, story, more_than=10)
+
+
+async def set_policy(world: World, policy: WhileThinking) -> None:
+    change = (
+        "update projects set policy ="
+        " policy || jsonb_build_object('while_thinking', cast(:to as text))"
+    )
+    async with world.transaction() as c:
+        await c.execute(sql(change), {"to": policy})
 
 
 class TestOpener:

@@ -26,14 +26,16 @@ from tests.support.doubles import LATER, NEVER, NO_ANSWER, OPTED_OUT, SLOW_DOWN
 from tests.support.records import Text
 from tests.support.world import World
 from textback.core.commands import Accepted
-from textback.core.engine import TurnFailed, TurnReply
+from textback.core.engine import Later, ToolResult, TurnFailed, TurnLost, TurnReply
 from textback.core.errors import NotUncertain
 from textback.core.phone import Phone
+from textback.core.policy import WhileThinking
 from textback.core.ports import ReceiptStatus, SendError
 from textback.db import tables
 from textback.db.session import create_engine, transaction
 from textback.db.thinking import Thinking
 from textback.flows import operate, send, turn
+from textback.flows.journal import TurnJournal
 from textback.flows.send import Job
 
 T = TypeVar("T")
@@ -46,6 +48,8 @@ PROJECT: dict[str, object] = {
     "inbound_limits": {"per_sender": MANY, "per_project": MANY, "repeats": {"count": 1000}},
     "reply_budget": {"replies": 1000, "per_seconds": 3600},
 }
+ANSWERS = ["says", "says", "two", "ends", "fails", "silent", "later", "later"]
+WITHIN = timedelta(minutes=2)
 FINAL = {"sent", "delivered", "failed", "suppressed"}
 
 Fate = Literal["taken", "answer lost", "never arrives", "later", "slow down", "never", "opted out"]
@@ -73,8 +77,11 @@ class Pairs(RuleBasedStateMachine):
         self.jobs: list[Job] = []
         self.told: list[tuple[Job, send.Outcome]] = []
         self.thinking: list[Thinking] = []
+        self.awaited: list[Thinking] = []
         self.said: list[str] = []
         """What the agent was recorded to have said."""
+        self.done = set[tuple[str, str]]()
+        """What was called for which turn."""
         self.counter = 0
 
     def next(self, what: str) -> str:
@@ -189,16 +196,60 @@ class Pairs(RuleBasedStateMachine):
     def claim_turns(self, limit: int) -> None:
         self.thinking += self.run(self.world.claim_turns(now=self.now, limit=limit))
 
-    @rule(which=pick, how=st.sampled_from(["says", "says", "two", "ends", "fails", "silent"]))
+    @rule(which=pick, how=st.sampled_from(ANSWERS))
     @precondition(lambda self: bool(self.thinking))
     def answer(self, which: int, how: str) -> None:
         thinking = self.thinking.pop(which % len(self.thinking))
         texts = [self.next("Reply") for _ in range({"silent": 0, "two": 2}.get(how, 1))]
         said = TurnReply(texts=texts, end_conversation=how == "ends")
-        answer = TurnFailed("no answer") if how == "fails" else said
+        others = {"fails": TurnFailed("no answer"), "later": Later(within=WITHIN)}
+        answer = others.get(how, said)
         outcome = self.run(self.world.answer(thinking, answer, now=self.now))
         if outcome == "answered":
             self.said += texts
+        if how == "later":  # also when it was not heard: its answer may come all the same
+            self.awaited.append(thinking)
+
+    @rule(which=pick)
+    @precondition(lambda self: bool(self.awaited))
+    def posts(self, which: int) -> None:
+        thinking, words = self.awaited[which % len(self.awaited)], self.next("Reply")
+        if self.run(self.world.post(thinking, words, now=self.now)) == "recorded":
+            self.said.append(words)
+
+    @rule(which=pick)
+    @precondition(lambda self: bool(self.thinking))
+    def posts_early(self, which: int) -> None:
+        self.awaited.append(self.thinking[which % len(self.thinking)])
+        self.posts(-1)
+
+    @rule(which=pick, name=st.sampled_from(["book", "look"]))
+    @precondition(lambda self: bool(self.thinking))
+    def calls(self, which: int, name: str) -> None:
+        """What was done once for a turn is not done again."""
+        thinking = self.thinking[which % len(self.thinking)]
+        journal = TurnJournal(self.world.db, thinking, now=lambda: self.now)
+
+        async def do(_: str) -> ToolResult:
+            done = (thinking.id, name)
+            assert done not in self.done
+            self.done.add(done)
+            return ToolResult("done")
+
+        with suppress(TurnLost):
+            assert self.run(journal.call(name, {}, do)) == ToolResult("done")
+
+    @rule(policy=st.sampled_from(get_args(WhileThinking)))
+    def policy_changes(self, policy: WhileThinking) -> None:
+        self.run(self.set_policy(policy))
+
+    async def set_policy(self, policy: WhileThinking) -> None:
+        change = (
+            "update projects set policy ="
+            " policy || jsonb_build_object('while_thinking', cast(:to as text))"
+        )
+        async with transaction(self.world.db) as c:
+            await c.execute(text(change), {"to": policy})
 
     @rule(which=pick)
     @precondition(lambda self: bool(self.thinking))
@@ -303,8 +354,8 @@ class Pairs(RuleBasedStateMachine):
         async with transaction(self.world.db) as c:
             await c.execute(text("set local session_replication_role = replica"))
             for table in (
-                tables.events, tables.turns, tables.messages, tables.conversations,
-                tables.opt_outs, tables.idempotency_keys,
+                tables.events, tables.tool_calls, tables.turns, tables.usage_days,
+                tables.messages, tables.conversations, tables.opt_outs, tables.idempotency_keys,
             ):  # fmt: skip
                 await c.execute(table.delete())
 

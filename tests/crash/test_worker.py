@@ -49,7 +49,7 @@ async def test_a_turn_is_answered_once_wherever_the_worker_dies(
         await world.hear("Hello", user=user)
         engine = FarEngine()
         shop.with_engine(engine, fallback=FALLBACK)
-        (thinks,) = Turns(shop.rt, concurrency=1).loops
+        thinks, _moot = Turns(shop.rt, concurrency=1).loops
 
         def then_stop(request: TurnRequest) -> TurnReply:
             thinks.stop()

@@ -64,6 +64,7 @@ async def test_without_a_greeting_the_engine_writes_the_opener_under_the_promise
     engine = EngineDouble(TurnReply(texts=["Good morning!", "Shall we book?"]))
     await world.think(engine=engine)
     await world.send_all()
+    await world.send_all(now=second(5))  # the second waits for a receipt, or this long
     assert (engine.asked[0].heard, engine.asked[0].transcript) == ("", [])
     first, then = await world.texts()
     assert (first.id, first.text, first.state) == (accepted.message_id, "Good morning!", "sent")

@@ -18,14 +18,14 @@ from tests.support.provision import (
     environment,
     provision,
 )
-from tests.support.provisioned import changed, everything, names, row
-from textback.cli.apply import ENGINES
+from tests.support.provisioned import changed, everything, names, row, versions
 from textback.core.conversation import Live, close, deadline
 from textback.core.ids import ConversationId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy, ProjectPolicy
 from textback.db import agents, callers, conversations, tables, tenants
 from textback.db.session import transaction
+from textback.engine_kinds import KINDS
 from textback.flows import provision as flow
 from textback.provisioning_file import read
 from textback.vault import FernetVault
@@ -59,7 +59,7 @@ async def test_everything_in_the_file_is_there_afterwards(engine: AsyncEngine) -
             "Hello, how can I help?",
             False,
         )
-        config = ENGINES["scripted"].model.model_validate(agent.engine)
+        config = KINDS["scripted"].model.model_validate(agent.engine)
         assert config.model_dump(mode="json") == agent.engine
 
 
@@ -93,7 +93,7 @@ async def test_only_what_differs_is_updated(engine: AsyncEngine) -> None:
     ]
     assert report.unchanged == 11
     before["account"]["acme",]["name"] = "Acme"
-    before["agent"]["bookings",]["greeting"] = "Hi!"
+    before["agent"]["bookings",]["production"] = 2
     before["connector"]["conn-live",]["environment"] = "dev"
     before["number"]["+14155550101",]["segments_per_second"] = 4
     assert await everything(engine) == before
@@ -109,7 +109,7 @@ async def test_what_the_file_no_longer_names_stays(engine: AsyncEngine) -> None:
 
 async def test_a_dry_run_says_what_would_change_and_changes_nothing(engine: AsyncEngine) -> None:
     before = await everything(engine)
-    file = read(changed((', key: "${ACME_API_KEY}"', "")), environment(), engines=ENGINES)
+    file = read(changed((', key: "${ACME_API_KEY}"', "")), environment(), engines=KINDS)
     report = await flow.apply(engine, file.plan, vault=VAULT, now=NOW, dry_run=True)
     assert len(report.created) == 15
     assert report.api_keys == ()  # one that was shown, but does not work, would be a trap
@@ -130,21 +130,21 @@ async def test_two_applies_at_once_are_one_after_the_other(engine: AsyncEngine) 
 async def test_an_engines_secret_is_sealed(engine: AsyncEngine) -> None:
     file = changed((SCRIPTED, REMOTE))
     await provision(engine, file, {"TURN_SECRET": SECRET})
-    agent = await row(engine, "agent", "globex-agent")
-    assert (agent["can_open"], agent["deadline_seconds"]) == (True, 40)
-    assert agent["engine"]["secret"] != SECRET
-    assert VAULT.open(agent["engine"]["secret"]) == SECRET
+    (version,) = await versions(engine, "globex-agent")
+    assert (version.can_open, version.engine["secret"]) == (True, None)
+    assert SECRET not in str(version)
+    assert VAULT.open(version.secrets["secret"]) == SECRET
     other = "whsec_" + "WFla" * 10
     report = await provision(engine, file, {"TURN_SECRET": other})
     assert names(report, "updated") == ["agent globex-agent"]
-    agent = await row(engine, "agent", "globex-agent")
-    assert VAULT.open(agent["engine"]["secret"]) == other
+    (version,) = await versions(engine, "globex-agent")
+    assert VAULT.open(version.secrets["secret"]) == other
 
 
 async def test_a_token_that_no_key_opens_any_more_is_sealed_anew(engine: AsyncEngine) -> None:
     await provision(engine)
     new = FernetVault("b" * 43 + "=")
-    file = read(STANDARD_YAML, environment(), engines=ENGINES)
+    file = read(STANDARD_YAML, environment(), engines=KINDS)
     report = await flow.apply(engine, file.plan, vault=new, now=NOW)
     assert names(report, "updated") == ["carrier acme-twilio", "carrier globex-twilio"]
     assert new.open((await row(engine, "carrier", "acme-twilio"))["auth_token"]) == TOKEN

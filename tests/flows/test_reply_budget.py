@@ -26,7 +26,7 @@ from textback.core.ids import ConversationId
 from textback.core.phone import Phone
 
 BUDGET: Final = {"replies": 3, "per_seconds": 3600}
-BY_HAND: Final = {"reply_budget": BUDGET}
+BY_HAND: Final = {"reply_budget": BUDGET, "while_thinking": "queue"}
 
 
 async def chat(world: World, *, texts: int, begin: datetime = NOW, user: Phone = USER) -> datetime:

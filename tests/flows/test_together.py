@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.deployment import AGENT, HTTP, SECOND, minute, second
 from tests.support.doubles import LATER, NO_ANSWER, OPTED_OUT, SLOW_DOWN, CarrierDouble, Sent
 from tests.support.world import World
 from textback.core.engine import TurnFailed, TurnReply
+from textback.core.errors import WrongState
 from textback.core.ids import MessageId
 from textback.core.phone import Phone
 from textback.core.ports import Outgoing
@@ -31,6 +33,7 @@ class Bustle:
         self.world = world
         self.accepted: list[MessageId] = []
         self.heard = 0
+        self.written: list[MessageId] = []
         self._choice = random.Random(seed)  # noqa: S311 - a die for the test
         self._ticks = count()
         self._carrier = CarrierDouble()
@@ -47,6 +50,8 @@ class Bustle:
             self._sender,
             self._agent,
             self._agent,
+            self._person,
+            self._person,
             self._housekeeper,
         ]
 
@@ -112,8 +117,27 @@ class Bustle:
             if fate < 0.25:
                 await self.world.answer(thinking, TurnFailed("no answer"), now=at)
                 continue
-            reply = TurnReply(texts=["Well, well."], end_conversation=fate < 0.4)
+            hand_off = "a refund" if fate > 0.85 else None
+            reply = TurnReply(texts=["Well, well."], end_conversation=fate < 0.4, hand_off=hand_off)
             await self.world.answer(thinking, reply, now=at)
+
+    async def _person(self) -> None:
+        """Takes over, writes, gives back or ends; what is over by then is left alone."""
+        at = second(self._now())
+        live = await self.world.live()
+        if not live:
+            return
+        talk, fate = self._choice.choice(live).id, self._choice.random()
+        with suppress(WrongState):
+            if fate < 0.3:
+                await self.world.hand_off(talk, now=at)
+            elif fate < 0.6:
+                self.written.append((await self.world.say(talk, now=at)).message_id)
+            elif fate < 0.9:
+                message = "I am back." if fate < 0.7 else None
+                await self.world.resume(talk, message=message, reply=fate > 0.8, now=at)
+            else:
+                await self.world.end(talk, now=at)
 
     async def _housekeeper(self) -> None:
         at = second(self._now())
@@ -142,7 +166,8 @@ async def test_nothing_clashes_and_nothing_is_forgotten(world: World, seed: int)
         await world.send_all(now=at)
     texts = [text for user in USERS for text in await world.texts(user=user)]
     states = {text.id: text.state for text in texts}
-    fates = {states[message_id] for message_id in bustle.accepted}
+    assert bustle.written
+    fates = {states[message_id] for message_id in [*bustle.accepted, *bustle.written]}
     assert fates <= {"sent", "failed", "suppressed"}
     assert sum(text.direction == "inbound" for text in texts) == bustle.heard
     assert not await world.waiting()

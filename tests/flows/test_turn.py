@@ -9,10 +9,11 @@ from tests.support.deployment import FALLBACK, NOW, USER, hour, second
 from tests.support.doubles import OPTED_OUT, CarrierDouble, EngineDouble
 from tests.support.world import World
 from textback.core.engine import TurnFailed, TurnReply
-from textback.db import conversations, turns
+from textback.db import conversations, turns, under_way
 from textback.flows import turn
 
 FAILED = TurnFailed("no usable answer")
+QUEUE = {"while_thinking": "queue"}
 
 
 async def test_the_agents_answer_is_queued_once(world: World):
@@ -31,7 +32,8 @@ async def test_several_texts_of_an_answer_go_out_in_order(world: World):
     await world.hear("Hello")
 
     await world.think(engine=EngineDouble(TurnReply(texts=["One", "Two", "Three"])))
-    await world.send_all()
+    for n in range(3):  # each waits for a receipt, or this long
+        await world.send_all(now=second(5 * n))
 
     assert world.carrier.texts == ["One", "Two", "Three"]
 
@@ -121,6 +123,7 @@ async def test_what_never_reached_the_user_is_no_part_of_the_transcript(world: W
 
 
 async def test_a_text_that_lands_while_the_agent_thinks_is_answered_by_a_second_turn(world: World):
+    await world.provision(project=QUEUE)
     await world.hear("One")
     (first,) = await world.claim_turns()
     await world.hear("Two", now=second(1))
@@ -194,7 +197,7 @@ async def test_a_turn_recorded_by_two_at_once_answers_once(world: World):
 
 async def test_texts_that_race_with_the_agent_are_each_heard_exactly_once(world: World):
     limits = {"per_sender": {"requests": 1000, "per_seconds": 1}}
-    await world.provision(project={"inbound_limits": limits})
+    await world.provision(project={"inbound_limits": limits, **QUEUE})
     heard = list[str]()
     texts = [f"Text {n}" for n in range(40)]
 
@@ -224,7 +227,7 @@ async def test_a_text_that_comes_while_a_turn_is_rescued_is_kept(world: World):
 
     async with asyncio.TaskGroup() as group:
         async with world.transaction() as c:
-            assert await turns.leases_run_out(c, now=lost.lease_until, limit=10) == 1
+            assert await under_way.leases_run_out(c, now=lost.lease_until, limit=10) == 1
             hears = group.create_task(world.hear("Two", now=lost.lease_until))
             await world.blocked(1)
         assert (await hears).outcome == "heard"
@@ -241,7 +244,13 @@ async def test_a_turn_that_comes_back_while_a_text_comes_in_joins_its_turn(world
 
     async with asyncio.TaskGroup() as group, world.transaction() as c:
         await conversations.lock(c, heard.conversation_id)
-        await turns.text_came(c, heard.conversation_id, now=held.lease_until, delay=timedelta(0))
+        await turns.text_came(
+            c,
+            heard.conversation_id,
+            while_thinking="queue",
+            now=held.lease_until,
+            delay=timedelta(0),
+        )
         if way == "rescued":
             assert await world.rescue_turns(now=held.lease_until) == 0  # next time, then
         else:
@@ -344,6 +353,7 @@ async def test_an_agent_may_end_a_conversation_without_a_word(world: World):
 
 async def test_a_text_that_lands_while_the_agent_ends_the_conversation_is_answered(world: World):
     # It was kept in a conversation that had ended, and nobody answered it.
+    await world.provision(project=QUEUE)
     await world.hear("bye")
     (thinking,) = await world.claim_turns()
     await world.hear("One more thing", now=second(1))
@@ -433,6 +443,7 @@ async def test_a_turn_given_back_after_its_lease_leaves_the_next_workers_alone(w
 
 @pytest.mark.parametrize("way", ["given back", "rescued"])
 async def test_a_turn_that_comes_back_joins_the_one_that_waits(world: World, way: str):
+    await world.provision(project=QUEUE)
     await world.hear("One")
     (held,) = await world.claim_turns()
     await world.hear("Two", now=second(1))

@@ -12,13 +12,19 @@ from textback.flows import turn
 
 FAILED = TurnFailed("no usable answer")
 SILENT = TurnReply(texts=[])
+CAN_OPEN = {"greeting": None, "engine": HTTP}
 
 
 @pytest.fixture
 async def world(world: World) -> World:
     """The agent has no greeting, and an engine that can open."""
-    await world.provision(agent={"greeting": None, "engine": HTTP})
+    await world.provision(agent=CAN_OPEN)
     return world
+
+
+async def queueing(world: World) -> None:
+    """Texts that land while the agent thinks wait for a turn of their own."""
+    await world.provision(agent=CAN_OPEN, project={"while_thinking": "queue"})
 
 
 @pytest.mark.parametrize("answer", [FAILED, SILENT])
@@ -65,6 +71,7 @@ async def test_an_opener_whose_worker_died_keeps_its_promised_id(world: World):
 async def test_an_opener_merged_with_a_waiting_turn_keeps_its_promised_id(world: World, way: str):
     # The user texted while the opener was being written, and the worker died: the turn that heard
     # the user took over, and what had been promised to the caller was forgotten.
+    await queueing(world)
     promised = await world.accept(None)
     (held,) = await world.claim_turns()
     await world.hear("Hello?", now=second(1))
@@ -94,6 +101,7 @@ async def test_who_texts_before_the_opener_was_begun_is_answered_by_it(world: Wo
 
 
 async def test_who_texts_while_the_opener_is_written_is_answered_after_it(world: World):
+    await queueing(world)
     await world.accept(None)
     (opening,) = await world.claim_turns()
     await world.hear("Hello?", now=second(1))
@@ -111,6 +119,7 @@ async def test_who_texts_while_the_opener_is_written_is_answered_after_it(world:
 async def test_who_texted_while_an_opener_failed_is_answered_all_the_same(
     world: World, answer: TurnReply | TurnFailed
 ):
+    await queueing(world)
     promised = await world.accept(None)
     (opening,) = await world.claim_turns()
     await world.hear("Hello?", now=second(1))

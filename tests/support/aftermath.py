@@ -116,7 +116,7 @@ class Aftermath:
             at = since + later
             if "sending" in states:
                 await world.rescue(now=at)
-            if "thinking" in states:
+            if states & {"thinking", "awaiting"}:
                 await world.rescue_turns(now=at)
             if "uncertain" in states:
                 await world.settle(now=at, carrier=self.carrier)

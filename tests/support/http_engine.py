@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from tests.support.turn_server import Answer, TurnServer
 from tests.support.turns import turn
-from textback.core.engine import TurnFailed, TurnReply
+from textback.core.engine import Later, TurnFailed, TurnReply
 from textback.engines.http import HttpConfig, HttpEngine
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -34,12 +34,14 @@ async def engine_for(
     await engine.close()
 
 
-async def asked_of(server: TurnServer, seconds: float = 5) -> TurnReply | TurnFailed:
+async def asked_of(server: TurnServer, seconds: float = 5) -> TurnReply | Later | TurnFailed:
     async with engine_for(server.url, seconds=seconds) as engine:
         return await engine.reply(turn("hi"))
 
 
-async def all_asked_of(server: TurnServer, answers: list[Answer]) -> list[TurnReply | TurnFailed]:
+async def all_asked_of(
+    server: TurnServer, answers: list[Answer]
+) -> list[TurnReply | Later | TurnFailed]:
     """What becomes of each answer, all given at the same time and again at each attempt."""
     server.answer = lambda received: answers[int(received.heard)]
     async with engine_for(server.url) as engine, asyncio.TaskGroup() as group:

@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.provision import STANDARD_YAML, provision
-from textback.db import provisioning
+from textback.core.ids import AgentId
+from textback.db import agents, provisioning
+from textback.db.agents import AgentVersion
 from textback.db.provisioning import Key, Kind
 from textback.db.session import transaction
 from textback.flows.provision import Report
@@ -21,6 +23,12 @@ async def everything(engine: AsyncEngine) -> dict[Kind, dict[Key, Any]]:
 
 async def row(engine: AsyncEngine, kind: Kind, *key: str) -> Mapping[str, Any]:
     return (await everything(engine))[kind][key]
+
+
+async def versions(engine: AsyncEngine, agent_id: str) -> list[AgentVersion]:
+    """All that the agent has, oldest first."""
+    async with transaction(engine) as c:
+        return await agents.versions(c, AgentId(agent_id))
 
 
 async def refused(

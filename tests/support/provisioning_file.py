@@ -2,7 +2,7 @@
 
 import pytest
 
-from textback.cli.apply import ENGINES
+from textback.engine_kinds import KINDS as ENGINES
 from textback.provisioning_file import FileRefused, ProvisioningFile, read
 
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.deployment import AGENT, USER
-from textback.core.ids import ConversationId, MessageId
+from textback.core.budget import Spent
+from textback.core.ids import ConversationId, MessageId, ProjectId
 from textback.core.phone import Phone
-from textback.db import opt_outs, tables
+from textback.db import opt_outs, tables, usage
 from textback.db.session import transaction
 
 
@@ -40,6 +41,9 @@ class Text:
     carrier_message_id: str | None
     error_code: str | None
     drop_reason: str | None
+    follows: MessageId | None
+    segments: int | None
+    segments_saved: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +163,23 @@ class Records:
         )
         async with transaction(self.db) as c:
             return [(row.kind, row.data) for row in await c.execute(query)]
+
+    async def spent(self, conversation_id: ConversationId) -> Spent:
+        """What its agent used."""
+        t = tables.conversations.c
+        query = select(t.turns_taken, t.tokens_used, t.cost_usd).where(t.id == conversation_id)
+        async with transaction(self.db) as c:
+            turns, tokens, cost_usd = (await c.execute(query)).one()
+        return Spent(turns=turns, tokens=tokens, cost_usd=cost_usd)
+
+    async def spent_on(self, day: date, *, project_id: str = "reminders") -> Spent:
+        async with transaction(self.db) as c:
+            return await usage.of_day(c, ProjectId(project_id), day)
+
+    async def engine_state(self, conversation_id: ConversationId) -> Mapping[str, Any]:
+        t = tables.conversations.c
+        async with transaction(self.db) as c:
+            return (await c.scalars(select(t.engine_state).where(t.id == conversation_id))).one()
 
     async def _rows(self, record: type[Record], query: Select[Any]) -> list[Record]:
         async with transaction(self.db) as c:

@@ -29,16 +29,18 @@ from tests.support.provision import provision
 from tests.support.records import Records
 from textback.carriers.sandbox.client import SandboxCarrier
 from textback.core.commands import Accepted, Caller, Idempotency, SendText
-from textback.core.engine import Engine, TurnFailed, TurnReply
-from textback.core.ids import CarrierId, MessageId
+from textback.core.engine import Engine, Later, TurnFailed, TurnReply
+from textback.core.ids import CarrierId, ConversationId, MessageId
 from textback.core.message import Message
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, Inbound, Limiter, NoAnswer, Receipt, ReceiptStatus
+from textback.core.turn import Recorded
 from textback.db.session import transaction
 from textback.db.thinking import Thinking
-from textback.db.turns import Outcome as TurnOutcome
-from textback.flows import accept, expire, inbound, receipt, send, settle, sweep, turn
+from textback.flows import accept, expire, hand, inbound, receipt, send, settle, sweep, turn
+from textback.flows.journal import TurnJournal
+from textback.flows.say import OPERATOR, Said, Sender, Who, say
 from textback.flows.send import Job
 from textback.flows.sweep import Sweeping
 
@@ -152,6 +154,55 @@ class World(Records):
         )
         return await receipt.hear(self.db, carrier_id, heard, now=now)
 
+    # --- What operators and callers do ------------------------------------------------------------
+
+    async def hand_off(
+        self,
+        conversation_id: ConversationId,
+        why: str = "the user is angry",
+        *,
+        who: Who = OPERATOR,
+        metadata: Mapping[str, object] | None = None,
+        now: datetime = NOW,
+    ) -> hand.Done:
+        return await hand.off(self.db, conversation_id, why, who=who, metadata=metadata, now=now)
+
+    async def say(
+        self,
+        conversation_id: ConversationId,
+        words: str = "Bob here, how can I help?",
+        *,
+        sender: Sender = "person",
+        who: Who = OPERATOR,
+        key: Idempotency | None = None,
+        now: datetime = NOW,
+    ) -> Said:
+        return await say(self.db, conversation_id, words, sender=sender, who=who, key=key, now=now)
+
+    async def resume(
+        self,
+        conversation_id: ConversationId,
+        *,
+        who: Who = OPERATOR,
+        message: str | None = None,
+        reply: bool = False,
+        node: str | None = None,
+        now: datetime = NOW,
+    ) -> hand.Done:
+        return await hand.resume(
+            self.db, conversation_id, who=who, message=message, reply=reply, node=node, now=now
+        )
+
+    async def end(
+        self,
+        conversation_id: ConversationId,
+        why: str | None = None,
+        *,
+        who: Who = OPERATOR,
+        now: datetime = NOW,
+    ) -> hand.Done:
+        return await hand.end(self.db, conversation_id, why, who=who, now=now)
+
     # --- What workers do --------------------------------------------------------------------------
 
     async def claim(
@@ -257,24 +308,35 @@ class World(Records):
     async def answer(
         self,
         thinking: Thinking,
-        answer: TurnReply | TurnFailed | str,
+        answer: TurnReply | Later | TurnFailed | str,
         *,
         fallback: str | None = FALLBACK,
         now: datetime = NOW,
-    ) -> TurnOutcome | None:
+    ) -> Recorded | None:
         """Record what the agent said to a turn."""
         said = TurnReply(texts=[answer]) if isinstance(answer, str) else answer
         return await turn.record(self.db, thinking, said, fallback=fallback, now=now)
 
     async def think(
         self, *, now: datetime = NOW, engine: Engine | None = None, fallback: str | None = FALLBACK
-    ) -> list[TurnOutcome | None]:
+    ) -> list[Recorded | None]:
         """Run the turns that are due."""
         using = engine or self.engine
-        return [
-            await self.answer(due, await using.reply(turn.request(due)), fallback=fallback, now=now)
-            for due in await self.claim_turns(now=now)
-        ]
+        recorded = list[Recorded | None]()
+        for due in await self.claim_turns(now=now):
+            answer = turn.without_asking(due)
+            if answer is None:
+                journal = TurnJournal(self.db, due, now=lambda: now)
+                answer = await using.reply(turn.request(due, journal=journal))
+            recorded.append(await self.answer(due, answer, fallback=fallback, now=now))
+        return recorded
+
+    async def post(
+        self, thinking: Thinking, answer: TurnReply | TurnFailed | str, *, now: datetime = NOW
+    ) -> turn.Late:
+        """The answer that was to come later."""
+        said = TurnReply(texts=[answer]) if isinstance(answer, str) else answer
+        return await turn.answer_later(self.db, thinking.id, thinking.run, said, now=now)
 
     async def rescue_turns(self, *, now: datetime) -> int:
         return await turn.rescue(self.db, limit=100, now=now)

@@ -9,7 +9,15 @@ from datetime import datetime, timedelta
 
 from textback.core import conversation as talk
 from textback.core import message as rule
-from textback.core.conversation import Closed, Conversation, Engaged, Opened, Paused, Warned
+from textback.core.conversation import (
+    Closed,
+    Conversation,
+    Engaged,
+    HandedOff,
+    Opened,
+    Paused,
+    Warned,
+)
 from textback.core.ids import ConversationId, MessageId
 from textback.core.message import (
     Delivered,
@@ -133,8 +141,19 @@ def only_a_talk_that_goes_on_is_paused(
     talk.paused(closed, until=now)  # pyright: ignore[reportArgumentType]
 
 
-def only_a_paused_conversation_is_resumed(engaged: Engaged, closed: Closed, now: datetime) -> None:
+def what_a_person_has_or_is_over_is_not_handed_off(
+    handed_off: HandedOff, closed: Closed, now: datetime
+) -> None:
+    talk.handed_off(handed_off, "a refund", now=now)  # pyright: ignore[reportArgumentType]
+    talk.handed_off(closed, "a refund", now=now)  # pyright: ignore[reportArgumentType]
+
+
+def only_what_its_agent_does_not_have_is_resumed(
+    opened: Opened, engaged: Engaged, warned: Warned, closed: Closed, now: datetime
+) -> None:
+    talk.resumed(opened, now=now)  # pyright: ignore[reportArgumentType]
     talk.resumed(engaged, now=now)  # pyright: ignore[reportArgumentType]
+    talk.resumed(warned, now=now)  # pyright: ignore[reportArgumentType]
     talk.resumed(closed, now=now)  # pyright: ignore[reportArgumentType]
 
 
@@ -180,7 +199,7 @@ def a_forgotten_state_of_a_conversation_is_found(c: Conversation) -> str:
     match c:  # pyright: ignore[reportMatchNotExhaustive]
         case Opened() | Engaged():
             word = "goes on"
-        case Paused():
+        case Paused() | HandedOff():
             word = "is quiet"
         case Closed():
             word = "is over"
@@ -212,5 +231,7 @@ def every_state_of_a_conversation(c: Conversation) -> datetime:
             return c.warned_at
         case Paused():
             return c.paused_until
+        case HandedOff():
+            return c.handed_off_at
         case Closed():
             return c.closed_at

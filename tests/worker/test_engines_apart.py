@@ -12,8 +12,10 @@ from tests.support.deployment import FALLBACK, USER
 from tests.support.doubles import EngineDouble, Gate
 from tests.support.running import Shop
 from textback.core.engine import Engine, TurnFailed, TurnRequest
+from textback.core.ids import AgentId
 from textback.core.phone import Phone
 from textback.db.agents import AgentVersion
+from textback.flows import versions
 from textback.runtime import Engines
 
 MANY = 120
@@ -38,6 +40,13 @@ async def test_an_agent_that_hangs_holds_up_no_other(shop: Shop):
             sql(
                 'insert into agents select (json_populate_record(a, \'{"id": "other"}\')).*'
                 " from agents a where id = 'bookings'"
+            )
+        )
+        await c.execute(
+            sql(
+                "insert into agent_versions select"
+                ' (json_populate_record(v, \'{"agent_id": "other"}\')).*'
+                " from agent_versions v where agent_id = 'bookings'"
             )
         )
         await c.execute(
@@ -113,6 +122,7 @@ async def test_once_its_entry_is_repaired_the_agent_answers_again(shop: Shop):
     async with shop.working():
         await shop.until_said(FALLBACK)
         await shop.world.provision(agent={"fallback": "Another."})
-        await asyncio.sleep(1.1)  # for as long an entry is used without a look
+        moved = await versions.move(shop.world.db, AgentId("bookings"), "production")
+        assert (moved.to, moved.moved) == (2, 1)
         await shop.world.hear("Hello?", now=shop.clock.now)
         await shop.until_said(FALLBACK, "Hello to you.")

@@ -3,9 +3,10 @@
 There are no timers. What time alone will do next is a function of the state, and `tick` does it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from textback.core.ids import AccountId, AgentId, ConnectorId, ConversationId, ProjectId
 from textback.core.phone import Phone
@@ -83,6 +84,16 @@ class Closed(_Talk):
 
 Live: TypeAlias = Opened | Engaged | Warned | Paused | HandedOff
 Conversation: TypeAlias = Live | Closed
+
+NAMES: Final[Mapping[type[Conversation], str]] = {
+    Opened: "opened",
+    Engaged: "engaged",
+    Warned: "warned",
+    Paused: "paused",
+    HandedOff: "handed_off",
+    Closed: "closed",
+}
+"""What a state is called in the database, in events and in answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,10 @@ class TurnRequest:
     start_node: str | None = None
     """Where a flow begins, if not at its start."""
     state: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What the engine gave to be kept with its latest answer that counted; {} at first. JSON."""
+    """What the engine gave to be kept with its latest answer that counted; {} at first. JSON.
+
+    When the conversation is sent to a node, only `variables` of it stay.
+    """
     calls: Sequence[ToolCall] = ()
     """Made earlier in this conversation, oldest first; those of this turn's earlier runs too."""
     earlier: Sequence[Earlier] = ()

@@ -1,9 +1,10 @@
 """Facts about a conversation, written in the same transaction as what they announce."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from textback.core import segments
 from textback.core.conversation import (
     Closed,
     Conversation,
@@ -88,10 +89,13 @@ def of_conversation(c: Conversation) -> Event:
             )
 
 
-def resumed(c: Engaged, *, by: By | None) -> Event:
-    """`by` is None when the pause was over."""
-    data = {} if by is None else {"by": by}
-    return Event(kind="conversation.resumed", conversation_id=c.id, data=data)
+def resumed(c: Engaged) -> Event:
+    return Event(kind="conversation.resumed", conversation_id=c.id)
+
+
+def caused(event: Event, *, by: By | None, more: Mapping[str, object]) -> Event:
+    """With who did it, if it was somebody, and what they said about it."""
+    return replace(event, data={**event.data, **({} if by is None else {"by": by}), **more})
 
 
 def of_message(m: Message) -> Event:
@@ -100,6 +104,7 @@ def of_message(m: Message) -> Event:
     match m:
         case Queued():
             kind = "message.promised" if m.is_promise else "message.queued"
+            data = {} if m.is_promise else {"segments": segments.count(m.text)}
         case Sending():
             kind = "message.sending"
         case Uncertain():

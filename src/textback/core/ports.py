@@ -6,8 +6,9 @@ Nothing here raises for an expected outcome: what may happen is in the return ty
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
+from textback.core.engine import TurnReply
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ids import CarrierId, MessageId
 from textback.core.phone import Phone
@@ -192,6 +193,27 @@ class CarrierAccount:
     account_sid: str
     auth_token: str = field(repr=False)
     base_url: str
+
+
+# --- Answers that an agent's server posts later --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Forged:
+    """Nobody can tell that it comes from the agent's server; `why` is a sentence."""
+
+    why: str
+
+
+@runtime_checkable
+class AnswersLater(Protocol):
+    """An engine whose answers may be posted to a turn's `reply_url`."""
+
+    def posted(
+        self, headers: Mapping[str, str], body: bytes, *, turn_id: str, run: int, now: datetime
+    ) -> TurnReply | Forged | Malformed:
+        """Verify and read. Headers by name in lower case, their values in Latin-1, as in HTTP."""
+        ...
 
 
 # --- Limiter and vault ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -12,7 +13,10 @@ from textback.core.engine import AnalysisSettings
 from textback.core.ids import AccountId, AgentId
 from textback.core.policy import AgentLabel
 from textback.db.tables import agent_versions as v
-from textback.db.tables import agents
+from textback.db.tables import agents, conversations
+
+_HIGHEST = 2**31 - 1
+"""What Postgres' integer holds."""
 
 ANALYSIS = TypeAdapter(AnalysisSettings)
 
@@ -21,6 +25,7 @@ ANALYSIS = TypeAdapter(AnalysisSettings)
 class AgentVersion:
     agent_id: AgentId
     number: int
+    created_at: datetime
     greeting: str | None
     fallback: str | None
     engine: Mapping[str, Any]
@@ -34,7 +39,34 @@ class AgentVersion:
     analysis: AnalysisSettings | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    id: AgentId
+    account_id: AccountId
+    production: int
+    draft: int | None
+
+
+async def listed(c: AsyncConnection) -> list[Agent]:
+    """All that were not removed."""
+    rows = await c.execute(select(agents).where(agents.c.removed_at.is_(None)).order_by("id"))
+    return [_agent(row) for row in rows.mappings()]
+
+
+async def get(c: AsyncConnection, agent_id: AgentId) -> Agent | None:
+    """None also when it was removed."""
+    if not agent_id.isprintable():  # Postgres takes no NUL, and an id has none
+        return None
+    row = await c.execute(
+        select(agents).where(agents.c.id == agent_id, agents.c.removed_at.is_(None))
+    )
+    found = row.mappings().one_or_none()
+    return None if found is None else _agent(found)
+
+
 async def find(c: AsyncConnection, agent_id: AgentId, number: int) -> AgentVersion | None:
+    if not 0 < number <= _HIGHEST:
+        return None
     row = await c.execute(select(v).where(v.c.agent_id == agent_id, v.c.number == number))
     found = row.mappings().one_or_none()
     return None if found is None else _version(found)
@@ -60,24 +92,51 @@ async def choose(
     c: AsyncConnection, account_id: AccountId, agent_id: AgentId, version: AgentLabel | int
 ) -> AgentVersion | None:
     """What a caller asks for; None when the account or the agent has no such thing."""
-    found = await c.scalar(
-        select(agents.c.id).where(
-            agents.c.id == agent_id,
-            agents.c.account_id == account_id,
-            agents.c.removed_at.is_(None),
-        )
-    )
-    if found is None:
+    found = await get(c, agent_id)
+    if found is None or found.account_id != account_id:
         return None
     if isinstance(version, int):
         return await find(c, agent_id, version)
     return await current(c, agent_id, version)
 
 
+async def versions(c: AsyncConnection, agent_id: AgentId) -> list[AgentVersion]:
+    """All that the agent ever had, oldest first."""
+    rows = await c.execute(select(v).where(v.c.agent_id == agent_id).order_by(v.c.number))
+    return [_version(row) for row in rows.mappings()]
+
+
+async def live(c: AsyncConnection, agent_ids: Collection[AgentId]) -> dict[AgentId, dict[int, int]]:
+    """How many conversations are live on which version of each; nothing where there are none."""
+    if not agent_ids:
+        return {}
+    t = conversations.c
+    rows = await c.execute(
+        select(t.agent_id, t.agent_version, func.count().label("live"))
+        .where(t.state != "closed", t.agent_id.in_(agent_ids))
+        .group_by(t.agent_id, t.agent_version)
+        .order_by(t.agent_id, t.agent_version)
+    )
+    found: dict[AgentId, dict[int, int]] = {}
+    for row in rows:
+        found.setdefault(AgentId(row.agent_id), {})[row.agent_version] = row.live
+    return found
+
+
+def _agent(row: RowMapping) -> Agent:
+    return Agent(
+        id=AgentId(row["id"]),
+        account_id=AccountId(row["account_id"]),
+        production=row["production"],
+        draft=row["draft"],
+    )
+
+
 def _version(row: RowMapping) -> AgentVersion:
     return AgentVersion(
         agent_id=AgentId(row["agent_id"]),
         number=row["number"],
+        created_at=row["created_at"],
         greeting=row["greeting"],
         fallback=row["fallback"],
         engine=row["engine"],

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
 from textback.core.conversation import (
+    NAMES,
     Closed,
     Conversation,
     Engaged,
@@ -38,15 +39,6 @@ from textback.db.metadata import WHEN
 from textback.db.tables import agent_versions
 from textback.db.tables import conversations as t
 from textback.db.tables import events as event_table
-
-_STATES: dict[type[Conversation], str] = {
-    Opened: "opened",
-    Engaged: "engaged",
-    Warned: "warned",
-    Paused: "paused",
-    HandedOff: "handed_off",
-    Closed: "closed",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,20 +83,26 @@ async def save(
     policy: IdlePolicy,
     now: datetime,
     by: facts.By | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> None:
-    """Compare and set. Raises StaleError when the row is no longer in `before`'s state."""
+    """Compare and set. Raises StaleError when the row is no longer in `before`'s state.
+
+    `by` and `more` are for the event: who did it, if it was not time alone, and what they said.
+    """
     row = _row(after, policy)
     if isinstance(after, Closed) and not isinstance(before, Opened):
         row["analysis_due_at"] = _analysed_from(now)
     result = await c.execute(
-        update(t).where(t.c.id == before.id, t.c.state == _STATES[type(before)]).values(row)
+        update(t).where(t.c.id == before.id, t.c.state == NAMES[type(before)]).values(row)
     )
     if result.rowcount != 1:
         raise StaleError(before.id)
+    if type(after) is type(before):
+        return
+    event = facts.of_conversation(after)
     if isinstance(before, Paused | HandedOff) and isinstance(after, Engaged):
-        await events.append(c, [facts.resumed(after, by=by)], now=now)
-    elif type(after) is not type(before):
-        await events.append(c, [facts.of_conversation(after)], now=now)
+        event = facts.resumed(after)
+    await events.append(c, [facts.caused(event, by=by, more=more or {})], now=now)
 
 
 def _analysed_from(now: datetime) -> ColumnElement[datetime | None]:
@@ -198,6 +196,14 @@ async def heard(c: AsyncConnection, conversation_id: ConversationId, upto_seq: i
     await c.execute(update(t).where(t.c.id == conversation_id).values(heard_seq=upto_seq))
 
 
+async def keep_state(
+    c: AsyncConnection, conversation_id: ConversationId, state: Mapping[str, object]
+) -> None:
+    """What its engine wants to be told with the next turn."""
+    which = t.c.id == conversation_id
+    await c.execute(update(t).where(which).values(engine_state=dict(state)))
+
+
 async def _one(c: AsyncConnection, which: ColumnElement[bool]) -> Conversation | None:
     # Not against key shares, which writing an event or a text takes: whoever holds a text and
     # tells about it would wait for us here, while we wait for the text.
@@ -216,7 +222,7 @@ def _row(state: Conversation, policy: IdlePolicy) -> dict[str, Any]:
         "agent_version": state.agent_version,
         "agent_number": state.agent_number,
         "user_number": state.user_number,
-        "state": _STATES[type(state)],
+        "state": NAMES[type(state)],
         "opened_at": state.opened_at,
         "active_at": state.active_at,
         "warned_at": state.warned_at if isinstance(state, Warned) else None,

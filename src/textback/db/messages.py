@@ -1,11 +1,10 @@
-"""Outbound texts: row <-> state, and the claims that make the row the queue."""
+"""Outbound texts: adding, moving and finding them, and the claims that make the row the queue."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import RowMapping, and_, exists, func, insert, or_, select, true, update
+from sqlalchemy import and_, exists, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
@@ -13,38 +12,22 @@ from textback.core.errors import StaleError
 from textback.core.ids import CarrierId, MessageId, ProjectId
 from textback.core.message import (
     NEVER,
-    Delivered,
     DropReason,
     Failed,
     Message,
     Queued,
     Sending,
-    Sent,
     Suppressed,
     Uncertain,
     claim,
     dropped,
 )
 from textback.core.phone import Phone
-from textback.db import events
+from textback.db import events, parts
+from textback.db.message_rows import message_of, row_of, size_of, state_of, word_of
+from textback.db.parts import Behind
 from textback.db.tables import messages as t
 from textback.db.tables import opt_outs
-
-_STATES: dict[type[Message], str] = {
-    Queued: "queued",
-    Sending: "sending",
-    Uncertain: "uncertain",
-    Sent: "sent",
-    Delivered: "delivered",
-    Failed: "failed",
-    Suppressed: "suppressed",
-}
-_TYPES = {name: state for state, name in _STATES.items()}
-_SHARED = ("id", "conversation_id", "carrier_id", "agent_number", "user_number", "kind", "text",
-           "created_at", "expires_at", "attempts")  # fmt: skip
-_OWN = ("due_at", "claimed_at", "lease_until", "uncertain_at", "look_up_at", "look_ups",
-        "carrier_message_id", "sent_at", "delivered_at", "failed_at", "error_code", "error",
-        "dropped_at", "drop_reason")  # fmt: skip
 
 
 async def add(
@@ -52,43 +35,59 @@ async def add(
     new: Queued | Suppressed | Failed,
     *,
     project_id: ProjectId,
+    saved: int = 0,
+    behind: Behind | None = None,
     now: datetime,
 ) -> None:
-    """Insert one outbound text, with its event. The caller holds the pair or the conversation."""
+    """Insert one outbound text, with its event. The caller holds the pair or the conversation.
+
+    `saved`: segments that folding has saved. `behind`: the text before it, of the same answer.
+    """
     await c.execute(
         insert(t).values(
-            **_row(new),
+            **row_of(new),
+            **size_of(new, saved=saved),
             project_id=project_id,
             direction="outbound",
             priority=1 if new.kind == "opener" else 0,  # a person waiting beats a campaign
+            follows=behind.message_id if behind else None,
+            part_wait=behind.wait if behind else None,
         )
     )
     await events.append(c, [facts.of_message(new)], now=now)
     await events.wake(c, "messages")
 
 
-async def save(c: AsyncConnection, before: Message, after: Message, *, now: datetime) -> None:
+async def save(
+    c: AsyncConnection, before: Message, after: Message, *, saved: int = 0, now: datetime
+) -> None:
     """Compare and set. Raises StaleError when the row is no longer in `before`'s state.
 
     A claim is known by its lease: a worker that wakes up late finds somebody else's, and yields.
+    What follows `after` of the same answer goes at once, or a little later (`db/parts.py`).
     """
-    where = [t.c.id == before.id, t.c.state == _STATES[type(before)]]
+    where = [t.c.id == before.id, t.c.state == word_of(before)]
     if isinstance(before, Sending):
         where.append(t.c.lease_until == before.lease_until)
     if isinstance(before, Uncertain):
         where.append(t.c.look_up_at.is_not_distinct_from(before.look_up_at))
-    result = await c.execute(update(t).where(*where).values(_row(after)))
-    if result.rowcount != 1:
+    values = row_of(after)
+    if after.text != before.text:
+        values |= size_of(after, saved=saved)
+    change = update(t).where(*where).values(values)
+    done, released = await parts.move_on(c, change, before, after, now=now)
+    if not done:
         raise StaleError(before.id)
     if (event := facts.of_message(after)) != facts.of_message(before):
         await events.append(c, [event], now=now)
-    if isinstance(after, Queued) or isinstance(before, Uncertain):  # what waited behind it may go
+    # What waited behind it may go.
+    if released or isinstance(after, Queued) or isinstance(before, Uncertain):
         await events.wake(c, "messages")
 
 
 async def lock(c: AsyncConnection, message_id: MessageId) -> Message | None:
     row = (await c.execute(select(t).where(t.c.id == message_id).with_for_update())).mappings()
-    return _maybe(row.one_or_none())
+    return message_of(row.one_or_none())
 
 
 async def id_of(
@@ -105,7 +104,7 @@ async def id_of(
 async def find(c: AsyncConnection, message_id: MessageId) -> Message | None:
     """Not locked: it may have moved on by the time it is looked at."""
     row = await c.execute(select(t).where(t.c.id == message_id))
-    return _maybe(row.mappings().one_or_none())
+    return message_of(row.mappings().one_or_none())
 
 
 async def claim_due(
@@ -159,7 +158,7 @@ async def claim_due(
     sending: list[Sending] = []
     late: list[Suppressed] = []
     for row in rows.mappings().all():
-        queued = _state(row)
+        queued = state_of(row)
         if not isinstance(queued, Queued):
             continue
         if row["opted_out"] or queued.expires_at <= now:
@@ -172,7 +171,13 @@ async def claim_due(
         await c.execute(
             update(t)
             .where(t.c.id.in_([m.id for m in sending]))
-            .values(state="sending", due_at=None, claimed_at=now, lease_until=now + lease)
+            .values(
+                state="sending",
+                due_at=None,
+                part_wait=None,
+                claimed_at=now,
+                lease_until=now + lease,
+            )
         )
         await events.append(c, [facts.of_message(m) for m in sending], now=now)
     return sending, late
@@ -187,7 +192,7 @@ async def expired(c: AsyncConnection, *, now: datetime, limit: int) -> int:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    states = [_state(row) for row in rows.mappings()]
+    states = [state_of(row) for row in rows.mappings()]
     late = [dropped(m, reason="expired", now=now) for m in states if isinstance(m, Queued)]
     if late:
         gone = {"state": "suppressed", "due_at": None, "dropped_at": now, "drop_reason": "expired"}
@@ -208,7 +213,7 @@ async def claim_look_ups(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    states = [_state(row) for row in rows.mappings()]
+    states = [state_of(row) for row in rows.mappings()]
     claimed = [replace(m, look_up_at=now + lease) for m in states if isinstance(m, Uncertain)]
     await c.execute(
         update(t).where(t.c.id.in_([m.id for m in claimed])).values(look_up_at=now + lease)
@@ -223,7 +228,7 @@ async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> li
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [m for m in map(_state, rows.mappings()) if isinstance(m, Sending)]
+    return [m for m in map(state_of, rows.mappings()) if isinstance(m, Sending)]
 
 
 async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
@@ -246,7 +251,7 @@ async def drop_queued(
         .order_by(t.c.seq)
         .with_for_update()
     )
-    for queued in [_state(row) for row in rows.mappings()]:
+    for queued in [state_of(row) for row in rows.mappings()]:
         if isinstance(queued, Queued):
             await save(c, queued, dropped(queued, reason=reason, now=now), now=now)
 
@@ -260,7 +265,7 @@ async def lock_queued(c: AsyncConnection, *, accepted_before: datetime, limit: i
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [m for m in map(_state, rows.mappings()) if isinstance(m, Queued)]
+    return [m for m in map(state_of, rows.mappings()) if isinstance(m, Queued)]
 
 
 async def carrier_ids_of_pair(c: AsyncConnection, m: Uncertain) -> frozenset[str]:
@@ -277,23 +282,3 @@ async def carrier_ids_of_pair(c: AsyncConnection, m: Uncertain) -> frozenset[str
         .limit(1000)
     )
     return frozenset(found)
-
-
-def _row(m: Message) -> dict[str, Any]:
-    own = {f.name for f in fields(m)}
-    row: dict[str, Any] = {name: getattr(m, name) for name in _SHARED}
-    row |= {name: getattr(m, name) if name in own else None for name in _OWN}
-    row["look_ups"] = m.look_ups if isinstance(m, Uncertain) else 0
-    row["drop_reason"] = m.reason if isinstance(m, Suppressed) else None
-    row["state"] = _STATES[type(m)]
-    return row
-
-
-def _maybe(row: RowMapping | None) -> Message | None:
-    return None if row is None or row["direction"] != "outbound" else _state(row)
-
-
-def _state(row: RowMapping) -> Message:
-    state = _TYPES[row["state"]]
-    renamed = {"reason": "drop_reason"}
-    return state(**{f.name: row[renamed.get(f.name, f.name)] for f in fields(state)})

@@ -68,8 +68,8 @@ class Changes:
     changed: dict[Kind, dict[Key, Row]] = field(default_factory=dict[Kind, dict[Key, Row]])
     versions: list[Row] = field(default_factory=list[Row])
     """Of agents, to insert."""
-    secrets: dict[tuple[str, int], Row] = field(default_factory=dict[tuple[str, int], Row])
-    """By agent and version: all that the version has from now on, sealed."""
+    of_versions: dict[tuple[str, int], Row] = field(default_factory=dict[tuple[str, int], Row])
+    """By agent and number, the columns to set."""
     idle: dict[ProjectId, IdlePolicy] = field(default_factory=dict[ProjectId, IdlePolicy])
     """Projects whose conversations must be warned and closed at other times."""
 
@@ -121,9 +121,9 @@ async def _write_versions(c: AsyncConnection, changes: Changes) -> None:
     v = agent_versions
     if changes.versions:
         await c.execute(insert(v), changes.versions)
-    for (agent_id, number), secrets in changes.secrets.items():
+    for (agent_id, number), columns in changes.of_versions.items():
         which = [v.c.agent_id == agent_id, v.c.number == number]
-        await c.execute(update(v).where(*which).values(secrets=secrets))
+        await c.execute(update(v).where(*which).values(**columns))
 
 
 def _is_back(changed: Row) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.db.session import transaction
-from textback.db.tables import carriers, conversations, events, messages, numbers
+from textback.db.tables import carriers, conversations, events, messages, numbers, tool_calls
 from textback.db.tenants import CarrierRow
 
 
@@ -21,6 +21,7 @@ class ConversationRecord:
     project_id: str
     connector_id: str | None
     agent_id: str
+    agent_version: int
     agent_number: str
     user_number: str
     state: str
@@ -29,8 +30,14 @@ class ConversationRecord:
     last_activity_at: datetime
     warned_at: datetime | None
     paused_until: datetime | None
+    handed_off_at: datetime | None
+    why_handed_off: str | None
     closed_at: datetime | None
     deadline_at: datetime | None
+    analysis: Mapping[str, Any] | None
+    """`summary`, `values`, `outcome`, or else `error`; and when, in `at`. None: there is none."""
+    objective: str | None
+    metadata: Mapping[str, Any]
     message_count: int
     last_text: str | None
 
@@ -43,6 +50,9 @@ class MessageRecord:
     text: str
     media: Sequence[Mapping[str, str]]
     state: str
+    segments: int | None
+    segments_saved: int
+    """By writing smart punctuation plainly."""
     reason: str | None
     """Why it was suppressed, or was kept without an answer."""
     carrier_message_id: str | None
@@ -54,6 +64,25 @@ class MessageRecord:
     sent_at: datetime | None
     delivered_at: datetime | None
     failed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOffRecord:
+    at: datetime
+    reason: str
+    by: str | None
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeRecord:
+    """All that is told of one conversation."""
+
+    conversation: ConversationRecord
+    messages: Sequence[MessageRecord]
+    tool_calls: int
+    hand_off: HandOffRecord | None
+    """While a person has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +144,33 @@ async def get_conversation(
         names = MessageRecord.__dataclass_fields__
         texts = [MessageRecord(**{n: row[n] for n in names}) for row in rows.mappings()]
     return found[0], texts
+
+
+async def whole_conversation(db: AsyncEngine, conversation_id: str) -> WholeRecord | None:
+    found = await get_conversation(db, conversation_id)
+    if found is None:
+        return None
+    conversation, texts = found
+    handed = select(events.c.data).where(
+        events.c.conversation_id == conversation_id, events.c.kind == "conversation.handed_off"
+    )
+    calls = select(func.count()).where(tool_calls.c.conversation_id == conversation_id)
+    async with transaction(db) as c:
+        told: Mapping[str, Any] = (
+            await c.scalar(handed.order_by(events.c.id.desc()).limit(1)) or dict[str, Any]()
+        )
+        made = await c.scalar(calls) or 0
+    hand_off = None
+    if conversation.handed_off_at is not None and conversation.why_handed_off is not None:
+        hand_off = HandOffRecord(
+            at=conversation.handed_off_at,
+            reason=conversation.why_handed_off,
+            by=told.get("by"),
+            metadata=told.get("metadata", {}),
+        )
+    return WholeRecord(
+        conversation=conversation, messages=texts, tool_calls=made, hand_off=hand_off
+    )
 
 
 async def events_after(db: AsyncEngine, last: int, *, limit: int = 200) -> list[EventRecord]:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     SmallInteger,
     Table,
@@ -85,7 +86,7 @@ conversations = Table(
     Column("cost_usd", Float, nullable=False, server_default=text("0")),
     Column("analysis_due_at", WHEN),
     Column("analysis_attempts", SmallInteger, nullable=False, server_default=text("0")),
-    Column("analysis", JSONB),
+    Column("analysis", JSONB(none_as_null=True)),
     ForeignKeyConstraint(
         ["agent_id", "agent_version"], ["agent_versions.agent_id", "agent_versions.number"]
     ),
@@ -153,6 +154,7 @@ messages = Table(
     Column("dropped_at", WHEN),
     Column("drop_reason", Text),
     Column("follows", Text),  # the text before it, of the same answer
+    Column("part_wait", Interval),  # for the report that it was sent; none once that is settled
     Column("segments", SmallInteger),
     Column("segments_saved", SmallInteger, nullable=False, server_default=text("0")),
     check(
@@ -182,6 +184,7 @@ messages = Table(
         "(state in ('received', 'sent', 'delivered')) = (carrier_message_id is not null)"
         " or state = 'failed'",
     ),
+    check("part_wait", "follows is not null or part_wait is null"),
     Index("ix_messages_conversation", "conversation_id", "seq"),
     Index(
         "uq_messages_carrier_message_id",

@@ -87,7 +87,7 @@ agent_versions = Table(  # a row is never changed, but for secrets that were rot
     Column("deadline_seconds", Float, nullable=False),
     Column("earlier", SmallInteger, nullable=False, server_default=text("0")),
     Column("nodes", JSONB, nullable=False, server_default=text("'[]'")),  # a flow can start there
-    Column("analysis", JSONB),
+    Column("analysis", JSONB(none_as_null=True)),
 )
 
 projects = Table(

@@ -77,6 +77,17 @@ async def policies(
     return {ProjectId(row.id): POLICY.validate_python(row.policy) for row in rows}
 
 
+async def policy_for(c: AsyncConnection, agent_id: AgentId) -> ProjectPolicy | None:
+    """Of the first project that is the agent's; None: none is."""
+    found = await c.scalar(
+        select(projects.c.policy)
+        .where(projects.c.agent_id == agent_id, projects.c.removed_at.is_(None))
+        .order_by(projects.c.id)
+        .limit(1)
+    )
+    return None if found is None else POLICY.validate_python(found)
+
+
 async def find_number(c: AsyncConnection, number: str) -> NumberRow | None:
     row = (
         await c.execute(

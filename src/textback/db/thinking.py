@@ -8,9 +8,12 @@ from typing import Any, TypeAlias, cast
 from sqlalchemy import Row, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core import budget
+from textback.core.budget import Reached, Spent
 from textback.core.engine import Earlier, Role, Said, ToolCall, ToolResult
 from textback.core.ids import AgentId, ConversationId, MessageId, ProjectId, TurnId
-from textback.core.policy import ProjectPolicy
+from textback.core.policy import Budget, ProjectPolicy
+from textback.db import usage
 from textback.db.tables import agent_versions, conversations, messages, projects, tool_calls
 from textback.db.tables import turns as t
 from textback.db.tenants import POLICY
@@ -49,6 +52,8 @@ class Thinking:
     calls: Sequence[ToolCall]
     earlier: Sequence[Earlier]
     policy: ProjectPolicy = field(repr=False)
+    reached: Reached | None
+    """The budget that keeps it from its engine."""
     begun_at: datetime
 
 
@@ -61,6 +66,7 @@ async def begin(
     # Not those kept unanswered: an operator may yet have them answered.
     upto = max((row.seq for row in said if row.kind == "text"), default=0)
     lease_until = now + timedelta(seconds=talk.deadline_seconds) + margin
+    policy = POLICY.validate_python(talk.policy)
     await c.execute(
         update(t)
         .where(t.c.id == turn_id)
@@ -96,7 +102,8 @@ async def begin(
         state=dict(talk.engine_state),
         calls=await _calls(c, talk.id),
         earlier=await _earlier(c, talk) if talk.earlier else (),
-        policy=POLICY.validate_python(talk.policy),
+        policy=policy,
+        reached=await _reached(c, talk, policy, now=now),
         begun_at=now,
     )
 
@@ -125,6 +132,9 @@ async def _talk(c: AsyncConnection, turn_id: TurnId) -> AnyRow:
                 talk.objective,
                 talk.start_node,
                 talk.engine_state,
+                talk.turns_taken,
+                talk.tokens_used,
+                talk.cost_usd,
                 t.c.opener_id,
                 t.c.attempts,
                 t.c.run,
@@ -142,6 +152,19 @@ async def _talk(c: AsyncConnection, turn_id: TurnId) -> AnyRow:
             .where(t.c.id == turn_id)
         )
     ).one()
+
+
+async def _reached(
+    c: AsyncConnection, talk: AnyRow, policy: ProjectPolicy, *, now: datetime
+) -> Reached | None:
+    day = Spent()
+    if policy.budgets.day != Budget():
+        today = budget.day_of(now, policy.timezone)
+        day = await usage.of_day(c, ProjectId(talk.project_id), today)
+    spent = Spent(turns=talk.turns_taken, tokens=talk.tokens_used, cost_usd=talk.cost_usd)
+    return budget.reached(
+        policy.budgets, conversation=spent, day=day, now=now, timezone=policy.timezone
+    )
 
 
 async def _said(

@@ -1,8 +1,7 @@
-"""Turns: at most one waiting and one thinking per conversation, by unique index."""
+"""Turns: at most one that waits, and one that is under way, per conversation, by unique index."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal
 
 from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,40 +9,56 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from textback.core import turn as rule
 from textback.core.events import Event
 from textback.core.ids import AgentId, ConversationId, MessageId, TurnId, new_turn_id
-from textback.db import events
-from textback.db.tables import conversations
+from textback.core.policy import WhileThinking
+from textback.db import events, under_way
+from textback.db.tables import conversations, messages
 from textback.db.tables import turns as t
 from textback.db.thinking import Thinking, begin
-
-Outcome = Literal["answered", "silent", "failed", "dropped", "merged"]
-
-UNDER_WAY = ("thinking", "awaiting")
 
 
 async def text_came(
     c: AsyncConnection,
     conversation_id: ConversationId,
     *,
+    while_thinking: WhileThinking,
     now: datetime,
     delay: timedelta,
     not_before: datetime | None = None,
 ) -> None:
-    """The user said something: put the waiting turn off until it is quiet, or begin one."""
-    row = (
+    """The user said something: it is answered when it has been quiet, by the turn that it fits.
+
+    Call with the conversation locked.
+    """
+    waiting = (
         await c.execute(
             select(t.c.id, t.c.first_text_at)
             .where(t.c.conversation_id == conversation_id, t.c.state == "waiting")
             .with_for_update()
         )
     ).one_or_none()
-    if row is None:
-        due = rule.due_at(now=now, first_text_at=now, delay=delay)
-        due = max(due, not_before or due)
+    busy = await under_way.hold_of(c, conversation_id)  # after the above: it may just be claimed
+    landing = rule.landing(
+        waits=waiting is not None,
+        under_way=busy and busy.state,
+        again=busy is not None and busy.again_at is not None,
+        restarts=0 if busy is None else busy.restarts,
+        policy=while_thinking,
+    )
+    if landing == "nothing":
+        return
+    joins = None if landing == "new" else waiting or busy
+    first = now if joins is None else joins.first_text_at
+    due = rule.due_at(now=now, first_text_at=first, delay=delay)
+    due = max(due, not_before or due)
+    if joins is None:
         await _add(c, conversation_id, first_text_at=now, due_at=due, opener_id=None, now=now)
+    elif waiting is not None:
+        await c.execute(update(t).where(t.c.id == waiting.id).values(due_at=due))
+        await events.wake(c, "turns")
+    elif busy is not None and landing == "restart":
+        await under_way.restart(c, busy, due_at=due, now=now)
     else:
-        due = rule.due_at(now=now, first_text_at=row.first_text_at, delay=delay)
-        due = max(due, not_before or due)
-        await c.execute(update(t).where(t.c.id == row.id).values(due_at=due))
+        await c.execute(update(t).where(t.c.id == joins.id).values(again_at=due))
         await events.wake(c, "turns")
 
 
@@ -74,7 +89,7 @@ async def claim_due(
             t.c.due_at <= now,
             conversations.c.agent_id.not_in(except_agents),
             ~exists().where(
-                other.c.conversation_id == t.c.conversation_id, other.c.state.in_(UNDER_WAY)
+                other.c.conversation_id == t.c.conversation_id, other.c.state.in_(under_way.STATES)
             ),
         )
         .order_by(t.c.due_at)
@@ -82,52 +97,6 @@ async def claim_due(
         .with_for_update(skip_locked=True, of=t)
     )
     return [await begin(c, TurnId(row.id), now=now, margin=margin) for row in rows.all()]
-
-
-async def is_held(c: AsyncConnection, turn: Thinking) -> bool:
-    """Whether the lease still holds, as it will until the transaction ends."""
-    found = await c.scalar(
-        select(t.c.id)
-        .where(t.c.id == turn.id, t.c.state == "thinking", t.c.lease_until == turn.lease_until)
-        .with_for_update()
-    )
-    return found is not None
-
-
-async def end(c: AsyncConnection, turn: Thinking, outcome: Outcome, *, now: datetime) -> bool:
-    """Compare and set: False when the lease ran out and somebody else has taken the turn."""
-    result = await c.execute(
-        update(t)
-        .where(t.c.id == turn.id, t.c.state == "thinking", t.c.lease_until == turn.lease_until)
-        .values(state="ended", lease_until=None, ended_at=now, outcome=outcome)
-    )
-    return result.rowcount == 1
-
-
-async def give_back(c: AsyncConnection, turn: Thinking, *, due_at: datetime) -> None:
-    """Unfinished through no fault of the engine's: it runs again, or joins the one that waits.
-
-    Call with the conversation locked.
-    """
-    if await is_held(c, turn):
-        attempts = turn.attempts - 1
-        await _wait_again(c, turn.id, turn.conversation_id, due_at=due_at, attempts=attempts)
-
-
-async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> int:
-    """Turns whose worker is gone wait again; gives how many."""
-    rows = await c.execute(
-        select(t.c.id, t.c.conversation_id, t.c.attempts)
-        .join(conversations, conversations.c.id == t.c.conversation_id)
-        .where(t.c.state == "thinking", t.c.lease_until <= now)
-        .limit(limit)
-        # The conversation too: a text that comes now may be making the waiting turn.
-        .with_for_update(skip_locked=True, key_share=True, of=[t, conversations])
-    )
-    found = rows.all()
-    for row in found:
-        await _wait_again(c, row.id, row.conversation_id, due_at=now, attempts=row.attempts)
-    return len(found)
 
 
 async def drop_waiting(
@@ -146,6 +115,47 @@ async def drop_waiting(
         await events.append(c, [event], now=now)
 
 
+async def drop_all(
+    c: AsyncConnection, conversation_id: ConversationId, *, why: str, now: datetime
+) -> list[MessageId]:
+    """End all that wait or are under way, with their events; gives the openers they were to write.
+
+    What an engine says to one of them comes too late. Call with the conversation locked.
+    """
+    rows = await c.execute(
+        update(t)
+        .where(t.c.conversation_id == conversation_id, t.c.state != "ended")
+        .values(
+            state="ended",
+            due_at=None,
+            lease_until=None,
+            again_at=None,
+            ended_at=now,
+            outcome="dropped",
+        )
+        .returning(t.c.id, t.c.opener_id)
+    )
+    found = rows.all()
+    told = [
+        Event(
+            kind="turn.dropped",
+            conversation_id=conversation_id,
+            data={"turn_id": row.id, "why": why},
+        )
+        for row in found
+    ]
+    await events.append(c, told, now=now)
+    await events.wake(c, "turns")  # whoever thinks of one may stop
+    return [MessageId(row.opener_id) for row in found if row.opener_id is not None]
+
+
+async def is_waiting(c: AsyncConnection, conversation_id: ConversationId) -> bool:
+    found = await c.scalar(
+        select(t.c.id).where(t.c.conversation_id == conversation_id, t.c.state == "waiting")
+    )
+    return found is not None
+
+
 async def is_pending(c: AsyncConnection, conversation_id: ConversationId) -> bool:
     """Whether the agent has yet to answer, or to open."""
     found = await c.scalar(
@@ -154,31 +164,20 @@ async def is_pending(c: AsyncConnection, conversation_id: ConversationId) -> boo
     return found is not None
 
 
+async def latest_text(c: AsyncConnection, conversation_id: ConversationId) -> int:
+    """The place of the user's last text that was for the agent; 0 without any."""
+    found = await c.scalar(
+        select(func.max(messages.c.seq)).where(
+            messages.c.conversation_id == conversation_id, messages.c.kind == "text"
+        )
+    )
+    return found or 0
+
+
 async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
     return await c.scalar(
         select(func.min(t.c.due_at)).where(t.c.state == "waiting", t.c.due_at > now)
     )
-
-
-async def _wait_again(
-    c: AsyncConnection, turn_id: str, conversation_id: str, *, due_at: datetime, attempts: int
-) -> None:
-    waiting = await c.scalar(
-        select(t.c.id).where(t.c.conversation_id == conversation_id, t.c.state == "waiting")
-    )
-    if waiting is not None:  # it will hear everything this one would have
-        values = {"state": "ended", "ended_at": due_at, "outcome": "merged"}
-    else:
-        values = {"state": "waiting", "due_at": due_at, "attempts": attempts}
-    opener = await c.scalar(
-        update(t)
-        .where(t.c.id == turn_id)
-        .values(lease_until=None, upto_seq=None, **values)
-        .returning(t.c.opener_id)
-    )
-    if waiting is not None and opener is not None:  # and it keeps the promise
-        await c.execute(update(t).where(t.c.id == waiting).values(opener_id=opener))
-    await events.wake(c, "turns")
 
 
 async def _add(

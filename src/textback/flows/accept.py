@@ -152,7 +152,7 @@ async def _choose_agent(
     if wanted.agent_id is None and wanted.version is None:
         found = await agents.current(c, agent_id, label)
     else:
-        version = wanted.version or label
+        version = label if wanted.version is None else wanted.version
         chosen = await agents.choose(c, caller.account_id, agent_id, version)
         if chosen is None:
             msg = f'This account has no agent "{agent_id}" with a version {version}.'

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.commands import Caller
 from textback.core.errors import BadKey, BadRequest, UnknownConnector, WrongAccount
+from textback.core.ids import AccountId
 from textback.core.ports import CarrierAccount, Vault
 from textback.db import callers, tenants
 from textback.db.session import transaction
@@ -22,13 +23,7 @@ async def caller(
         msg = "Send your API key in the X-PolyAi-Auth-Token header."
         raise BadKey(msg)
     async with transaction(db) as c:
-        found = await callers.find_key(c, key)
-        if found is None or found.revoked_at is not None:
-            msg = "The API key is not valid; check it, or ask for a new one."
-            raise BadKey(msg)
-        if found.expires_at is not None and found.expires_at <= now:
-            msg = "The API key has expired; ask for a new one."
-            raise BadKey(msg)
+        account_id = await _account_of(c, key, now=now)
         if not connector_id:
             msg = "Name the connector to send with in the X-TOKEN-ID header."
             raise BadRequest(msg)
@@ -36,7 +31,7 @@ async def caller(
     if connector is None:
         msg = "There is no connector with the id in X-TOKEN-ID."
         raise UnknownConnector(msg)
-    if connector.account_id != found.account_id:
+    if connector.account_id != account_id:
         msg = "This API key belongs to another account than the connector in X-TOKEN-ID."
         raise WrongAccount(msg)
     return Caller(
@@ -46,6 +41,26 @@ async def caller(
         environment=connector.environment,
         rate_limit=connector.policy.rate_limit,
     )
+
+
+async def account(db: AsyncEngine, *, key: str | None, now: datetime) -> AccountId:
+    """Whose key it is. Raises BadKey, Unavailable."""
+    if not key:
+        msg = "Send your API key as Authorization: Bearer KEY."
+        raise BadKey(msg)
+    async with transaction(db) as c:
+        return await _account_of(c, key, now=now)
+
+
+async def _account_of(c: AsyncConnection, key: str, *, now: datetime) -> AccountId:
+    found = await callers.find_key(c, key)
+    if found is None or found.revoked_at is not None:
+        msg = "The API key is not valid; check it, or ask for a new one."
+        raise BadKey(msg)
+    if found.expires_at is not None and found.expires_at <= now:
+        msg = "The API key has expired; ask for a new one."
+        raise BadKey(msg)
+    return found.account_id
 
 
 async def carrier_account(

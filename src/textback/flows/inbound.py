@@ -97,6 +97,8 @@ class _Text:
 
     async def for_the_agent(self) -> Heard:
         live = await conversations.lock_live(self.c, self.number.number, self.user)
+        if isinstance(live, HandedOff):  # limits are for agents
+            return await self.keep(why="handed_off")
         over = await self._over_the_limits()
         if over is not None:
             return await self.keep(why=over)
@@ -105,9 +107,7 @@ class _Text:
         if not known and policy.unknown_user == "ignore":
             return await self.keep(why="unknown_user")
         engaged = await self._engage(live)
-        if isinstance(engaged, HandedOff):
-            return await self._leave_unanswered(engaged.id, "handed_off")
-        if isinstance(engaged, Paused):
+        if not isinstance(engaged, Engaged):
             return await self._leave_unanswered(engaged.id, "paused")
         left = await self._left(engaged.id)
         if left.pause_until is not None:
@@ -123,6 +123,7 @@ class _Text:
             await turns.text_came(
                 self.c,
                 engaged.id,
+                while_thinking=policy.while_thinking,
                 now=self.now,
                 delay=policy.reply_delay,
                 not_before=left.not_before,
@@ -166,7 +167,7 @@ class _Text:
             left = await self._left(conversation_id)
             if word == "stop":  # nothing comes after it
                 await self._say(conversation_id, "notice", reply, due_at=self.now)
-            elif left.pause_until is None and not isinstance(live, Paused | HandedOff):
+            elif left.pause_until is None and not isinstance(live, Paused):
                 await self._say(conversation_id, "notice", reply, due_at=left.not_before)
         return Heard("keyword", conversation_id, self.id, word)
 

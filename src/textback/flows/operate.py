@@ -1,20 +1,17 @@
-"""What an operator may do by hand."""
+"""What an operator may do by hand to texts; to conversations: hand.py."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from textback.core import conversation as talk
 from textback.core import message as rule
-from textback.core.conversation import Paused
-from textback.core.errors import NotUncertain, WrongState
+from textback.core.errors import NotUncertain
 from textback.core.events import Event
-from textback.core.ids import ConversationId, MessageId, by_hand
+from textback.core.ids import MessageId, by_hand
 from textback.core.message import Message, Uncertain
 from textback.core.policy import SendPolicy
-from textback.db import conversations, events, inbound, messages, tenants, turns
+from textback.db import events, messages
 from textback.db.session import transaction
-from textback.flows import reply_budget
 
 BATCH = 500
 
@@ -48,37 +45,6 @@ async def settle_as_not_sent(db: AsyncEngine, message_id: MessageId, *, now: dat
         after = rule.settled_not_sent(m, now=now)
         await _save(c, m, after, "not_sent", now=now)
     return after
-
-
-async def resume(db: AsyncEngine, conversation_id: ConversationId, *, now: datetime) -> int:
-    """End a pause early. The agent answers what was kept meanwhile; gives how many texts that is.
-
-    Raises WrongState, Unavailable.
-    """
-    async with transaction(db) as c:
-        before = await conversations.lock(c, conversation_id)
-        if not isinstance(before, Paused):
-            state = "unknown" if before is None else type(before).__name__.lower()
-            msg = f"{conversation_id} is not paused, it is {state}: there is nothing to resume."
-            raise WrongState(msg)
-        policy = (await tenants.get_project(c, before.project_id)).policy
-        after = talk.resumed(before, now=now)
-        await conversations.save(c, before, after, policy=policy.idle, now=now, by="operator")
-        kept = await inbound.hear_kept(c, conversation_id)
-        if kept:
-            left = await reply_budget.left(
-                c,
-                before.agent_number,
-                before.user_number,
-                conversation_id=conversation_id,
-                budget=policy.reply_budget,
-                now=now,
-            )
-            at_once = timedelta(0)
-            await turns.text_came(
-                c, conversation_id, now=now, delay=at_once, not_before=left.not_before
-            )
-    return kept
 
 
 async def doubt_queued(db: AsyncEngine, *, policy: SendPolicy, now: datetime) -> int:

@@ -1,57 +1,228 @@
-"""An agent's content -> the number of the version that has it: one that is there, or a new one."""
+"""An agent's contents -> the numbers of the versions that have them: those there are, or new ones.
 
-from collections.abc import Mapping
+Content never changes under its number. Secrets do: one that was rotated reaches every version that
+had the old one in the same place, or conversations that stay on it would fail.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, Final, TypeAlias, cast
 
 from textback.core.ids import AgentId
 from textback.core.plan import AgentContent
+from textback.core.policy import AgentLabel
 from textback.core.ports import Vault
 from textback.db.agents import ANALYSIS
 from textback.db.provisioning import Row
 
+Reread: TypeAlias = Callable[[Mapping[str, object], Mapping[str, str]], Mapping[str, object]]
+"""Stored engine settings, and their opened secrets -> the same in the words of today's release."""
+
+Place: TypeAlias = tuple[object, ...]
+
+LABELS: Final[Sequence[AgentLabel]] = ("production", "draft")
+_WHERE_TO: Final = ("provider", "base_url", "url")
+"""Whom a secret is for: another address has another secret, under whatever name."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Version:
+    content: Mapping[str, object]
+    derived: Mapping[str, object]
+    sealed: dict[str, str]
+    opened: dict[str, str | None]
+    """None: no key opens it."""
+    places: dict[str, Place]
+    """Of its secrets."""
+
 
 class Versions:
-    """Decides, and writes nothing. Call `of` for each label; `new` and `rotated` are to be written.
-
-    Content never changes under its number. Secrets do: one that was rotated reaches the versions
-    that had the old one, or conversations that stay on them would fail.
-    """
+    """Decides, and writes nothing: `new` is to be inserted, `changed` to be set, by number."""
 
     def __init__(
-        self, agent_id: AgentId, there: Mapping[int, Row], vault: Vault, now: datetime
+        self,
+        agent_id: AgentId,
+        there: Mapping[int, Row],
+        *,
+        vault: Vault,
+        reread: Reread,
+        now: datetime,
     ) -> None:
-        self._agent_id, self._vault, self._now = agent_id, vault, now
-        self._rows = dict(there)
-        self._secrets = {n: dict(_texts(row["secrets"])) for n, row in there.items()}
+        self._agent_id, self._vault, self._reread, self._now = agent_id, vault, reread, now
+        self._all = {number: self._stored(row) for number, row in there.items()}
         self._taken: set[int] = set()
         self.new: list[Row] = []
-        self.rotated: dict[int, dict[str, str]] = {}
+        self.changed: dict[int, dict[str, object]] = {}
 
-    def of(self, wanted: AgentContent, *, at: int | None) -> int:
-        """The number with this content; `at` is the one that its label has now."""
-        columns = _columns(wanted)
-        number = self._same(columns, wanted)
-        if number is None:
-            is_only_rotated = at is not None and at not in self._taken and self._has(at, columns)
-            if at is not None:
-                self._rotate(at, wanted, with_it=is_only_rotated)
-            number = at if is_only_rotated and at is not None else self._add(columns, wanted)
-        self._taken.add(number)
-        return number
+    def settle(
+        self,
+        wanted: Mapping[AgentLabel, AgentContent | None],
+        *,
+        at: Mapping[AgentLabel, int | None],
+    ) -> dict[AgentLabel, int | None]:
+        """The number for each label; `at`: what the labels have now."""
+        numbers: dict[AgentLabel, int | None] = {
+            label: None if content is None else self._same(content, first=at.get(label))
+            for label, content in wanted.items()
+        }
+        self._taken = {number for number in numbers.values() if number is not None}
+        self._rotate(wanted, at)
+        for label in LABELS:
+            content = wanted.get(label)
+            if content is None or numbers.get(label) is not None:
+                continue
+            # The other label may yet want to keep the number that it has.
+            kept = {
+                at.get(other)
+                for other in LABELS
+                if other != label and wanted.get(other) and numbers.get(other) is None
+            }
+            first = at.get(label)
+            number = self._same(content, first=first) or self._with_other_secrets(
+                content, first=first, but=self._taken | (kept - {first})
+            )
+            numbers[label] = number or self._add(content)
+            self._taken.add(numbers[label] or 0)
+        for label, number in numbers.items():
+            content = wanted[label]
+            if content is not None and number is not None:
+                self._derive(number, content)
+        return numbers
 
-    def _same(self, columns: Row, wanted: AgentContent) -> int | None:
-        for number in sorted(self._rows, reverse=True):
-            if self._has(number, columns) and self._opened(number) == dict(wanted.secrets):
+    @property
+    def lost(self) -> list[int]:
+        """Versions with secrets that no key opens."""
+        return [number for number, each in self._all.items() if None in each.opened.values()]
+
+    def _same(self, wanted: AgentContent, *, first: int | None) -> int | None:
+        for number in self._in_order(first):
+            version = self._all[number]
+            if version.content == _content(wanted) and version.opened == dict(wanted.secrets):
                 return number
         return None
 
-    def _has(self, number: int, columns: Row) -> bool:
-        row = self._rows.get(number, {})
-        return bool(row) and all(row[name] == value for name, value in columns.items())
+    def _with_other_secrets(
+        self, wanted: AgentContent, *, first: int | None, but: "set[int] | set[int | None]"
+    ) -> int | None:
+        """The version with this content, from now on with these secrets.
 
-    def _opened(self, number: int) -> dict[str, str | None]:
-        return {path: self._open(sealed) for path, sealed in self._secrets[number].items()}
+        Only the label's own, or one whose secrets are lost: the others' conversations need theirs.
+        """
+        for number in self._in_order(first):
+            version = self._all[number]
+            is_free = number == first or None in version.opened.values()
+            if is_free and number not in but and version.content == _content(wanted):
+                sealed = {
+                    path: version.sealed[path]
+                    if version.opened.get(path) == secret
+                    else self._vault.seal(secret)
+                    for path, secret in wanted.secrets.items()
+                }
+                version.sealed, version.opened = sealed, dict(wanted.secrets)
+                self._change(number, secrets=sealed)
+                return number
+        return None
+
+    def _in_order(self, first: int | None) -> list[int]:
+        """`first`, then the newest."""
+        return sorted(self._all, key=lambda number: (number != first, -number))
+
+    def _rotate(
+        self,
+        wanted: Mapping[AgentLabel, AgentContent | None],
+        at: Mapping[AgentLabel, int | None],
+    ) -> None:
+        """Old versions follow what became of the secrets they share with a label's version.
+
+        All is compared with what was before: what one label's rotation has brought is not
+        rotated again by the other's.
+        """
+        before = {n: dict(v.opened) for n, v in self._all.items() if n not in self._taken}
+        rotated: set[tuple[int, str]] = set()
+        for label in LABELS:
+            content, number = wanted.get(label), at.get(label)
+            if content is None or number not in self._all:
+                continue
+            now_there = {
+                place: content.secrets[path]
+                for path, place in _places(content.engine, content.secrets).items()
+            }
+            had = before.get(number) or dict(self._all[number].opened)
+            for path, place in self._all[number].places.items():
+                old, new = had.get(path), now_there.get(place)
+                if old is not None and new is not None and old != new:
+                    self._replace(place, old, new, before, rotated)
+
+    def _replace(
+        self,
+        place: Place,
+        old: str,
+        new: str,
+        before: Mapping[int, Mapping[str, str | None]],
+        rotated: set[tuple[int, str]],
+    ) -> None:
+        sealed = self._vault.seal(new)
+        for number, opened in before.items():
+            version = self._all[number]
+            for path, theirs in version.places.items():
+                if theirs == place and opened.get(path) == old and (number, path) not in rotated:
+                    rotated.add((number, path))
+                    version.sealed[path], version.opened[path] = sealed, new
+                    self._change(number, secrets=version.sealed)
+
+    def _add(self, wanted: AgentContent) -> int:
+        number = max(self._all, default=0) + 1
+        sealed = {path: self._vault.seal(secret) for path, secret in wanted.secrets.items()}
+        self._all[number] = _Version(
+            content=_content(wanted),
+            derived=_derived(wanted),
+            sealed=sealed,
+            opened=dict(wanted.secrets),
+            places={},
+        )
+        self.new.append(
+            {
+                **_content(wanted),
+                **_derived(wanted),
+                "agent_id": self._agent_id,
+                "number": number,
+                "created_at": self._now,
+                "secrets": sealed,
+            }
+        )
+        return number
+
+    def _derive(self, number: int, wanted: AgentContent) -> None:
+        """What follows from the content may follow otherwise in another release."""
+        known = self._all[number].derived
+        if other := {name: v for name, v in _derived(wanted).items() if known[name] != v}:
+            self._change(number, **other)
+
+    def _change(self, number: int, **columns: object) -> None:
+        self.changed.setdefault(number, {}).update(columns)
+
+    def _stored(self, row: Row) -> _Version:
+        sealed = dict(cast("Mapping[str, str]", row["secrets"]))
+        opened = {path: self._open(secret) for path, secret in sealed.items()}
+        engine = cast("Mapping[str, object]", row["engine"])
+        analysis = row["analysis"]
+        # Today's model may insist on a secret; one that no key opens is as good as any here.
+        some = {path: secret or sealed[path] for path, secret in opened.items()}
+        return _Version(
+            content={
+                "greeting": row["greeting"],
+                "fallback": row["fallback"],
+                "engine": dict(self._reread(engine, some)),
+                "analysis": None
+                if analysis is None
+                else ANALYSIS.dump_python(ANALYSIS.validate_python(analysis), mode="json"),
+            },
+            derived={name: row[name] for name in _DERIVED},
+            sealed=sealed,
+            opened=opened,
+            places=_places(engine, sealed),
+        )
 
     def _open(self, sealed: str) -> str | None:
         try:
@@ -59,60 +230,48 @@ class Versions:
         except ValueError:
             return None
 
-    def _rotate(self, at: int, wanted: AgentContent, *, with_it: bool) -> None:
-        before = self._opened(at) if at in self._rows else {}
-        for path, secret in wanted.secrets.items():
-            old = before.get(path)
-            if path not in before or old == secret:
-                continue
-            sealed = self._vault.seal(secret)
-            for number, secrets in self._secrets.items():
-                theirs = secrets.get(path)
-                is_it = number == at and with_it
-                if is_it or (
-                    theirs is not None
-                    and number not in self._taken
-                    and old is not None
-                    and self._open(theirs) == old
-                ):
-                    secrets[path] = sealed
-                    self.rotated[number] = secrets
-        if with_it:  # what it had and has no more
-            for path in set(self._secrets[at]) - set(wanted.secrets):
-                del self._secrets[at][path]
-                self.rotated[at] = self._secrets[at]
-            for path in set(wanted.secrets) - set(self._secrets[at]):
-                self._secrets[at][path] = self._vault.seal(wanted.secrets[path])
-                self.rotated[at] = self._secrets[at]
 
-    def _add(self, columns: Row, wanted: AgentContent) -> int:
-        number = max(self._rows, default=0) + 1
-        sealed = {path: self._vault.seal(secret) for path, secret in wanted.secrets.items()}
-        row = {
-            **columns,
-            "agent_id": self._agent_id,
-            "number": number,
-            "created_at": self._now,
-            "secrets": sealed,
-        }
-        self._rows[number], self._secrets[number] = row, sealed
-        self.new.append(row)
-        return number
+_DERIVED: Final = ("can_open", "deadline_seconds", "earlier", "nodes")
 
 
-def _columns(wanted: AgentContent) -> Row:
+def _content(wanted: AgentContent) -> dict[str, object]:
     analysis = wanted.analysis
     return {
         "greeting": wanted.greeting,
         "fallback": wanted.fallback,
         "engine": dict(wanted.engine),
-        "can_open": wanted.can_open,
-        "deadline_seconds": wanted.deadline.total_seconds(),
-        "earlier": wanted.earlier,
-        "nodes": list(wanted.nodes),
         "analysis": None if analysis is None else ANALYSIS.dump_python(analysis, mode="json"),
     }
 
 
-def _texts(value: object) -> Mapping[str, str]:
-    return cast("Mapping[str, str]", value)
+def _derived(wanted: AgentContent) -> dict[str, object]:
+    return {
+        "can_open": wanted.can_open,
+        "deadline_seconds": wanted.deadline.total_seconds(),
+        "earlier": wanted.earlier,
+        "nodes": list(wanted.nodes),
+    }
+
+
+def _places(engine: Mapping[str, object], secrets: Mapping[str, object]) -> dict[str, Place]:
+    """By path: where the secret is, by the names of things rather than by their order; and whose.
+
+    A tool that was put before another moves the other's path, and not its secret.
+    """
+    return {path: tuple(_place(engine, path.split("."))) for path in secrets}
+
+
+def _place(engine: Mapping[str, object], steps: Sequence[str]) -> Iterator[object]:
+    at: Any = engine
+    whose: Place = ()
+    for step in steps:
+        if isinstance(at, list):
+            at = cast("list[Any]", at)[int(step)]
+            named = cast("dict[str, object]", at if isinstance(at, dict) else {})
+            yield named.get("id") or named.get("name") or step
+        else:
+            yield step
+            at = cast("Mapping[str, Any]", at).get(step)
+        if isinstance(at, Mapping) and any(name in at for name in _WHERE_TO):
+            whose = tuple(cast("Mapping[str, object]", at).get(name) for name in _WHERE_TO)
+    yield whose or tuple(engine.get(name) for name in _WHERE_TO)

@@ -1,13 +1,12 @@
 """A plan beside what is provisioned: what differs, and what stands in the way."""
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import cast
 
 from textback.core.errors import ProvisioningError
-from textback.core.ids import AccountId, new_key_id
+from textback.core.ids import AccountId, AgentId, new_key_id
 from textback.core.plan import (
     Agent,
     ApiKey,
@@ -21,28 +20,13 @@ from textback.core.plan import (
     usual_opt_out_replies,
     usual_pace,
 )
-from textback.core.policy import ProjectPolicy
+from textback.core.policy import AgentLabel, ProjectPolicy
 from textback.core.ports import Vault
 from textback.db.callers import key_hash
 from textback.db.provisioning import Changes, Key, Kind, Row, gone_column, key_columns
 from textback.db.tenants import POLICY
-from textback.flows.provision_agents import Versions
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    kind: Kind
-    id: str
-    """Of an API key: account/name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewKey:
-    """A key that was made. It is stored as a hash only, so this is the one time to show it."""
-
-    account_id: AccountId
-    name: str
-    key: str = field(repr=False)
+from textback.flows.provision_agents import LABELS, Reread, Versions
+from textback.flows.provision_report import NewKey, Relabelled, Thing
 
 
 class Comparison:
@@ -55,13 +39,14 @@ class Comparison:
         versions: Mapping[str, Mapping[int, Row]],
         *,
         vault: Vault,
+        reread: Reread,
         now: datetime,
         prune: bool,
     ) -> None:
         """`there`: all entries of the database by kind and key, removed ones too."""
         self._plan = plan
         self._there, self._versions = there, versions
-        self._vault = vault
+        self._vault, self._reread = vault, reread
         self._now = now
         self._prune = prune
         self._named: dict[Kind, set[Key]] = {kind: set() for kind in there}
@@ -72,6 +57,9 @@ class Comparison:
         self.removed: list[Thing] = []
         self.unchanged = 0
         self.made: list[NewKey] = []
+        self.relabelled: list[Relabelled] = []
+        self.lost: dict[AgentId, tuple[Path, Sequence[int]]] = {}
+        """Of each agent in the plan, the versions whose secrets no key opens."""
         self._compare()
         if prune:
             self._remove_the_rest()
@@ -131,18 +119,24 @@ class Comparison:
 
     def _agent(self, new: Agent) -> None:
         there = self._owned("agent", new.id, new.account_id, new.path) or {}
-        versions = Versions(new.id, self._versions.get(new.id, {}), self._vault, self._now)
-        at = {label: cast("int | None", there.get(label)) for label in ("production", "draft")}
-        columns = {
-            "id": new.id,
-            "account_id": new.account_id,
-            "production": versions.of(new.production, at=at["production"]),
-            "draft": None if new.draft is None else versions.of(new.draft, at=at["draft"]),
+        known = self._versions.get(new.id, {})
+        versions = Versions(new.id, known, vault=self._vault, reread=self._reread, now=self._now)
+        at: dict[AgentLabel, int | None] = {
+            label: cast("int | None", there.get(label)) for label in LABELS
         }
+        numbers = versions.settle({"production": new.production, "draft": new.draft}, at=at)
         self.changes.versions.extend(versions.new)
-        for number, secrets_ in versions.rotated.items():
-            self.changes.secrets[new.id, number] = secrets_
-        self._settle("agent", columns, also=bool(versions.rotated))
+        self.lost[new.id] = (new.path, versions.lost)
+        for number, columns in versions.changed.items():
+            self.changes.of_versions[new.id, number] = columns
+        if there:
+            self.relabelled += [
+                Relabelled(new.id, label, numbers[label], at[label])
+                for label in LABELS
+                if numbers[label] != at[label]
+            ]
+        columns = {"id": new.id, "account_id": new.account_id, **numbers}
+        self._settle("agent", columns, also=bool(versions.changed))
 
     def _project(self, new: Project) -> None:
         there = self._owned("project", new.id, new.account_id, new.path)

@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import message as rule
 from textback.core.ids import CarrierId, MessageId
-from textback.core.message import Sent
+from textback.core.message import Message, Sent
 from textback.core.ports import Receipt
-from textback.db import locks, messages
+from textback.db import locks, messages, parts
 from textback.db.session import transaction
 from textback.flows import opt_out
 
@@ -34,6 +34,7 @@ async def hear(
             return "unknown"
         # Also an opt-out, which START has since ended.
         if rule.hear(seen, receipt, now=now) == seen:
+            await _let_next_go(c, seen, receipt)
             return "unchanged"
         other = await messages.id_of(c, carrier_id, receipt.carrier_message_id)
         if other not in {None, message_id} and not await _took_by_mistake(c, other, now=now):
@@ -54,10 +55,20 @@ async def hear(
         if before is None:
             return "unknown"
         after = rule.hear(before, receipt, now=now)
-        if after == before:
-            return "unchanged"
-        await messages.save(c, before, after, now=now)
-    return "changed"
+        if after != before:
+            await messages.save(c, before, after, now=now)
+        await _let_next_go(c, after, receipt)
+    return "unchanged" if after == before else "changed"
+
+
+async def _let_next_go(c: AsyncConnection, m: Message, receipt: Receipt) -> None:
+    """What follows a text of the same answer waits until the carrier says that this is sent.
+
+    It may say so before its answer to our request, or a text may be known as sent from its answer.
+    """
+    known = isinstance(m, Sent) and m.carrier_message_id == receipt.carrier_message_id
+    if known and receipt.status == "sent":
+        await parts.release(c, m.id)
 
 
 async def _took_by_mistake(c: AsyncConnection, other: MessageId | None, *, now: datetime) -> bool:

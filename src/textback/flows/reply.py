@@ -1,61 +1,104 @@
 """What an agent answered -> queued texts, and what becomes of the conversation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core import budget, split
 from textback.core import conversation as talk
 from textback.core import turn as rule
-from textback.core.conversation import Closed, Conversation, Live, Opened
-from textback.core.engine import TurnFailed, TurnReply
-from textback.core.events import Event
+from textback.core.budget import Reached, Spent
+from textback.core.conversation import Closed, Conversation, Engaged, HandedOff, Live, Opened
+from textback.core.engine import Later, TurnFailed, TurnReply, Usage
+from textback.core.events import Event, Kind
 from textback.core.ids import new_message_id
-from textback.core.message import Kind, Queued, dropped, unwritten, write, written
-from textback.core.turn import Drop
-from textback.db import conversations, events, messages, opt_outs, tenants, turns
+from textback.core.message import Kind as MessageKind
+from textback.core.message import Queued, dropped, unwritten, write, written
+from textback.core.policy import MAX_TEXT
+from textback.core.split import Part
+from textback.core.turn import Drop, Recorded
+from textback.db import conversations, events, messages, opt_outs, tenants, turns, under_way, usage
+from textback.db.parts import Behind
 from textback.db.tenants import ProjectRow
-from textback.db.thinking import Thinking
-from textback.db.turns import Outcome
+from textback.db.under_way import Held
+from textback.flows.silence import fall_silent
 
 
+@dataclass
 class Reply:
-    """One answer being recorded, with the conversation locked."""
+    """One answer being recorded, with the conversation and the turn locked."""
 
-    def __init__(
-        self,
-        c: AsyncConnection,
-        turn: Thinking,
-        conversation: Conversation,
-        project: ProjectRow,
-        now: datetime,
-    ) -> None:
-        self.c, self.turn, self.conversation = c, turn, conversation
-        self.project, self.now = project, now
+    c: AsyncConnection
+    held: Held
+    conversation: Conversation
+    project: ProjectRow
+    fallback: str | None
+    now: datetime
+    asked: bool = True
+    """Whether an engine was asked for it."""
+    reached: Reached | None = None
+    """The budget that kept it from being asked."""
+    saved: int = 0
+    """Segments, by writing smart punctuation plainly."""
 
-    async def take(self, answer: TurnReply | TurnFailed, fallback: str | None) -> Outcome | None:
-        """Save it, if the lease still holds; None when it does not."""
-        if not await turns.is_held(self.c, self.turn):
-            return None
+    def fault(self, answer: TurnReply | Later | TurnFailed) -> TurnFailed | None:
+        """Why it cannot be said; None: it can."""
+        found, _ = self._parts(answer)
+        return found if isinstance(found, TurnFailed) else None
+
+    async def take(self, answer: TurnReply | Later | TurnFailed) -> Recorded:
         promise = await self._promise()
         drop = await self._drop_of(promise)
-        texts = self._texts(answer, fallback)
-        outcome: Outcome
+        again = None if self.reached else self.held.again_at
+        outcome: Recorded
+        if drop is None and again is not None:
+            await under_way.restart(self.c, self.held, due_at=again, now=self.now)
+            outcome = "restarted"
+        elif drop is None and isinstance(answer, Later):
+            until = rule.answer_by(answer.within, now=self.now)
+            await under_way.await_answer(self.c, self.held, until=until)
+            outcome = "awaiting"
+        else:
+            outcome = await self._end(answer, drop, promise)
+        await self._count(answer)
+        return outcome
+
+    async def _end(
+        self, answer: TurnReply | Later | TurnFailed, drop: Drop | None, promise: Queued | None
+    ) -> Recorded:
+        answer, parts = self._parts(answer)
+        outcome: Recorded
         if drop is not None:
             outcome = "dropped"
         elif isinstance(answer, TurnFailed):
             outcome = "failed"
         else:
-            outcome = "answered" if texts else "silent"
-        await turns.end(self.c, self.turn, outcome, now=self.now)
-        if self.turn.upto_seq:
-            await conversations.heard(self.c, self.turn.conversation_id, self.turn.upto_seq)
+            outcome = "answered" if parts else "silent"
+        await under_way.end(self.c, self.held, outcome, now=self.now)
+        if upto := await self._heard_upto():
+            await conversations.heard(self.c, self.held.conversation_id, upto)
         if drop is not None:
             await self._drop(drop, promise)
         else:
-            await self._go_on(answer, texts, promise)
+            await self._go_on(answer, parts, promise)
         return outcome
+
+    async def _heard_upto(self) -> int:
+        """Up to here the user's texts get no answer but this one."""
+        talk = self.held.conversation_id
+        ignores = self.project.policy.while_thinking == "ignore"
+        if self.reached or (ignores and not await turns.is_waiting(self.c, talk)):
+            return await turns.latest_text(self.c, talk)
+        return self.held.upto_seq
+
+    async def _promise(self) -> Queued | None:
+        """The text that this turn is to write, while it waits for that."""
+        opener = self.held.opener_id
+        found = None if opener is None else await messages.lock(self.c, opener)
+        return found if isinstance(found, Queued) else None
 
     async def _drop_of(self, promise: Queued | None) -> Drop | None:
         talk = self.conversation
@@ -63,84 +106,149 @@ class Reply:
             self.c, talk.agent_number, talk.user_number
         )
         drop = rule.admit(talk, opted_out=opted_out)
-        if drop is None and self.turn.opener_id and promise is None and not self.turn.heard:
+        is_asked = self.held.is_asked or self.held.again_at is not None
+        if drop is None and self.held.opener_id and promise is None and not is_asked:
             return Drop("its opener is not wanted any more")
         return drop
 
-    def _texts(self, answer: TurnReply | TurnFailed, fallback: str | None) -> Sequence[str]:
+    def _parts(
+        self, answer: TurnReply | Later | TurnFailed
+    ) -> tuple[TurnReply | TurnFailed, Sequence[Part]]:
+        """The answer, and what is to be said by it."""
         if isinstance(answer, TurnReply):
-            return answer.texts
+            try:
+                return answer, split.say(answer.texts, self.project.policy.replies)
+            except ValueError as error:
+                answer = TurnFailed(f"the engine's answer {error}", answer.usage)
+        elif isinstance(answer, Later):
+            answer = TurnFailed("there is nobody to be answered later")
         # An apology out of the blue would help nobody: there must be something it answers.
-        asked = self.turn.opener_id is None or self.turn.heard
-        return [fallback] if fallback and asked else ()
+        fallback = self.fallback if self.held.is_asked else None
+        return answer, [Part(fallback[:MAX_TEXT])] if fallback else []
 
     async def _drop(self, drop: Drop, promise: Queued | None) -> None:
-        await self._tell("turn.dropped", drop.why)
+        await self._tell("turn.dropped", {"turn_id": self.held.id, "why": drop.why})
         if promise is not None:
             cancelled = dropped(promise, reason="cancelled", now=self.now)
             await messages.save(self.c, promise, cancelled, now=self.now)
 
     async def _go_on(
-        self, answer: TurnReply | TurnFailed, texts: Sequence[str], promise: Queued | None
+        self, answer: TurnReply | TurnFailed, parts: Sequence[Part], promise: Queued | None
     ) -> None:
+        end, hand_off = False, None
         if isinstance(answer, TurnFailed):
-            await self._tell("turn.failed", answer.reason)
-        if promise is not None and not texts:
-            await self._no_opener(promise)
-            return
-        end = isinstance(answer, TurnReply) and answer.end_conversation
-        await self._say(texts, promise, end=end)
+            await self._tell("turn.failed", {"turn_id": self.held.id, "why": answer.reason})
+        else:
+            end, hand_off = answer.end_conversation, answer.hand_off
+            if answer.state is not None:
+                await conversations.keep_state(self.c, self.held.conversation_id, answer.state)
+        if promise is not None and not parts:
+            await self._no_opener(promise, hand_off)
+        else:
+            await self._say(parts, promise, end=end, hand_off=hand_off)
+        if self.reached is not None:
+            await self._stop(self.reached)
 
-    async def _promise(self) -> Queued | None:
-        """The text that this turn is to write, while it waits for that."""
-        opener = self.turn.opener_id
-        found = None if opener is None else await messages.lock(self.c, opener)
-        return found if isinstance(found, Queued) else None
-
-    async def _say(self, texts: Sequence[str], promise: Queued | None, *, end: bool) -> None:
-        for i, text in enumerate(texts):
-            if i == 0 and promise is not None:
-                after = written(promise, text, now=self.now)
-                await messages.save(self.c, promise, after, now=self.now)
+    async def _say(
+        self, parts: Sequence[Part], promise: Queued | None, *, end: bool, hand_off: str | None
+    ) -> None:
+        behind: Behind | None = None
+        wait = self.project.policy.replies.part_wait
+        for part in parts:
+            if behind is None and promise is not None:
+                after = written(promise, part.text, now=self.now)
+                await messages.save(self.c, promise, after, saved=part.saved, now=self.now)
             else:
-                await self._add("reply" if promise is None else "opener", text)
+                after = await self._add("reply" if promise is None else "opener", part, behind)
+            behind = Behind(after.id, wait)
+            self.saved += part.saved
         before = self.conversation
         if isinstance(before, Closed):  # superseded: who was promised or asked something gets it
             return
-        then: Conversation = talk.agent_texted(before, now=self.now) if texts else before
+        then: Conversation = talk.agent_texted(before, now=self.now) if parts else before
+        if hand_off is not None and not isinstance(then, HandedOff | Closed):
+            await self._save(before, talk.handed_off(then, hand_off, now=self.now))
+            # What the user said while the agent thought is for the person.
+            await fall_silent(self.c, before.id, why=rule.HANDED_OFF, now=self.now)
+            return
         # What the user said while the agent took its leave is answered, as if said after it.
         if end and not await turns.is_pending(self.c, before.id):
             then = talk.close(before, "agent_ended", now=self.now)
         if then != before:
             await self._save(before, then)
 
-    async def _no_opener(self, promise: Queued) -> None:
+    async def _no_opener(self, promise: Queued, hand_off: str | None) -> None:
         """Nothing is sent; the record says why."""
         await messages.save(self.c, promise, unwritten(promise, now=self.now), now=self.now)
-        if isinstance(self.conversation, Opened):  # else there is a user to answer
+        if hand_off is not None:
+            await self._say((), None, end=False, hand_off=hand_off)
+        elif isinstance(self.conversation, Opened):  # else there is a user to answer
             closed = talk.close(self.conversation, "agent_failed", now=self.now)
             await self._save(self.conversation, closed)
 
-    async def _add(self, kind: Kind, text: str) -> None:
+    async def _stop(self, reached: Reached) -> None:
+        """The agent may use no more: the conversation is over, or pauses until it may again."""
+        await fall_silent(self.c, self.conversation.id, why=reached.why, now=self.now)
+        if reached.until is None:
+            await self._tell_reached(reached)
+            if not isinstance(self.conversation, Closed):
+                closed = talk.close(self.conversation, "budget", now=self.now)
+                await self._save(self.conversation, closed)
+            return
+        day = budget.day_of(self.now, self.project.policy.timezone)
+        if await usage.tell(self.c, self.project.id, day, now=self.now):
+            await self._tell_reached(reached)
+        if isinstance(self.conversation, Engaged):
+            paused = talk.paused(self.conversation, until=reached.until)
+            await self._save(self.conversation, paused, {"reason": "budget"})
+
+    async def _add(self, kind: MessageKind, part: Part, behind: Behind | None) -> Queued:
         queued = write(
             self.conversation,
             kind,
-            text,
+            part.text,
             id=new_message_id(self.now),
             carrier_id=await tenants.carrier_of(self.c, self.conversation.agent_number),
             validity=self.project.policy.validity,
             now=self.now,
         )
-        await messages.add(self.c, queued, project_id=self.project.id, now=self.now)
-
-    async def _save(self, before: Live, after: Conversation) -> None:
-        idle = self.project.policy.idle
-        await conversations.save(self.c, before, after, policy=idle, now=self.now)
-
-    async def _tell(self, kind: Literal["turn.failed", "turn.dropped"], why: str) -> None:
-        event = Event(
-            kind=kind,
-            conversation_id=self.turn.conversation_id,
-            data={"turn_id": self.turn.id, "why": why},
+        await messages.add(
+            self.c,
+            queued,
+            project_id=self.project.id,
+            saved=part.saved,
+            behind=behind,
+            now=self.now,
         )
+        return queued
+
+    async def _save(
+        self, before: Live, after: Conversation, more: Mapping[str, object] | None = None
+    ) -> None:
+        by: Literal["agent"] | None = "agent" if isinstance(after, HandedOff) else None
+        idle = self.project.policy.idle
+        await conversations.save(self.c, before, after, policy=idle, now=self.now, by=by, more=more)
+        self.conversation = after
+
+    async def _count(self, answer: TurnReply | Later | TurnFailed) -> None:
+        """Last, because every turn of the project waits for the day's row."""
+        used = Usage() if isinstance(answer, Later) else answer.usage
+        # One that was awaited was counted when it began to be.
+        turn = int(self.asked and self.held.state == "thinking")
+        spent = budget.spent(used, turns=turn)
+        if spent != Spent():
+            await usage.add(
+                self.c,
+                self.held.conversation_id,
+                self.project.id,
+                spent,
+                day=budget.day_of(self.now, self.project.policy.timezone),
+            )
+
+    async def _tell_reached(self, reached: Reached) -> None:
+        data = {"scope": reached.scope, "what": reached.what, "limit": reached.limit}
+        await self._tell("budget.reached", data)
+
+    async def _tell(self, kind: Kind, data: Mapping[str, object]) -> None:
+        event = Event(kind=kind, conversation_id=self.held.conversation_id, data=data)
         await events.append(self.c, [event], now=self.now)

@@ -1,22 +1,35 @@
 """A due turn -> the agent's engine -> queued replies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from textback import metrics
+from textback.core import budget
 from textback.core import turn as rule
-from textback.core.engine import Engine, TurnFailed, TurnReply, TurnRequest
-from textback.core.ids import AgentId
-from textback.db import conversations, tenants, turns
+from textback.core.engine import (
+    NOTHING,
+    Engine,
+    Journal,
+    Later,
+    Notebook,
+    TurnFailed,
+    TurnReply,
+    TurnRequest,
+)
+from textback.core.ids import AgentId, ConversationId, TurnId
+from textback.core.turn import Recorded
+from textback.db import agents, conversations, tenants, turns, under_way, usage
 from textback.db.session import transaction
 from textback.db.thinking import Thinking
-from textback.db.turns import Outcome
 from textback.flows.reply import Reply
 
 MOST_ATTEMPTS = 5
 """A turn that kills its worker this often is not run again: the fallback is sent instead."""
+
+Late: TypeAlias = Literal["recorded", "late", "unknown"] | TurnFailed
 
 
 class Engines(Protocol):
@@ -41,7 +54,18 @@ async def claim(
     return due, upcoming
 
 
-def request(turn: Thinking) -> TurnRequest:
+def without_asking(turn: Thinking) -> TurnFailed | None:
+    """What comes of a turn that its engine is not to be asked for; None: it is."""
+    if turn.reached is not None:
+        return TurnFailed(turn.reached.why)
+    if turn.attempts > MOST_ATTEMPTS:
+        return TurnFailed(f"{turn.attempts - 1} workers died over it")
+    return None
+
+
+def request(
+    turn: Thinking, *, journal: Journal | None = None, reply_url: str | None = None
+) -> TurnRequest:
     return TurnRequest(
         turn_id=turn.id,
         conversation_id=turn.conversation_id,
@@ -59,37 +83,148 @@ def request(turn: Thinking) -> TurnRequest:
         earlier=turn.earlier,
         now=turn.begun_at,
         timezone=turn.policy.timezone,
+        reply_url=reply_url,
+        journal=journal or Notebook(turn.id, at=turn.begun_at),
     )
 
 
 async def record(
     db: AsyncEngine,
     turn: Thinking,
-    answer: TurnReply | TurnFailed,
+    answer: TurnReply | Later | TurnFailed,
     *,
     fallback: str | None,
     now: datetime,
-) -> Outcome | None:
+) -> Recorded | None:
     """Queue what the agent said, if it may still be said; None when the lease was lost.
 
+    It may not when the user said more meanwhile: then the turn waits to run again, with all of it.
     Raises Unavailable: then the caller still has the answer and must try again.
     """
     async with transaction(db) as c:
-        conversation = await conversations.lock(c, turn.conversation_id)
-        if conversation is None:
+        reply = await _open(c, turn.conversation_id, turn.id, now=now)
+        if reply is None or (reply.held.run, reply.held.state) != (turn.run, "thinking"):
+            await _count_lost(c, turn, rule.usable(answer), now=now)
             return None
-        project = await tenants.get_project(c, turn.project_id)
-        reply = Reply(c, turn, conversation, project, now)
-        return await reply.take(rule.usable(answer), fallback)
+        reply.fallback, reply.reached = fallback, turn.reached
+        reply.asked = without_asking(turn) is None
+        usable = rule.usable(answer)
+        recorded = await reply.take(usable)
+    _meter(usable, reply)
+    return recorded
+
+
+async def await_answer(
+    db: AsyncEngine, turn: Thinking, *, within: timedelta, now: datetime
+) -> Recorded | None:
+    """The answer will be posted later: `answer_later` takes it, until `within` is over.
+
+    Bounded by 1 s and 24 h. None when the lease was lost, or the answer was there first.
+    Raises Unavailable.
+    """
+    return await record(db, turn, Later(within=within), fallback=None, now=now)
+
+
+async def answer_later(
+    db: AsyncEngine,
+    turn_id: TurnId,
+    run: int,
+    answer: TurnReply | TurnFailed,
+    *,
+    now: datetime,
+) -> Late:
+    """Record an answer that was posted: `late` if the turn ended, runs anew, or waits no longer.
+
+    It may come before the word that it will come. One that cannot be said is not recorded, but
+    given back as TurnFailed: a better one may come. Raises Unavailable.
+    """
+    async with transaction(db) as c:
+        conversation_id = await under_way.conversation_of(c, turn_id)
+        if conversation_id is None:
+            return "unknown"
+        reply = await _open(c, conversation_id, turn_id, now=now)
+        if reply is None or reply.held.run != run or reply.held.lease_until <= now:
+            return "late"
+        usable = rule.usable(answer)
+        if isinstance(answer, TurnReply) and (fault := reply.fault(usable)) is not None:
+            return fault
+        reply.fallback = await _fallback(c, reply)
+        recorded = await reply.take(usable)
+    _meter(usable, reply)
+    metrics.TURNS.labels(recorded).inc()
+    return "late" if recorded in {"restarted", "dropped"} else "recorded"
 
 
 async def give_back(db: AsyncEngine, turn: Thinking, *, due_at: datetime) -> None:
     """This worker is stopping before the engine answered: another one runs the turn."""
     async with transaction(db) as c:
         await conversations.lock(c, turn.conversation_id)
-        await turns.give_back(c, turn, due_at=due_at)
+        held = await under_way.hold(c, turn.id)
+        if held is not None and (held.run, held.state) == (turn.run, "thinking"):
+            await under_way.give_back(c, held, due_at=due_at)
+
+
+async def moot(db: AsyncEngine, runs: Mapping[TurnId, int]) -> list[TurnId]:
+    """Of these turns, each with its run, those whose answer will not count: think no further."""
+    async with transaction(db) as c:
+        return await under_way.moot(c, runs)
 
 
 async def rescue(db: AsyncEngine, *, limit: int, now: datetime) -> int:
+    """Turns whose worker is gone run again, and those whose answer never came fail.
+
+    Gives how many run again.
+    """
     async with transaction(db) as c:
-        return await turns.leases_run_out(c, now=now, limit=limit)
+        rescued = await under_way.leases_run_out(c, now=now, limit=limit)
+        overdue = await under_way.overdue(c, now=now, limit=limit)
+    for turn_id, conversation_id in overdue:
+        await _give_up(db, turn_id, conversation_id, now=now)
+    return rescued
+
+
+async def _give_up(
+    db: AsyncEngine, turn_id: TurnId, conversation_id: ConversationId, *, now: datetime
+) -> None:
+    async with transaction(db) as c:
+        reply = await _open(c, conversation_id, turn_id, now=now)
+        if reply is None or reply.held.state != "awaiting" or reply.held.lease_until > now:
+            return
+        reply.fallback = await _fallback(c, reply)
+        recorded = await reply.take(TurnFailed("its answer was not posted in time"))
+    metrics.TURNS.labels(recorded).inc()
+
+
+async def _open(
+    c: AsyncConnection, conversation_id: ConversationId, turn_id: TurnId, *, now: datetime
+) -> Reply | None:
+    conversation = await conversations.lock(c, conversation_id)
+    held = await under_way.hold(c, turn_id)
+    if conversation is None or held is None:
+        return None
+    project = await tenants.get_project(c, conversation.project_id)
+    return Reply(c, held, conversation, project, fallback=None, now=now)
+
+
+async def _fallback(c: AsyncConnection, reply: Reply) -> str | None:
+    talk = reply.conversation
+    agent = await agents.find(c, talk.agent_id, talk.agent_version)
+    return None if agent is None else agent.fallback
+
+
+async def _count_lost(
+    c: AsyncConnection, turn: Thinking, answer: TurnReply | Later | TurnFailed, *, now: datetime
+) -> None:
+    """What it used was used, although nothing of it is said. Call with the conversation locked."""
+    used = NOTHING if isinstance(answer, Later) else answer.usage
+    if used != NOTHING and await under_way.went_on_without(c, turn.id, turn.run):
+        day = budget.day_of(now, turn.policy.timezone)
+        spent = budget.spent(used, turns=1)
+        await usage.add(c, turn.conversation_id, turn.project_id, spent, day=day)
+
+
+def _meter(answer: TurnReply | Later | TurnFailed, reply: Reply) -> None:
+    metrics.SEGMENTS_SAVED.inc(reply.saved)
+    if not isinstance(answer, Later):
+        metrics.TOKENS.labels("input").inc(answer.usage.input_tokens)
+        metrics.TOKENS.labels("output").inc(answer.usage.output_tokens)

@@ -1,4 +1,4 @@
-"""The worker: texts, look-ups, turns, lost replies, deadlines, housekeeping: a loop for each."""
+"""The worker: texts, look-ups, turns, analyses, lost replies, deadlines: a loop for each."""
 
 import asyncio
 from typing import Any
@@ -8,6 +8,7 @@ import structlog
 from textback.core.errors import Unavailable
 from textback.db.listen import listen
 from textback.runtime import Runtime
+from textback.worker.analyses import Analyses
 from textback.worker.clockwork import Clockwork
 from textback.worker.loop import Loop, persist
 from textback.worker.sweeping import Sweeps
@@ -31,11 +32,13 @@ class Worker:
         self.rt = rt
         self._texts = Texts(rt, concurrency=concurrency)
         self._turns = Turns(rt, concurrency=concurrency)
+        self._analyses = Analyses(rt)
         self._sweeps = Sweeps(rt)
         self._clockwork = Clockwork(rt)
         self._loops: tuple[Loop[Any], ...] = (
             *self._texts.loops,
             *self._turns.loops,
+            *self._analyses.loops,
             *self._sweeps.loops,
             *self._clockwork.loops,
         )

@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from textback import metrics
 from textback.core import turn as rule
-from textback.core.engine import TurnFailed
-from textback.core.ids import AgentId
+from textback.core.engine import Engine, Later, TurnFailed, TurnLost, TurnReply
+from textback.core.ids import AgentId, TurnId
 from textback.db.thinking import Thinking
 from textback.flows import turn
+from textback.flows.journal import TurnJournal
 from textback.runtime import Runtime
 from textback.worker.loop import Loop, persist
 
@@ -22,6 +24,9 @@ log = structlog.stdlib.get_logger()
 ENGINE_GRACE = timedelta(seconds=1)
 """An engine keeps its own deadline; this long after it, it is cut off."""
 
+CUT_OFF = 0.5
+"""Seconds for an engine that was cut off to tidy up; whatever it does after that is not waited
+for."""
 
 PER_TEXT = 8
 """Turns at once for each text at once: they mostly wait for an engine, and cost little."""
@@ -32,19 +37,32 @@ SHARE = 8
 So one whose engine hangs has at most a quarter, and the others' users do not wait for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An engine that thinks."""
+
+    run: int
+    task: asyncio.Task[TurnReply | Later | TurnFailed]
+    journal: TurnJournal
+
+
 class Turns:
     def __init__(self, rt: Runtime, *, concurrency: int) -> None:
         self.rt = rt
         most = concurrency * PER_TEXT
         self._share = most // SHARE
         self._under_way = Counter[AgentId]()
+        self._asked: dict[TurnId, _Asked] = {}
         self._turns = Loop(
             "turn", self._claim_turns, self._turn, concurrency=most, poll=rt.poll, now=rt.now
         )
-        self.loops = (self._turns,)
+        # Apart from the claims, which stop while all room is taken.
+        self._moot = Loop("moot", self._end_moot, _nothing, concurrency=1, poll=rt.poll, now=rt.now)
+        self.loops = (self._turns, self._moot)
 
     def wake(self) -> None:
         self._turns.wake()
+        self._moot.wake()
 
     async def _claim_turns(self, limit: int) -> tuple[Sequence[Thinking], datetime | None]:
         now, most = self.rt.now(), min(limit, self._share)
@@ -54,6 +72,15 @@ class Turns:
         )
         self._under_way.update(thinking.agent_id for thinking in due)
         return due, now if len(due) == most else upcoming  # others may be due as well
+
+    async def _end_moot(self, _limit: int) -> tuple[Sequence[None], datetime | None]:
+        """Cut off what is thought in vain: the user said more, or there is nobody to tell."""
+        runs = {turn_id: asked.run for turn_id, asked in self._asked.items()}
+        for turn_id in await turn.moot(self.rt.db, runs) if runs else ():
+            asked = self._asked.get(turn_id)
+            if asked is not None and asked.run == runs[turn_id] and not asked.journal.lose():
+                asked.task.cancel()
+        return (), None
 
     async def _turn(self, thinking: Thinking) -> None:
         try:
@@ -69,11 +96,7 @@ class Turns:
             engine, fallback = await persist(
                 lambda: rt.engines.get(thinking.agent_id, thinking.agent_version)
             )
-            if thinking.attempts > turn.MOST_ATTEMPTS:
-                answer = TurnFailed(f"{thinking.attempts - 1} workers died over it")
-            else:
-                async with asyncio.timeout((engine.deadline + ENGINE_GRACE).total_seconds()):
-                    answer = rule.usable(await engine.reply(turn.request(thinking)))
+            answer = turn.without_asking(thinking) or await self._ask(engine, thinking)
         except asyncio.CancelledError:
             # We are being stopped: another worker runs the turn, without waiting for the lease.
             with contextlib.suppress(Exception):
@@ -90,6 +113,39 @@ class Turns:
             "turn.ended",
             outcome=outcome or "lost",
             turn_id=thinking.id,
+            run=thinking.run,
             conversation_id=thinking.conversation_id,
             why=answer.reason if isinstance(answer, TurnFailed) else None,
         )
+
+    async def _ask(self, engine: Engine, thinking: Thinking) -> TurnReply | Later | TurnFailed:
+        """Raises what the engine does, but for its end when it was cut off."""
+        rt = self.rt
+        journal = TurnJournal(rt.db, thinking, now=rt.now)
+        url = f"{rt.public_url}/v1/turns/{thinking.id}/{thinking.run}/reply"
+        request = turn.request(thinking, journal=journal, reply_url=url)
+        task = asyncio.ensure_future(engine.reply(request))
+        self._asked[thinking.id] = _Asked(thinking.run, task, journal)
+        try:
+            limit = engine.deadline + ENGINE_GRACE
+            await asyncio.wait([task], timeout=limit.total_seconds())
+        finally:
+            del self._asked[thinking.id]
+            if not task.done():
+                await _cut_off(task)
+        # Of a turn that goes on without this run, recording finds that out, whatever is answered.
+        if not task.done() or task.cancelled():
+            return TurnFailed("the engine was cut off")
+        error = task.exception()
+        if isinstance(error, TurnLost):
+            return TurnFailed("the engine let go of the turn")
+        return rule.usable(task.result())
+
+
+async def _cut_off(task: asyncio.Task[TurnReply | Later | TurnFailed]) -> None:
+    task.cancel()
+    await asyncio.wait([task], timeout=CUT_OFF)
+
+
+async def _nothing(_item: None) -> None:
+    """The claim did it all."""

@@ -1,0 +1,21 @@
+"""What Postgres can keep of words and JSON that come from outside."""
+
+import json
+import re
+
+# In JSON as Python writes it, a NUL and not a backslash that somebody wrote before "u0000".
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def is_text(text: str) -> bool:
+    """No NUL, no lone surrogate."""
+    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def is_json(value: object, *, longest: int) -> bool:
+    """JSON of up to `longest` bytes, without NUL, lone surrogates, NaN or infinity."""
+    try:
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return len(written.encode()) <= longest and not _NUL.search(written)
+    except (TypeError, ValueError, RecursionError):  # a lone surrogate is a ValueError
+        return False

@@ -1,0 +1,65 @@
+"""Outbound texts: row <-> state."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from textback.core import segments
+from textback.core.message import (
+    Delivered,
+    Failed,
+    Message,
+    Queued,
+    Sending,
+    Sent,
+    Suppressed,
+    Uncertain,
+)
+
+_STATES: dict[type[Message], str] = {
+    Queued: "queued",
+    Sending: "sending",
+    Uncertain: "uncertain",
+    Sent: "sent",
+    Delivered: "delivered",
+    Failed: "failed",
+    Suppressed: "suppressed",
+}
+_TYPES = {name: state for state, name in _STATES.items()}
+_SHARED = ("id", "conversation_id", "carrier_id", "agent_number", "user_number", "kind", "text",
+           "created_at", "expires_at", "attempts")  # fmt: skip
+_OWN = ("due_at", "claimed_at", "lease_until", "uncertain_at", "look_up_at", "look_ups",
+        "carrier_message_id", "sent_at", "delivered_at", "failed_at", "error_code", "error",
+        "dropped_at", "drop_reason")  # fmt: skip
+
+
+def word_of(m: Message) -> str:
+    return _STATES[type(m)]
+
+
+def row_of(m: Message) -> dict[str, Any]:
+    own = {f.name for f in fields(m)}
+    row: dict[str, Any] = {name: getattr(m, name) for name in _SHARED}
+    row |= {name: getattr(m, name) if name in own else None for name in _OWN}
+    row["look_ups"] = m.look_ups if isinstance(m, Uncertain) else 0
+    row["drop_reason"] = m.reason if isinstance(m, Suppressed) else None
+    row["state"] = word_of(m)
+    return row
+
+
+def size_of(m: Message, *, saved: int) -> Mapping[str, int | None]:
+    """What its words cost; nothing is known of one that has none yet."""
+    return {"segments": segments.count(m.text) if m.text else None, "segments_saved": saved}
+
+
+def message_of(row: RowMapping | None) -> Message | None:
+    """None also for what a user said."""
+    return None if row is None or row["direction"] != "outbound" else state_of(row)
+
+
+def state_of(row: RowMapping) -> Message:
+    state = _TYPES[row["state"]]
+    renamed = {"reason": "drop_reason"}
+    return state(**{f.name: row[renamed.get(f.name, f.name)] for f in fields(state)})

@@ -1,0 +1,176 @@
+"""A conversation is handed to a person, and back to its agent; or it is ended by hand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from textback.core import conversation as talk
+from textback.core.conversation import Closed, Conversation, Engaged, HandedOff, Live, Paused
+from textback.core.errors import BadRequest, UnknownAgent, WrongState
+from textback.core.ids import ConversationId, MessageId, new_message_id
+from textback.core.policy import ProjectPolicy
+from textback.core.turn import HANDED_OFF
+from textback.db import agents, conversations, hand_off, inbound, turns
+from textback.db.session import transaction
+from textback.flows import reply_budget
+from textback.flows.say import Who, add, check_text, conversation_of, named, policy_of, storable
+from textback.flows.silence import fall_silent
+
+MAX_REASON = 500
+RESUMED = "the conversation was resumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What became of the conversation. `changed`: it was not so before."""
+
+    before: Conversation
+    after: Conversation
+    message_id: MessageId | None = None
+    answers: int = 0
+    """How many of the user's texts the agent answers now."""
+
+    @property
+    def changed(self) -> bool:
+        return type(self.before) is not type(self.after)
+
+
+async def off(
+    db: AsyncEngine,
+    conversation_id: ConversationId,
+    why: str,
+    *,
+    who: Who,
+    metadata: Mapping[str, object] | None = None,
+    now: datetime,
+) -> Done:
+    """Hand it to a person. The agent falls silent, and no time runs, until it is resumed.
+
+    One that a person has already stays as it is. Raises BadRequest, UnknownConversation,
+    WrongState (it is over), Unavailable.
+    """
+    _check_reason(why)
+    async with transaction(db) as c:
+        before = await conversation_of(c, conversation_id, who)
+        if isinstance(before, HandedOff):
+            return Done(before=before, after=before)
+        if isinstance(before, Closed):
+            raise WrongState(f"{before.id} is {named(before)}: there is nothing to hand over.")
+        after = talk.handed_off(before, why, now=now)
+        more = {"metadata": dict(metadata)} if metadata else {}
+        idle = (await policy_of(c, before)).idle
+        await conversations.save(c, before, after, policy=idle, now=now, by=who.by, more=more)
+        await fall_silent(c, conversation_id, why=HANDED_OFF, now=now)
+    return Done(before=before, after=after)
+
+
+async def resume(
+    db: AsyncEngine,
+    conversation_id: ConversationId,
+    *,
+    who: Who,
+    message: str | None = None,
+    reply: bool = False,
+    node: str | None = None,
+    now: datetime,
+) -> Done:
+    """The agent has it again, from a person or after a pause, and owes no answer to older texts.
+
+    With `message` it says that. With `reply` it answers what the user said since the last text of
+    ours, or goes on by itself if that is nothing. Else it waits for the user; but what a pause
+    kept is answered. A flow goes on at `node`.
+
+    Raises BadRequest, UnknownConversation, WrongState, UnknownAgent (no such node), Unavailable.
+    """
+    if message is not None:
+        check_text(message)
+        if reply:
+            raise BadRequest("Give the agent a message, or let it reply, but not both.")
+    message_id = None if message is None else new_message_id(now)
+    async with transaction(db) as c:
+        before = await conversation_of(c, conversation_id, who)
+        if not isinstance(before, Paused | HandedOff):
+            msg = (
+                f"{conversation_id} is not paused or handed off, it is {named(before)}: "
+                "there is nothing to resume."
+            )
+            raise WrongState(msg)
+        if node is not None:
+            await _check_node(c, before, node)
+        after = talk.resumed(before, now=now)
+        policy = await policy_of(c, before)
+        await conversations.save(c, before, after, policy=policy.idle, now=now, by=who.by)
+        if message is not None or node is not None:  # what it thinks of now is out of date
+            await fall_silent(c, conversation_id, why=RESUMED, now=now)
+        if message is not None and message_id is not None:
+            await add(c, after, message, "reply", message_id, now=now)
+        upto: int | None = None
+        answers = 0
+        if isinstance(before, Paused) and message is None:
+            answers = await inbound.hear_kept(c, conversation_id)
+        elif reply:
+            upto = await hand_off.latest_of_ours(c, conversation_id)
+            answers = await hand_off.take_up(c, conversation_id, after=upto)
+        else:
+            upto = await hand_off.latest(c, conversation_id)
+        await hand_off.begin_anew(c, conversation_id, heard_seq=upto, node=node)
+        if reply or answers:
+            await _answer(c, after, policy, now=now)
+    return Done(before=before, after=after, message_id=message_id, answers=answers)
+
+
+async def end(
+    db: AsyncEngine, conversation_id: ConversationId, why: str | None, *, who: Who, now: datetime
+) -> Done:
+    """Close it, without a word to the user. One that is over stays as it is.
+
+    Raises BadRequest, UnknownConversation, Unavailable.
+    """
+    if why is not None:
+        _check_reason(why)
+    async with transaction(db) as c:
+        before = await conversation_of(c, conversation_id, who)
+        if isinstance(before, Closed):
+            return Done(before=before, after=before)
+        after = talk.close(before, "operator", now=now)
+        more = {} if why is None else {"why": why}
+        idle = (await policy_of(c, before)).idle
+        await conversations.save(c, before, after, policy=idle, now=now, by=who.by, more=more)
+        await fall_silent(c, conversation_id, why="the conversation was ended", now=now)
+    return Done(before=before, after=after)
+
+
+async def _answer(
+    c: AsyncConnection, after: Engaged, policy: ProjectPolicy, *, now: datetime
+) -> None:
+    left = await reply_budget.left(
+        c,
+        after.agent_number,
+        after.user_number,
+        conversation_id=after.id,
+        budget=policy.reply_budget,
+        now=now,
+    )
+    await turns.text_came(
+        c,
+        after.id,
+        while_thinking="queue",  # what is thought of now was begun before
+        now=now,
+        delay=timedelta(0),
+        not_before=left.not_before,
+    )
+
+
+async def _check_node(c: AsyncConnection, before: Live, node: str) -> None:
+    agent = await agents.find(c, before.agent_id, before.agent_version)
+    if agent is None or node not in agent.nodes:
+        msg = f'Agent "{before.agent_id}" has no node "{node}" to go on from.'
+        raise UnknownAgent(msg)
+
+
+def _check_reason(why: str) -> None:
+    if not why.strip() or len(why) > MAX_REASON or not storable(why):
+        msg = f"A reason has 1 to {MAX_REASON} characters, not all blank, and no NUL."
+        raise BadRequest(msg)

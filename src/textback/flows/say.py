@@ -1,0 +1,169 @@
+"""A person writes to the user, or a caller as the agent, in the thread there is."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from textback.core import conversation as talk
+from textback.core.commands import Accepted, Idempotency
+from textback.core.conversation import NAMES, Closed, Conversation, Live
+from textback.core.errors import BadRequest, Unavailable, UnknownConversation, WrongState
+from textback.core.events import By
+from textback.core.ids import AccountId, ConversationId, MessageId, new_message_id
+from textback.core.message import Kind, write
+from textback.core.policy import MAX_TEXT, ProjectPolicy
+from textback.db import conversations, idempotency, messages, opt_outs, tenants
+from textback.db.session import transaction
+
+IN_DOUBT_SECONDS = 2.0
+"""For how long a commit that nobody confirmed is looked for. The caller waits."""
+
+Sender = Literal["person", "agent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who asks for it. An operator (`account_id` None) may touch every account's."""
+
+    by: By
+    account_id: AccountId | None = None
+
+
+OPERATOR = Who("operator")
+
+_KINDS: Mapping[Sender, Kind] = {"person": "person", "agent": "reply"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    message_id: MessageId
+    conversation: Conversation
+    replayed: bool = False
+
+
+async def say(
+    db: AsyncEngine,
+    conversation_id: ConversationId,
+    text: str,
+    *,
+    sender: Sender,
+    who: Who,
+    key: Idempotency | None = None,
+    now: datetime,
+) -> Said:
+    """Write to the user in the same thread, as a person or as the agent, whatever state it is in.
+
+    When this returns, the text is durable. Raises BadRequest (no text that can be sent),
+    UnknownConversation, WrongState (it is over, or the user has opted out), KeyReused, and
+    Unavailable; then nothing is stored, unless that is `in_doubt`.
+    """
+    check_text(text)
+    message_id = new_message_id(now)
+    ids = Accepted(conversation_id=conversation_id, message_id=message_id)
+    try:
+        async with transaction(db) as c:
+            if key and who.account_id is not None:
+                claimed = await idempotency.claim(c, who.account_id, key, ids, now=now)
+                if not claimed:
+                    return await _said_before(c, who, who.account_id, key, now=now)
+            before = await conversation_of(c, conversation_id, who)
+            if isinstance(before, Closed):
+                raise WrongState(f"{before.id} is {named(before)}: nothing more is said in it.")
+            after = await add(c, before, text, _KINDS[sender], message_id, now=now)
+    except Unavailable as error:
+        # Told 503, somebody without an idempotency key would say again what may be stored.
+        after = await _find_said(db, ids) if error.in_doubt else None
+        if after is None:
+            raise
+    return Said(message_id=message_id, conversation=after)
+
+
+async def conversation_of(
+    c: AsyncConnection, conversation_id: ConversationId, who: Who
+) -> Conversation:
+    """Locked. Raises UnknownConversation, also for another account's."""
+    found = await conversations.lock(c, conversation_id)
+    if found is None or who.account_id not in {None, found.account_id}:
+        msg = f"There is no conversation {conversation_id}."
+        raise UnknownConversation(msg)
+    return found
+
+
+def named(c: Conversation) -> str:
+    name = NAMES[type(c)].replace("_", " ")
+    return f"{name} ({c.reason})" if isinstance(c, Closed) else name
+
+
+async def policy_of(c: AsyncConnection, of: Conversation) -> ProjectPolicy:
+    return (await tenants.get_project(c, of.project_id)).policy
+
+
+async def add(
+    c: AsyncConnection,
+    before: Live,
+    text: str,
+    kind: Kind,
+    message_id: MessageId,
+    *,
+    now: datetime,
+) -> Live:
+    """One text of ours in a conversation that the caller has locked."""
+    if await opt_outs.stands(c, before.agent_number, before.user_number):
+        msg = f"The user of {before.id} has opted out, and must not be texted."
+        raise WrongState(msg)
+    policy = await policy_of(c, before)
+    after = talk.agent_texted(before, now=now)
+    await conversations.save(c, before, after, policy=policy.idle, now=now)
+    queued = write(
+        after,
+        kind,
+        text,
+        id=message_id,
+        carrier_id=await tenants.carrier_of(c, before.agent_number),
+        validity=policy.validity,
+        now=now,
+    )
+    await messages.add(c, queued, project_id=before.project_id, now=now)
+    return after
+
+
+async def _said_before(
+    c: AsyncConnection, who: Who, account_id: AccountId, key: Idempotency, *, now: datetime
+) -> Said:
+    first = await idempotency.find(c, account_id, key, now=now)
+    if first is None:  # it ran out between the two statements
+        raise Unavailable
+    conversation = await conversation_of(c, first.conversation_id, who)
+    return Said(message_id=first.message_id, conversation=conversation, replayed=True)
+
+
+async def _find_said(db: AsyncEngine, ids: Accepted) -> Conversation | None:
+    """The conversation, if a commit that nobody confirmed took hold; None also if nobody knows."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(IN_DOUBT_SECONDS):
+            while True:
+                try:
+                    async with transaction(db) as c:
+                        # It is the commit's until that ends: then there is no doubt any more.
+                        found = await conversations.lock(c, ids.conversation_id)
+                        stored = await messages.find(c, ids.message_id)
+                        return None if stored is None else found
+                except Unavailable:
+                    await asyncio.sleep(IN_DOUBT_SECONDS / 20)
+    return None
+
+
+def check_text(text: str) -> None:
+    if not text.strip() or len(text) > MAX_TEXT or not storable(text):
+        msg = f"A text has 1 to {MAX_TEXT} characters, not all blank, and no NUL."
+        raise BadRequest(msg)
+
+
+def storable(value: str) -> bool:
+    """Postgres' text holds neither a NUL nor half of a pair of surrogates."""
+    return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)

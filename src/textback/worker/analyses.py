@@ -1,0 +1,108 @@
+"""Analyses of conversations that are over. Nothing waits for them."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+
+from textback import metrics
+from textback.core import analysis as rule
+from textback.core.analysis import Analysing
+from textback.core.engine import Analysis, TurnFailed
+from textback.core.ids import AgentId
+from textback.flows import analyse
+from textback.llm.schema import misfit
+from textback.runtime import Runtime
+from textback.worker.loop import Loop, persist
+from textback.worker.turns import CUT_OFF, ENGINE_GRACE
+
+log = structlog.stdlib.get_logger()
+
+MOST = 4
+"""At once, however many turns and texts there are: they take time and money."""
+
+SHARE = 2
+"""Of one agent, whose engine may hang."""
+
+
+SELDOM = 5
+"""Times as long between two looks as for others: nobody waits."""
+
+
+class Analyses:
+    def __init__(self, rt: Runtime) -> None:
+        self.rt = rt
+        self._under_way = Counter[AgentId]()
+        self.loops = (
+            Loop(
+                "analyse",
+                self._claim,
+                self._analyse,
+                concurrency=MOST,
+                poll=SELDOM * rt.poll,
+                now=rt.now,
+            ),
+        )
+
+    async def _claim(self, limit: int) -> tuple[Sequence[Analysing], datetime | None]:
+        now, most = self.rt.now(), min(limit, SHARE)
+        full = [agent for agent, n in self._under_way.items() if n >= SHARE]
+        due, upcoming = await analyse.claim(
+            self.rt.db, margin=self.rt.policy.lease, limit=most, except_agents=full, now=now
+        )
+        self._under_way.update(held.request.agent_id for held in due)
+        return due, now if len(due) == most else upcoming  # others may be due as well
+
+    async def _analyse(self, held: Analysing) -> None:
+        try:
+            await self._run(held)
+        finally:
+            self._under_way[held.request.agent_id] -= 1
+
+    async def _run(self, held: Analysing) -> None:
+        rt, asked = self.rt, held.request
+        try:
+            answer = await self._ask(held)
+        except asyncio.CancelledError:
+            # We are being stopped: another worker tries, without waiting for the lease.
+            with contextlib.suppress(Exception):
+                await analyse.give_back(rt.db, held, now=rt.now())
+            raise
+        except Exception as error:  # whatever an engine does
+            log.exception("analysis.engine_failed", conversation_id=asked.conversation_id)
+            answer = TurnFailed(f"the engine raised {type(error).__name__}")
+        outcome = await persist(lambda: analyse.record(rt.db, held, answer, now=rt.now()))
+        metrics.ANALYSES.labels(outcome or "lost").inc()
+        if outcome is not None:
+            metrics.TOKENS.labels("input").inc(answer.usage.input_tokens)
+            metrics.TOKENS.labels("output").inc(answer.usage.output_tokens)
+        log.info(
+            "analysis.ended",
+            outcome=outcome or "lost",
+            conversation_id=asked.conversation_id,
+            attempts=held.attempts,
+            why=answer.reason if isinstance(answer, TurnFailed) else None,
+        )
+
+    async def _ask(self, held: Analysing) -> Analysis | TurnFailed:
+        asked = held.request
+        if held.attempts > analyse.MOST_ATTEMPTS:
+            return TurnFailed(f"{held.attempts - 1} workers died over it")
+        # Not to have read the agent's entry is no failure of the agent's.
+        engine, _fallback = await persist(
+            lambda: self.rt.engines.get(asked.agent_id, held.agent_version)
+        )
+        task = asyncio.ensure_future(engine.analyse(asked))
+        try:
+            limit = engine.deadline + ENGINE_GRACE
+            await asyncio.wait([task], timeout=limit.total_seconds())
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=CUT_OFF)  # some will not be cancelled
+        if not task.done() or task.cancelled():
+            return TurnFailed("the engine was cut off")
+        return rule.usable(task.result(), asked.wanted, misfit)
