@@ -3,10 +3,12 @@
 import gzip
 import json
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from tests.support.http_engine import (
@@ -21,7 +23,7 @@ from tests.support.http_engine import (
 from tests.support.turn_server import Answer, TurnServer, says
 from tests.support.turns import NOON, turn
 from textback import __version__
-from textback.core.engine import Said, TurnFailed, TurnReply
+from textback.core.engine import Earlier, Said, TurnFailed, TurnReply, Usage
 from textback.engines.http import HttpConfig, HttpEngine
 
 
@@ -42,6 +44,9 @@ async def test_a_turn_is_posted_as_version_1_of_the_exchange(server: TurnServer)
     (received,) = server.received
     assert json.loads(received.body) == {
         "version": 1,
+        "type": "turn",
+        "turn_id": "turn_01",
+        "run": 1,
         "conversation_id": "conv_01",
         "agent_id": "bookings",
         "project_id": "reminders",
@@ -55,10 +60,63 @@ async def test_a_turn_is_posted_as_version_1_of_the_exchange(server: TurnServer)
                 "media": [{"url": "https://media.example/1", "content_type": "image/png"}],
             },
         ],
+        "heard": "3pm ünd 🎉",
         "metadata": {"order": [1, None]},
+        "variables": {},
+        "objective": None,
+        "state": {},
+        "timezone": "UTC",
     }
     assert received.headers["content-type"] == "application/json"
     assert received.headers["user-agent"] == f"textback/{__version__}"
+
+
+async def test_all_that_is_known_of_the_conversation_is_told(server: TurnServer) -> None:
+    spoken = [
+        Said(role="agent", text="Here is Ann.", at=NOON),
+        Said(role="person", text="Hi, Ann here.", at=NOON),
+    ]
+    before = Earlier(ended_at=NOON, summary="They moved it to 3pm.", transcript=spoken[:1])
+    request = replace(
+        turn("ok", transcript=spoken),
+        run=3,
+        variables={"name": "Jane", "visits": 2},
+        objective="Fill the free slot.",
+        state={"step": 2},
+        timezone="Europe/Berlin",
+        earlier=[before],
+    )
+    async with engine_for(server.url) as engine:
+        await engine.reply(request)
+    told = json.loads(server.received[0].body)
+    at = "2026-03-01T12:00:00.000Z"
+    assert told["messages"][1] == {"role": "person", "text": "Hi, Ann here.", "at": at}
+    assert told["earlier"] == [
+        {
+            "ended_at": at,
+            "summary": "They moved it to 3pm.",
+            "messages": [{"role": "agent", "text": "Here is Ann.", "at": at}],
+        }
+    ]
+    assert {
+        name: told[name] for name in ("run", "variables", "objective", "state", "timezone")
+    } == {
+        "run": 3,
+        "variables": {"name": "Jane", "visits": 2},
+        "objective": "Fill the free slot.",
+        "state": {"step": 2},
+        "timezone": "Europe/Berlin",
+    }
+
+
+async def test_a_turn_that_runs_again_is_another_request(server: TurnServer) -> None:
+    """Else a server that keeps its answers would give the one from before the user said more."""
+    async with engine_for(server.url, secret=SECRET) as engine:
+        await engine.reply(replace(turn("hi", turn_id="turn_42"), run=2))
+    (received,) = server.received
+    Webhook(SECRET).verify(received.body, received.headers)
+    assert received.headers["webhook-id"] == "turn_42.2"
+    assert json.loads(received.body)["turn_id"] == "turn_42"
 
 
 async def test_the_signature_is_one_the_reference_library_verifies(server: TurnServer) -> None:
@@ -80,7 +138,7 @@ async def test_without_a_secret_a_turn_has_its_id_and_no_signature(server: TurnS
 async def test_a_retry_has_the_same_id_and_body_and_a_new_timestamp(server: TurnServer) -> None:
     server.answers(Answer(status=500), says("Hi."))
     ticks = iter([NOON, NOON + timedelta(seconds=1)])
-    config = HttpConfig(url=server.url, timeout_seconds=5)
+    config = HttpConfig(url=server.url, timeout_seconds=5, secret=SecretStr(SECRET))
     engine = HttpEngine(config, clock=lambda: next(ticks), pauses=SHORT)
     assert await engine.reply(turn("hi")) == HI
     await engine.close()
@@ -132,6 +190,23 @@ async def test_the_proxy_of_the_environment_is_not_used(
     [
         (b'{"messages":[]}', TurnReply(texts=())),
         (
+            b'{"messages":[{"text":"a"}],"hand_off":"wants Ann","state":{"step":2,"x":[null]}}',
+            TurnReply(
+                texts=("a",),
+                hand_off="wants Ann",
+                state={"step": 2, "x": [None]},
+            ),
+        ),
+        (
+            b'{"messages":[],"usage":{"input_tokens":900,"output_tokens":20,"cost_usd":0.01}}',
+            TurnReply(texts=(), usage=Usage(input_tokens=900, output_tokens=20, cost_usd=0.01)),
+        ),
+        (
+            b'{"messages":[],"hand_off":null,"state":null,"usage":null,"turn_id":null,"type":7}',
+            TurnReply(texts=()),
+        ),
+        (b'{"messages":[],"state":{},"turn_id":"turn_01","run":1}', TurnReply(texts=(), state={})),
+        (
             b'{"messages":[{"text":"a"},{"text":"b"}],"end_conversation":true}',
             TurnReply(texts=("a", "b"), end_conversation=True),
         ),
@@ -140,8 +215,8 @@ async def test_the_proxy_of_the_environment_is_not_used(
             TurnReply(texts=(" a\n",)),
         ),
         (
-            json.dumps({"messages": [{"text": "🎉" * 1600}] * 10}).encode(),
-            TurnReply(texts=("🎉" * 1600,) * 10),
+            json.dumps({"messages": [{"text": "🎉" * 4000}] * 10}).encode(),
+            TurnReply(texts=("🎉" * 4000,) * 10),
         ),
         ('{"messages":[{"text":"ü🎉"}]}'.encode(), TurnReply(texts=("ü🎉",))),
     ],
@@ -174,11 +249,29 @@ BAD_ANSWERS = [
     (b'{"messages":[{"text":""}]}', "messages.0.text: Value error, is blank"),
     (b'{"messages":[{"text":"a"},{"text":" \\n\\t"}]}', "messages.1.text"),
     (b'{"messages":[{"text":"PRIVATE\\u0000"}]}', "NUL"),
-    (b'{"messages":[{"text":"' + b"x" * 1601 + b'"}]}', "at most 1600"),
+    (b'{"messages":[{"text":"' + b"x" * 4001 + b'"}]}', "at most 4000"),
     (b'{"messages":[' + b'{"text":"PRIVATE"},' * 10 + b'{"text":"x"}]}', "at most 10"),
     (b'{"messages":[],"end_conversation":null}', "end_conversation"),
     (b'{"messages":[],"end_conversation":"PRIVATE"}', "end_conversation"),
     (b'{"messages":[],"end_conversation":1}', "end_conversation"),
+    (b'{"messages":[],"hand_off":true}', "hand_off"),
+    (b'{"messages":[],"hand_off":" "}', "hand_off: Value error, is blank"),
+    (b'{"messages":[],"hand_off":"PRIVATE\\u0000"}', "hand_off: Value error, holds a NUL"),
+    (b'{"messages":[],"hand_off":"' + b"x" * 501 + b'"}', "hand_off"),
+    (b'{"messages":[],"state":["PRIVATE"]}', "state"),
+    (b'{"messages":[],"state":{"PRIVATE":NaN}}', "state: Value error, is no JSON"),
+    (b'{"messages":[],"state":{"PRIVATE":[1e999]}}', "state: Value error, is no JSON"),
+    (b'{"messages":[],"state":{"PRIVATE":[{"a":"\\u0000"}]}}', "state: Value error, is no JSON"),
+    (b'{"messages":[],"state":{"PRIVATE\\u0000":1}}', "state: Value error, is no JSON"),
+    (b'{"messages":[],"state":' + b'{"a":' * 999 + b"1" + b"}" * 1000, "not JSON"),
+    (b'{"messages":[],"state":{"PRIVATE":"' + b"x" * 64_000 + b'"}}', "up to 64000 bytes"),
+    (b'{"messages":[],"usage":{"input_tokens":-1}}', "usage.input_tokens"),
+    (b'{"messages":[],"usage":{"output_tokens":1.5}}', "usage.output_tokens"),
+    (b'{"messages":[],"usage":{"cost_usd":Infinity}}', "usage.cost_usd"),
+    (b'{"messages":[],"usage":{"cost_usd":"PRIVATE"}}', "usage.cost_usd"),
+    (b'{"type":"turn","messages":[{"role":"user","text":"PRIVATE"}]}', "what was asked"),
+    (b'{"messages":[],"turn_id":"turn_02"}', "another turn"),
+    (b'{"messages":[],"turn_id":"turn_01","run":2}', "another run"),
 ]
 """A body, and what the reason must name."""
 

@@ -13,15 +13,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from textback import __version__
-from textback.api import health, hooks
+from textback.api import health, hooks, replies
 from textback.api.envelope import Envelope
 from textback.runtime import Runtime
 
 DESCRIPTION = """
 Text people, and let an agent carry on when they text back.
 
-`POST /v1/outbound-sms` is PolyAI's route, byte for byte where PolyAI documents it.
-Every error is `{"detail": "<one sentence>"}`.
+`POST /v1/outbound-sms` is PolyAI's route, byte for byte where PolyAI documents it; the others are
+ours. Every error has `{"detail": "<one sentence>"}`.
 """
 
 
@@ -49,7 +49,7 @@ def create_app(rt: Runtime, dialects: Sequence[APIRouter], *, owns: bool = True)
     )
     app.state.runtime = rt
     app.add_exception_handler(HTTPException, _http_error)
-    for router in (*dialects, hooks.router, health.router, _docs):
+    for router in (*dialects, replies.router, hooks.router, health.router, _docs):
         app.include_router(router)
     # Swagger UI comes with us: the page works without the internet.
     app.mount("/docs/assets", _Whole(packages=[("fastapi_swagger", "resources")]))

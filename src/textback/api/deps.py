@@ -1,9 +1,10 @@
 """What routes are handed: the runtime, the body within its limit, the project's quota."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from starlette.requests import Request
 
@@ -12,9 +13,19 @@ from textback.core.errors import RateLimited
 from textback.core.gcra import Denied, Granted
 from textback.runtime import Runtime
 
+T = TypeVar("T")
+
 
 def runtime(request: Request) -> Runtime:
     return cast("Runtime", request.app.state.runtime)
+
+
+def key(request: Request) -> str | None:
+    """The API key that came as a bearer token (RFC 6750), or else in PolyAI's header."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return request.headers.get("x-polyai-auth-token")
 
 
 async def body(request: Request, *, at_most: int) -> bytes | None:
@@ -30,6 +41,32 @@ async def body(request: Request, *, at_most: int) -> bytes | None:
         if len(read) > at_most:
             return None
     return bytes(read)
+
+
+_unfinished = set[asyncio.Task[Any]]()
+"""asyncio itself keeps no task alive."""
+
+
+async def in_time(doing: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Raises TimeoutError. A cancelled commit may have taken hold: it can be repeated."""
+    task = asyncio.create_task(doing)
+    _unfinished.add(task)
+    task.add_done_callback(_is_over)
+    try:
+        # Not asyncio.timeout, which would wait for the end of what it cancels: a connection to a
+        # Postgres that hangs takes two seconds more to close.
+        await asyncio.wait([task], timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def _is_over(task: asyncio.Task[Any]) -> None:
+    _unfinished.discard(task)
+    if not task.cancelled():
+        task.exception()  # of one that nobody waits for any more: else asyncio complains
 
 
 @dataclass(frozen=True, slots=True)

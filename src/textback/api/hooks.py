@@ -1,8 +1,6 @@
 """Carriers' webhooks: verify, parse, hand to the flow, acknowledge what is durable."""
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 from fastapi import APIRouter
@@ -32,9 +30,6 @@ MAX_ID = 255
 SEALED = "The carrier's token cannot be opened; TEXTBACK_SECRET_KEY is not the one that sealed it."
 
 Kind = Literal["inbound", "status"]
-
-_unfinished = set[asyncio.Task[str]]()
-"""asyncio itself keeps no task alive."""
 
 
 class _Answered(Exception):  # noqa: N818 - carries the answer
@@ -68,7 +63,7 @@ async def _answer(carrier: str, request: Request, kind: Kind) -> Response:
         body=body,
     )
     try:
-        outcome = await _in_time(_take_in(rt, hooks, carrier, asked, kind))
+        outcome = await deps.in_time(_take_in(rt, hooks, carrier, asked, kind), DEADLINE)
     except _Answered as answered:
         return answered.response
     except (Unavailable, TimeoutError):
@@ -77,28 +72,6 @@ async def _answer(carrier: str, request: Request, kind: Kind) -> Response:
         return _refused(503, Unavailable().sentence, {"Retry-After": "2"})
     metrics.HOOKS.labels(carrier, kind, outcome).inc()
     return Response(hooks.ack_body, media_type=hooks.ack_content_type)
-
-
-async def _in_time(taking_in: Coroutine[Any, Any, str]) -> str:
-    """Raises TimeoutError. A cancelled commit may have taken hold: it can be repeated."""
-    task = asyncio.create_task(taking_in)
-    _unfinished.add(task)
-    task.add_done_callback(_is_over)
-    try:
-        # Not asyncio.timeout, which would wait for the end of what it cancels: a connection to a
-        # Postgres that hangs takes two seconds more to close.
-        await asyncio.wait([task], timeout=DEADLINE)
-        if not task.done():
-            raise TimeoutError
-        return task.result()
-    finally:
-        task.cancel()
-
-
-def _is_over(task: asyncio.Task[str]) -> None:
-    _unfinished.discard(task)
-    if not task.cancelled():
-        task.exception()  # of one that nobody waits for any more: else asyncio complains
 
 
 async def _take_in(rt: Runtime, hooks: Hooks, carrier: str, asked: HookRequest, kind: Kind) -> str:
