@@ -26,6 +26,7 @@ STATUS: Mapping[type[errors.Refusal], int] = {
     errors.BadRequest: 400,
     errors.NothingToSay: 400,
     errors.NumberNotProvisioned: 400,
+    errors.UnknownAgent: 400,
     errors.BadKey: 401,
     errors.WrongAccount: 403,
     errors.UnknownConnector: 404,

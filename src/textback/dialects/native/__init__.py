@@ -1,0 +1,1 @@
+"""Our own routes: conversations, and who has them."""
