@@ -7,19 +7,16 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from starlette.types import ASGIApp
 
-from textback import metrics
+from textback import engine_kinds, metrics
 from textback.carriers.sandbox.client import SandboxCarrier
 from textback.carriers.sandbox.hooks import SandboxHooks
 from textback.carriers.twilio.hooks import TwilioHooks
-from textback.core import secret_paths
 from textback.core.engine import Engine
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, CarrierAccount, Hooks, Vault
 from textback.db.agents import AgentVersion
 from textback.db.clock import SharedClock
 from textback.db.session import create_engine
-from textback.engines.http import HttpConfig, HttpEngine
-from textback.engines.scripted import ScriptedConfig, ScriptedEngine
 from textback.limiter import FallbackLimiter, LocalLimiter, RedisLimiter
 from textback.runtime import Carriers, Engines, Runtime
 from textback.settings import Settings
@@ -104,9 +101,10 @@ def application(rt: Runtime, *, owns: bool = True) -> ASGIApp:
     """The web application, with every dialect; `owns`: it closes the runtime when it stops."""
     # Here and not above: a worker runs without a web framework.
     from textback.api.app import create_app  # noqa: PLC0415
+    from textback.dialects.native import routes as native  # noqa: PLC0415
     from textback.dialects.polyai import routes as polyai  # noqa: PLC0415
 
-    return create_app(rt, [polyai.router], owns=owns)
+    return create_app(rt, [polyai.router, native.router], owns=owns)
 
 
 def carrier_maker(
@@ -130,14 +128,7 @@ def carrier_maker(
 def engine_maker(vault: Vault) -> Callable[[AgentVersion], Engine]:
     def make(agent: AgentVersion) -> Engine:
         opened = {path: vault.open(sealed) for path, sealed in agent.secrets.items()}
-        config = secret_paths.put(agent.engine, opened)
-        match config["kind"]:
-            case "scripted":
-                return ScriptedEngine(ScriptedConfig.model_validate(config))
-            case "http":
-                return HttpEngine(HttpConfig.model_validate(config), clock=clock)
-            case kind:
-                raise ValueError(f"agent {agent.agent_id} has an engine of unknown kind {kind}")
+        return engine_kinds.make(agent.engine, opened, clock=clock)
 
     return make
 

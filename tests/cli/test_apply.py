@@ -119,3 +119,19 @@ def test_a_dash_reads_standard_input(
     code, _report, said = run(capsys, settings, Path("-"))
     assert code == 1
     assert said.startswith("stdin:1: accounts[0].id: must be")
+
+
+def test_a_new_version_of_an_agent_is_said_and_reported(
+    capsys: pytest.CaptureFixture[str], settings: Settings, file: Path
+) -> None:
+    agent = "accounts: [{id: acme, agents: [{id: bot, engine: {kind: scripted, default: %s}}]}]"
+    file.write_text(agent % "One")
+    assert run(capsys, settings, file)[1]["versions"] == []
+    file.write_text(agent % "Two")
+    for dry_run, now in ((True, "would be"), (False, "is")):
+        code, report, said = run(capsys, settings, file, dry_run=dry_run)
+        assert (code, said) == (0, f"agent bot: version 2 {now} production now (was 1)\n")
+        assert report["versions"] == [
+            {"agent": "bot", "label": "production", "version": 2, "was": 1, "live": {}}
+        ]
+    assert run(capsys, settings, file)[1]["versions"] == []

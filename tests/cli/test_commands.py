@@ -27,14 +27,17 @@ NEEDED = {
     "conversations": ["DATABASE_URL"],
     "doctor": ["DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "SECRET_KEY"],
     "doubt": ["DATABASE_URL"],
+    "end": ["DATABASE_URL"],
+    "handoff": ["DATABASE_URL"],
     "migrate": ["DATABASE_URL"],
     "phone": ["DATABASE_URL", "PUBLIC_URL", "SECRET_KEY"],
     "resume": ["DATABASE_URL"],
+    "say": ["DATABASE_URL"],
     "serve": ["DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "SECRET_KEY"],
     "uncertain": ["DATABASE_URL"],
     "work": ["DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "SECRET_KEY"],
 }
-"""Every command but `demo`, which brings all it needs."""
+"""Every command but `demo`, which brings all it needs, and `agent`, which is several."""
 
 GOOD = {
     "TEXTBACK_DATABASE_URL": "postgresql://postgres@127.0.0.1:9/textback",
@@ -57,8 +60,14 @@ def _nothing_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def invoke(*arguments: str, **environment: str) -> Result:
-    needed = {"apply": "file.yaml", "resume": "conv_1"}
-    given = [needed[arguments[0]]] if len(arguments) == 1 and arguments[0] in needed else []
+    needed = {
+        "apply": ["file.yaml"],
+        "end": ["conv_1"],
+        "handoff": ["conv_1"],
+        "resume": ["conv_1"],
+        "say": ["conv_1", "Hi"],
+    }
+    given = needed.get(arguments[0], []) if len(arguments) == 1 else []
     return CliRunner().invoke(app, [*arguments, *given], env=environment)
 
 
@@ -88,7 +97,7 @@ def test_these_are_the_commands() -> None:
         "conversations",
         "doctor",
     }
-    assert set(COMMANDS) == {"demo", *NEEDED}
+    assert set(COMMANDS) == {"demo", "agent", *NEEDED}
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
@@ -263,7 +272,7 @@ async def test_processes_told_to_stop_before_they_have_begun_stop_with_0_too(
         if not children.parent.exists():
             pytest.skip("who has begun whom is read from /proc")
         async with asyncio.timeout(20):
-            while not children.read_text():  # noqa: ASYNC110 - it is another process
+            while not children.read_text():  # noqa: ASYNC110, ASYNC240 - another process, and no disk
                 await asyncio.sleep(0.005)
         running.ask_to_stop()
         code, _seconds = await running.ended(within=20)

@@ -49,7 +49,7 @@ def test_a_paused_conversation_is_resumed_once(paused: ConversationId):
         f"{paused} is resumed; the agent answers 1 text that it kept.\n",
     )
     assert (again.exit_code, again.stdout) == (1, "")
-    assert "is not paused, it is engaged" in again.stderr
+    assert "is not paused or handed off, it is engaged" in again.stderr
     (listed,) = json.loads(run("conversations", "--json").stdout)
     assert (listed["state"], listed["paused_until"]) == ("engaged", None)
 
@@ -58,7 +58,7 @@ def test_a_conversation_that_does_not_exist_is_not_resumed(paused: ConversationI
     result = run("resume", f"{paused}x")
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "is not paused, it is unknown" in result.stderr
+    assert result.stderr == f"There is no conversation {paused}x.\n"
 
 
 def test_paused_conversations_are_listed_with_when_they_go_on(paused: ConversationId):

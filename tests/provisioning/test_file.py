@@ -1,23 +1,32 @@
 """A right provisioning file means what the operator's contract says."""
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from tests.support.provisioning_file import parsed, with_project
-from textback.cli.apply import ENGINES
 from textback.core.gcra import Rate
 from textback.core.phone import Phone
 from textback.core.plan import usual_opt_out_replies, usual_pace
 from textback.core.policy import (
     DEFAULT_FALLBACK,
+    Budget,
+    Budgets,
     IdlePolicy,
     InboundLimits,
     ProjectPolicy,
     RepeatLimit,
+    Replies,
 )
+from textback.engine_kinds import KINDS
 from textback.engines.http import HttpConfig, HttpEngine
 from textback.engines.scripted import ScriptedConfig, ScriptedEngine
+from textback.provisioning_file import shape
 
 # As the operator's contract shows it.
 THE_SHAPE = """\
@@ -80,7 +89,9 @@ def test_the_documented_file_means_what_it_says() -> None:
     assert (dict(bookings.secrets), bookings.can_open) == ({}, False)
     assert remote.fallback == "Sorry, something went wrong. We will text you back."
     url = "http://127.0.0.1:9000/turn"
-    assert remote.engine == {"kind": "http", "url": url, "secret": None, "timeout_seconds": 20}
+    settings = HttpConfig(url=url, timeout_seconds=20).model_dump(mode="json")
+    assert remote.engine == settings
+    assert remote.engine["secret"] is None
     assert (remote.secrets, remote.can_open) == ({"secret": TURN_SECRET}, True)
     assert remote.deadline == timedelta(seconds=40)
     (project,) = plan.projects
@@ -114,7 +125,7 @@ def test_what_is_left_out_is_as_the_house_has_it() -> None:
     assert plan.accounts[0].name == "acme"
     assert plan.projects[0].name == "reminders"
     assert plan.projects[0].policy == ProjectPolicy()
-    assert plan.agents[0].fallback == DEFAULT_FALLBACK
+    assert plan.agents[0].production.fallback == DEFAULT_FALLBACK
     assert plan.agents[0].production.greeting is None
     carrier = plan.carriers[0]
     assert (carrier.account_sid, carrier.auth_token, carrier.base_url) == (
@@ -140,6 +151,12 @@ def test_every_setting_of_a_project_reaches_its_policy() -> None:
         " per_project: {requests: 3, per_seconds: 4},"
         " repeats: {count: 2, within_seconds: 6, block_seconds: 7}}\n"
         "      reply_budget: {replies: 8, per_seconds: 9}\n"
+        "      while_thinking: queue\n"
+        "      replies: {longest_characters: 160, fold: false, part_wait_seconds: 0}\n"
+        "      budgets: {conversation: {turns: 5, tokens: 6, cost_usd: 0.5},"
+        " day: {turns: 50, tokens: 60, cost_usd: 7}}\n"
+        "      timezone: Europe/Berlin\n"
+        "      draft_environments: [dev, sandbox, dev]\n"
     ) == ProjectPolicy(
         rate_limit=Rate(7, 0.5),
         idle=IdlePolicy(
@@ -161,7 +178,29 @@ def test_every_setting_of_a_project_reaches_its_policy() -> None:
             repeats=RepeatLimit(count=2, within=timedelta(seconds=6), block=timedelta(seconds=7)),
         ),
         reply_budget=Rate(8, 9),
+        while_thinking="queue",
+        replies=Replies(longest=160, fold=False, part_wait=timedelta(0)),
+        budgets=Budgets(
+            conversation=Budget(turns=5, tokens=6, cost_usd=0.5),
+            day=Budget(turns=50, tokens=60, cost_usd=7),
+        ),
+        timezone="Europe/Berlin",
+        draft_environments=frozenset({"dev", "sandbox"}),
     )
+
+
+@pytest.mark.parametrize(
+    ("budgets", "conversation"),
+    [
+        ("{}", Budget(turns=200)),
+        ("{conversation: {tokens: 9}}", Budget(turns=200, tokens=9)),
+        ("{conversation: {turns: null}}", Budget()),
+    ],
+)
+def test_a_conversation_has_turns_enough_for_anybody_unless_told_otherwise(
+    budgets: str, conversation: Budget
+) -> None:
+    assert policy(f"      budgets: {budgets}\n").budgets.conversation == conversation
 
 
 @pytest.mark.parametrize(
@@ -187,7 +226,7 @@ def test_null_switches_off_the_warning_the_closing_text_and_the_fallback() -> No
     assert (idle.warn_after, idle.closing) == (None, None)
     agents = "agents: [{id: a, fallback: null, engine: {kind: scripted}}]"
     (agent,) = parsed(f"accounts: [{{id: acme, {agents}}}]").plan.agents
-    assert agent.fallback is None
+    assert agent.production.fallback is None
 
 
 @pytest.mark.parametrize(
@@ -224,10 +263,10 @@ def test_aliases_and_merged_mappings_are_followed() -> None:
 
 def test_an_engines_deadline_is_the_one_that_it_keeps() -> None:
     scripted = ScriptedConfig()
-    assert ENGINES["scripted"].deadline(scripted) == ScriptedEngine(scripted).deadline
+    assert KINDS["scripted"].deadline(scripted) == ScriptedEngine(scripted).deadline
     config = HttpConfig(url="http://127.0.0.1/", timeout_seconds=7)
     engine = HttpEngine(config, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
-    assert ENGINES["http"].deadline(config) == engine.deadline
+    assert KINDS["http"].deadline(config) == engine.deadline
 
 
 @pytest.mark.parametrize(
@@ -246,3 +285,35 @@ def test_a_numbers_pace_and_opt_out_replies_follow_from_what_it_is(
     assert usual_opt_out_replies(Phone(number), "twilio") == replies
     assert usual_pace(Phone(number), "sandbox") == 100
     assert usual_opt_out_replies(Phone(number), "sandbox") == "ours"
+
+
+# --- The document ---------------------------------------------------------------------------------
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "provisioning.md").read_text()
+
+
+def fields(model: type[BaseModel]) -> Iterator[str]:
+    """All names of fields, also of what is inside."""
+    for name, field in model.model_fields.items():
+        yield name
+        for inner in models(field.annotation):
+            yield from fields(inner)
+
+
+def models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models(part)
+
+
+def test_every_field_of_the_file_is_documented() -> None:
+    names = set(fields(shape.File)) | {
+        name for carrier in shape.CARRIERS.values() for name in carrier.model_fields
+    }
+    assert len(names) > 60
+    assert {name for name in names if not re.search(rf"\b{name}\b", DOCUMENT)} == set()
+
+
+def test_every_kind_of_engine_is_documented() -> None:
+    assert {kind for kind in KINDS if f"`engine: {{kind: {kind}" not in DOCUMENT} == set()

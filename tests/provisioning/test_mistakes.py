@@ -106,8 +106,8 @@ NOT_BLANK = "must not be empty or blank"
         ),
         (agent("engine: []"), "2: accounts[0].agents[0].engine: must be fields (name: value)"),
         (
-            agent("engine: {kind: llm}"),
-            "2: accounts[0].agents[0].engine.kind: unknown kind; known here: scripted, http",
+            agent("engine: {kind: gpt}"),
+            "2: accounts[0].agents[0].engine.kind: unknown kind; known here: scripted, http, llm",
         ),
         (
             agent(
@@ -148,6 +148,31 @@ def test_a_mistake_is_named_with_its_line(file: str, problem: str) -> None:
             "rate_limit.requests: must be a whole number",
         ),
         ("rate_limit: {requests: 5}", "rate_limit.per_seconds: is missing"),
+        ("while_thinking: wait", "while_thinking: must be restart, queue or ignore"),
+        ("replies: {longest: 9}", "replies.longest: unknown field; known here: longest_characters"),
+        (
+            "replies: {longest_characters: 69}",
+            "replies.longest_characters: must be at least 70",
+        ),
+        (
+            "replies: {longest_characters: 1601}",
+            "replies.longest_characters: must be at most 1,600",
+        ),
+        ("replies: {part_wait_seconds: 61}", "replies.part_wait_seconds: must be at most 60"),
+        ("replies: {fold: maybe}", "replies.fold: must be true or false"),
+        ("budgets: {day: {turns: 0}}", "budgets.day.turns: must be at least 1"),
+        ("budgets: {conversation: {tokens: -1}}", "budgets.conversation.tokens: must be at least"),
+        ("budgets: {day: {cost_usd: 0}}", "budgets.day.cost_usd: must be more than 0"),
+        ("budgets: {month: {}}", "budgets.month: unknown field; known here: conversation, day"),
+        (
+            "timezone: Europe/Berln",
+            'timezone: must be a time zone such as Europe/Berlin; did you mean "Europe/Berlin"?',
+        ),
+        ("timezone: ../etc/passwd", "timezone: must be a time zone such as Europe/Berlin"),
+        ("timezone: Europe", "timezone: must be a time zone such as Europe/Berlin"),
+        ("timezone: ''", "timezone: must be a time zone such as Europe/Berlin"),
+        ("draft_environments: [live]", "draft_environments[0]: must be dev or sandbox"),
+        ("draft_environments: dev", "draft_environments: must be a list (- ...)"),
         ("rate_limit: 5", "rate_limit: must be fields (name: value)"),
         ("rate_limit: {requests: 1, per_seconds: yes}", "rate_limit.per_seconds: must be a number"),
         (

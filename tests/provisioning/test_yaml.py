@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.provisioning_file import problems
-from textback.cli.apply import ENGINES
+from textback.engine_kinds import KINDS as ENGINES
 from textback.provisioning_file import FileRefused, read
 
 TAG = "has a tag; put quotes around text that starts with !"

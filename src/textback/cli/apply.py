@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,29 +16,14 @@ from textback.cli import context
 from textback.core.errors import ProvisioningRefused
 from textback.core.ports import Vault
 from textback.db.session import create_engine
-from textback.engines.http import HttpConfig, HttpEngine
-from textback.engines.scripted import ScriptedConfig, ScriptedEngine
+from textback.engine_kinds import KINDS
 from textback.flows import provision as flow
-from textback.flows.provision import Report
-from textback.provisioning_file import EngineKind, FileRefused, Problem, read
+from textback.flows.provision_report import NewVersion, Report
+from textback.provisioning_file import FileRefused, Problem, read, reread
 from textback.settings import Settings
 from textback.vault import FernetVault
 
-
-def _scripted_deadline(config: ScriptedConfig) -> timedelta:
-    return ScriptedEngine(config).deadline
-
-
-def _http_deadline(config: HttpConfig) -> timedelta:
-    return timedelta(seconds=2 * config.timeout_seconds)  # HttpEngine's; making one opens a pool
-
-
 MANY_ROWS_SECONDS: Final = 300.0
-
-ENGINES: Final[Mapping[str, EngineKind]] = {
-    "scripted": EngineKind(ScriptedConfig, ScriptedEngine.can_open, _scripted_deadline),
-    "http": EngineKind(HttpConfig, HttpEngine.can_open, _http_deadline),
-}
 
 
 async def provision(
@@ -54,9 +40,17 @@ async def provision(
 
     Raises FileRefused with all that is wrong (then nothing changed), Unavailable.
     """
-    file = read(source, environment, engines=ENGINES)
+    file = read(source, environment, engines=KINDS)
     try:
-        report = await flow.apply(db, file.plan, vault=vault, now=now, prune=prune, dry_run=dry_run)
+        report = await flow.apply(
+            db,
+            file.plan,
+            vault=vault,
+            now=now,
+            reread=partial(reread, KINDS),
+            prune=prune,
+            dry_run=dry_run,
+        )
     except ProvisioningRefused as refused:
         raise FileRefused(file.locate(refused.errors)) from None
     return report, sorted([*file.warnings, *file.locate(report.warnings)])
@@ -73,6 +67,8 @@ def apply(settings: Settings, file: Path, *, prune: bool, dry_run: bool) -> int:
         _print({"applied": False, "errors": [asdict(problem) for problem in refused.problems]})
         return 1
     _say(name, warnings, "warning: ")
+    for version in report.versions:
+        print(sentence(version, dry_run=dry_run), file=sys.stderr)
     _print(as_json(report, warnings, dry_run=dry_run))
     return 0
 
@@ -92,8 +88,36 @@ def as_json(
             {"account": made.account_id, "name": made.name, "key": made.key}
             for made in report.api_keys
         ],
+        "versions": [
+            {
+                "agent": version.change.agent_id,
+                "label": version.change.label,
+                "version": version.change.number,
+                "was": version.change.was,
+                "live": {str(number): live for number, live in version.live.items()},
+            }
+            for version in report.versions
+        ],
         "warnings": [asdict(problem) for problem in warnings],
     }
+
+
+def sentence(version: NewVersion, *, dry_run: bool = False) -> str:
+    """What became of one label of an agent, and what its live conversations do."""
+    change = version.change
+    agent, now = change.agent_id, "would be" if dry_run else "is"
+    if change.number is None:
+        said = f"agent {agent}: there {now} no draft any more (it was version {change.was})"
+    else:
+        was = "new" if change.was is None else f"was {change.was}"
+        said = f"agent {agent}: version {change.number} {now} {change.label} now ({was})"
+    stay = 0 if change.was is None else version.live.get(change.was, 0)
+    if not stay or change.was == change.number:
+        return said
+    which = "1 live conversation stays" if stay == 1 else f"{stay} live conversations stay"
+    to = "" if change.label == "production" or change.number is None else " --to draft"
+    move = f"textback agent move {agent}{to} --from {change.was}"
+    return f"{said}; {which} on version {change.was}: `{move}` moves them"
 
 
 async def _run(

@@ -1,14 +1,16 @@
 """`textback conversations`: what was said with whom, and what became of it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from textback.cli.context import fail
+from textback.core import segments
 from textback.db import reads
 from textback.db.reads import ConversationRecord, MessageRecord
 from textback.db.session import create_engine
@@ -89,16 +91,42 @@ def _transcript(c: ConversationRecord, messages: Sequence[MessageRecord]) -> Non
     print(f"{c.id}  {_state(c)}  project {c.project_id}")
     print(f"agent {c.agent_number}  user {c.user_number}  opened {when(c.opened_at)}\n")
     for m in messages:
-        who = "user " if m.direction == "inbound" else "agent"
+        ours = "person" if m.kind == "person" else "agent "
+        who = "user  " if m.direction == "inbound" else ours
         fate = m.kind if m.direction == "inbound" else f"{m.kind}, {m.state}"
         why = " ".join(filter(None, [m.reason, m.error_code, m.error]))
         print(f"{when(m.created_at)}  {who}  {m.text}")
-        print(f"{'':19}         {fate}{': ' + why if why else ''}  {m.id}")
+        print(f"{'':19}          {fate}{': ' + why if why else ''}{_cost(m)}  {m.id}")
+    if c.analysis is not None:
+        _analysis(c.analysis)
+
+
+def _analysis(found: Mapping[str, Any]) -> None:
+    if "error" in found:
+        print(f"\nnot analysed: {found['error']}")
+        return
+    print(f"\nanalysed at {when(datetime.fromisoformat(found['at']))}")
+    for name in ("summary", "outcome"):
+        if found[name] is not None:
+            print(f"{name}: {found[name]}")
+    if found["values"] is not None:
+        print(f"values: {dumped(found['values'])}")
+
+
+def _cost(m: MessageRecord) -> str:
+    """What carriers bill for it; nothing is known of what users text."""
+    if m.segments is None:
+        return ""
+    many = "segment" if m.segments == 1 else "segments"
+    saved = f", folding saved {m.segments_saved}" if m.segments_saved else ""
+    return f"; {m.segments} {many} ({segments.size(m.text).encoding}){saved}"
 
 
 def _state(c: ConversationRecord) -> str:
     if c.paused_until is not None:
         return f"{c.state} until {when(c.paused_until)}"
+    if c.why_handed_off is not None:
+        return f"{c.state}: {c.why_handed_off}"
     return c.state if c.reason is None else f"{c.state}: {c.reason}"
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from textback import __version__
-from textback.cli import context
+from textback.cli import agent as agents
+from textback.cli import context, hand_commands
 
 app = typer.Typer(
     name="textback",
@@ -156,7 +157,8 @@ def conversations(  # noqa: PLR0917 - Typer takes them by name
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, latest first.")] = 50,
     state: Annotated[
-        str | None, typer.Option(help="Only opened, engaged, warned, paused or closed ones.")
+        str | None,
+        typer.Option(help="Only opened, engaged, warned, paused, handed_off or closed ones."),
     ] = None,
     project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
     user: Annotated[str | None, typer.Option(help="Only with this user number.")] = None,
@@ -169,20 +171,7 @@ def conversations(  # noqa: PLR0917 - Typer takes them by name
     context.run(lambda: command.run(found, conversation_id, which, as_json=as_json))
 
 
-@app.command()
-def resume(
-    conversation_id: Annotated[str, typer.Argument(metavar="ID", help="A paused conversation.")],
-) -> None:
-    """End a conversation's pause now: the agent answers what the user said meanwhile.
-
-    A conversation pauses when its replies have used up the project's reply_budget, which is what
-    happens when two machines text each other: see textback conversations --state paused. Its
-    budget begins anew. A pause that ends by itself leaves unanswered what was said meanwhile.
-    """
-    from textback.cli import resume as command  # noqa: PLC0415
-
-    found = context.settings()
-    context.run(lambda: command.run(found, conversation_id))
+hand_commands.register(app)
 
 
 @app.command()
@@ -247,6 +236,9 @@ def doctor() -> None:
 
     found = context.settings()
     raise typer.Exit(context.run(lambda: command.run(found)))
+
+
+app.add_typer(agents.app)
 
 
 def main() -> None:

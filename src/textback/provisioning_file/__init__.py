@@ -1,35 +1,33 @@
 """The provisioning file: YAML and an environment -> a plan, or all that is wrong, line by line."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from textback.core.errors import ProvisioningError
-from textback.core.plan import Path, Plan
-from textback.provisioning_file import shape
-from textback.provisioning_file.building import EngineSettings, build, suspicions
+from textback.core.ids import AccountId
+from textback.core.plan import Agent, Path, Plan
+from textback.core.policy import ProjectPolicy
+from textback.provisioning_file import agent_shape, shape
+from textback.provisioning_file.building import build, policy_of, suspicions
 from textback.provisioning_file.checks import between_entries, entries
-from textback.provisioning_file.words import REST_OF_A_TEXT, is_rest_of_a_text, sentence, unknown
+from textback.provisioning_file.contents import built, reread
+from textback.provisioning_file.engine_kind import EngineKind
+from textback.provisioning_file.findings import Findings, problem_at
 from textback.provisioning_file.yaml_lines import Problem, Tree, shown
 from textback.provisioning_file.yaml_lines import read as read_yaml
 
-__all__ = ["EngineKind", "FileRefused", "Problem", "ProvisioningFile", "read"]
-
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineKind:
-    """How the `engine` of an agent is read when its `kind` is this one."""
-
-    model: type[BaseModel]
-    """Its `secret`, if it has one, is a SecretStr."""
-    can_open: bool
-    deadline: Callable[[Any], timedelta]
-    """From the model's instance: how long a turn may take in all."""
+__all__ = [
+    "EngineKind",
+    "FileRefused",
+    "Problem",
+    "ProvisioningFile",
+    "read",
+    "read_agent",
+    "reread",
+]
 
 
 class FileRefused(Exception):  # noqa: N818 - an answer, not an error
@@ -49,7 +47,7 @@ class ProvisioningFile:
 
     def locate(self, errors: Sequence[ProvisioningError]) -> list[Problem]:
         """Name the lines of what was found wrong, or odd, when the plan was carried out."""
-        return sorted(_problem(self._tree, error.path, error.problem) for error in errors)
+        return sorted(problem_at(self._tree, error.path, error.problem) for error in errors)
 
 
 def read(
@@ -59,7 +57,7 @@ def read(
     tree = read_yaml(source.encode() if isinstance(source, str) else source, environment)
     if tree.value is None:
         raise FileRefused(tree.problems or [Problem(1, "", "the file is empty")])
-    found = _Findings(tree)
+    found = Findings(tree)
     file = found.valid(shape.File, tree.value, ())
     carriers = {
         path: carrier
@@ -67,67 +65,59 @@ def read(
         if (model := found.by_kind(entry, path, shape.CARRIERS)) is not None
         and (carrier := found.valid(model, entry, path)) is not None
     }
-    settings: dict[Path, EngineSettings] = {}
-    for agent_path, agent in entries(tree.value, "accounts", "agents"):
-        for path, engine in entries(agent.get("engine"), path=(*agent_path, "engine")):
-            kind = found.by_kind(engine, path, engines)
-            valid = None if kind is None else found.valid(kind.model, engine, path)
-            if kind is not None and valid is not None:
-                settings[path] = EngineSettings(valid, kind.can_open, kind.deadline(valid))
+    settings = {
+        path: read
+        for at, agent in entries(tree.value, "accounts", "agents")
+        for path, read in found.engines(agent, at, engines).items()
+    }
     for error in between_entries(tree):
         found.add(error.path, error.problem)
     if file is None or found.problems:
         raise FileRefused(found.problems)
     plan = build(file, carriers, settings)
-    warnings = [_problem(tree, odd.path, odd.problem) for odd in suspicions(plan)]
+    warnings = [problem_at(tree, odd.path, odd.problem) for odd in suspicions(plan)]
     return ProvisioningFile(plan, tuple(sorted(warnings)), tree)
 
 
-def _problem(tree: Tree, path: Path, problem: str, *, of_key: bool = False) -> Problem:
-    return Problem(tree.line(path, of_key=of_key), shown(path), problem)
+def read_agent(
+    source: bytes | str,
+    environment: Mapping[str, str],
+    agent_id: str,
+    *,
+    engines: Mapping[str, EngineKind],
+) -> tuple[Agent, ProjectPolicy]:
+    """One agent, and the settings of the first project that is its; the usual ones, if none is.
+
+    Of the rest of the file only the YAML must be right: no variable outside of the agent need be
+    set. Raises FileRefused; LookupError with a sentence when the file has no such agent.
+    """
+    tree = read_yaml(source.encode() if isinstance(source, str) else source, environment)
+    if tree.value is None:
+        raise FileRefused(tree.problems)
+    agents = {str(entry.get("id")): (path, entry) for path, entry in _agents(tree)}
+    if agent_id not in agents:
+        known = ", ".join(agents) or "none"
+        raise LookupError(f'There is no agent "{agent_id}" in the file; there is: {known}.')
+    path, entry = agents[agent_id]
+    found = Findings(tree)
+    agent = found.valid(agent_shape.Agent, entry, path)
+    settings = found.engines(entry, path, engines)
+    within = re.compile(re.escape(shown(path)) + r"(\W|$)")
+    problems = [problem for problem in found.problems if within.match(problem.path)]
+    if agent is None or problems:
+        raise FileRefused(problems or found.problems)
+    return built(path, AccountId(""), agent, settings), _policy_for(tree, agent_id)
 
 
-_Kind = TypeVar("_Kind")
+def _agents(tree: Tree) -> Iterator[tuple[Path, dict[str, object]]]:
+    return entries(tree.value, "accounts", "agents")
 
 
-class _Findings:
-    """Collects; what could not be read at all is not complained about a second time."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-        self.problems: list[Problem] = list(tree.problems)
-
-    def add(self, path: Path, problem: str, *, of_key: bool = False) -> None:
-        if not self._tree.is_bad(path):
-            self.problems.append(_problem(self._tree, path, problem, of_key=of_key))
-
-    def valid(self, model: type[_Model], value: object, path: Path) -> _Model | None:
-        try:
-            return model.model_validate(value)
-        except ValidationError as errors:
-            for error in errors.errors(include_url=False):
-                where = (*path, *error["loc"])
-                if is_rest_of_a_text(error):
-                    if not self._tree.is_bad(where):
-                        line = self._tree.line(where, of_key=True)
-                        self.problems.append(Problem(line, shown(where[:-1]), REST_OF_A_TEXT))
-                    continue
-                said = sentence(error, model)
-                if error["input"] == "" and (names := self._tree.variables.get(where)):
-                    said += f"; the environment variable {names[0]} is"
-                self.add(where, said, of_key=error["type"] == "extra_forbidden")
-            return None
-
-    def by_kind(
-        self, entry: dict[str, object], path: Path, kinds: Mapping[Any, _Kind]
-    ) -> _Kind | None:
-        name = entry.get("kind")
-        if isinstance(name, str) and name in kinds:
-            return kinds[name]
-        known = [str(kind) for kind in kinds]
-        if "kind" not in entry:
-            self.add((*path, "kind"), f"is missing; known here: {', '.join(known)}")
-        else:
-            said = unknown(name, known, "kind") if isinstance(name, str) else "must be text"
-            self.add((*path, "kind"), said)
-        return None
+def _policy_for(tree: Tree, agent_id: str) -> ProjectPolicy:
+    for _, entry in entries(tree.value, "accounts", "projects"):
+        if entry.get("agent") == agent_id:
+            try:
+                return policy_of(shape.Project.model_validate(entry))
+            except ValidationError:  # not what is being tried out
+                continue
+    return ProjectPolicy()

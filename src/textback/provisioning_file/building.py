@@ -1,14 +1,10 @@
 """A file that was found right -> the plan, and what is allowed but looks like a mistake."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import cast
 from urllib.parse import urlsplit
-
-from pydantic import BaseModel, SecretStr
 
 from textback.core import plan
 from textback.core.errors import ProvisioningError
@@ -16,27 +12,26 @@ from textback.core.gcra import Rate
 from textback.core.ids import AccountId, AgentId, CarrierId, ConnectorId, ProjectId
 from textback.core.phone import Phone
 from textback.core.plan import Path
-from textback.core.policy import IdlePolicy, InboundLimits, ProjectPolicy, RepeatLimit
+from textback.core.policy import (
+    Budget,
+    Budgets,
+    IdlePolicy,
+    InboundLimits,
+    ProjectPolicy,
+    RepeatLimit,
+    Replies,
+)
 from textback.provisioning_file import shape
+from textback.provisioning_file.contents import Engines, built
 
 SHORTEST_KEY = 16
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """An agent's `engine`, checked by its own model."""
-
-    settings: BaseModel
-    can_open: bool
-    deadline: timedelta
-
-
 Carriers = Mapping[Path, shape.TwilioCarrier | shape.SandboxCarrier]
-Engines = Mapping[Path, EngineSettings]
 
 
 def build(file: shape.File, carriers: Carriers, engines: Engines) -> plan.Plan:
-    """`carriers` and `engines` by the path of the carrier, or of the agent's `engine`."""
+    """`carriers` and `engines` by the path of the carrier, or of an agent's or draft's `engine`."""
     accounts = [(("accounts", i), account) for i, account in enumerate(file.accounts)]
     projects = [
         ((*path, "projects", i), AccountId(account.id), project)
@@ -67,7 +62,7 @@ def build(file: shape.File, carriers: Carriers, engines: Engines) -> plan.Plan:
             for at in [(*path, "carriers", i)]
         ),
         agents=tuple(
-            _agent(at, AccountId(account.id), agent, engines[*at, "engine"])
+            built(at, AccountId(account.id), agent, engines)
             for path, account in accounts
             for i, agent in enumerate(account.agents)
             for at in [(*path, "agents", i)]
@@ -79,7 +74,7 @@ def build(file: shape.File, carriers: Carriers, engines: Engines) -> plan.Plan:
                 account_id=account_id,
                 name=project.name or project.id,
                 agent_id=AgentId(project.agent),
-                policy=_policy(project),
+                policy=policy_of(project),
             )
             for path, account_id, project in projects
         ),
@@ -125,53 +120,7 @@ def _carrier(
     )
 
 
-def _agent(
-    path: Path, account_id: AccountId, agent: shape.Agent, engine: EngineSettings
-) -> plan.Agent:
-    secrets: dict[str, str] = {}
-    production = plan.AgentContent(
-        greeting=agent.greeting,
-        fallback=agent.fallback,
-        engine=cast(
-            "dict[str, object]",
-            without_secrets(
-                engine.settings.model_dump(), engine.settings.model_dump(mode="json"), secrets
-            ),
-        ),
-        secrets=secrets,
-        can_open=engine.can_open,
-        deadline=engine.deadline,
-    )
-    return plan.Agent(
-        path=path, id=AgentId(agent.id), account_id=account_id, production=production, draft=None
-    )
-
-
-def without_secrets(
-    live: object, dumped: object, found: dict[str, str], path: tuple[str, ...] = ()
-) -> object:
-    """`dumped` with null for each SecretStr of `live`, which goes into `found` by its path."""
-    match live, dumped:
-        case SecretStr(), _:
-            found[".".join(path)] = live.get_secret_value()
-            return None
-        case dict(), dict():
-            fields = cast("dict[str, object]", live)
-            return {
-                name: without_secrets(fields[name], value, found, (*path, name))
-                for name, value in cast("dict[str, object]", dumped).items()
-            }
-        case list() | tuple(), list():
-            pairs = zip(cast("Sequence[object]", live), cast("list[object]", dumped), strict=True)
-            return [
-                without_secrets(item, value, found, (*path, str(place)))
-                for place, (item, value) in enumerate(pairs)
-            ]
-        case _:
-            return dumped
-
-
-def _policy(project: shape.Project) -> ProjectPolicy:
+def policy_of(project: shape.Project) -> ProjectPolicy:
     idle, inbound, words = project.inactivity, project.inbound_limits, project.opt_out_words
     warn_after = _span_or_never(idle.warn_after_seconds)
     close_after = timedelta(seconds=idle.close_after_seconds)
@@ -203,7 +152,22 @@ def _policy(project: shape.Project) -> ProjectPolicy:
             ),
         ),
         reply_budget=Rate(project.reply_budget.replies, project.reply_budget.per_seconds),
+        while_thinking=project.while_thinking,
+        replies=Replies(
+            longest=project.replies.longest_characters,
+            fold=project.replies.fold,
+            part_wait=timedelta(seconds=project.replies.part_wait_seconds),
+        ),
+        budgets=Budgets(
+            conversation=_budget(project.budgets.conversation), day=_budget(project.budgets.day)
+        ),
+        timezone=project.timezone,
+        draft_environments=frozenset(project.draft_environments),
     )
+
+
+def _budget(budget: shape.BudgetOfConversation | shape.BudgetOfDay) -> Budget:
+    return Budget(turns=budget.turns, tokens=budget.tokens, cost_usd=budget.cost_usd)
 
 
 def _span_or_never(seconds: float | None) -> timedelta | None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 REST_OF_A_TEXT = "has an unknown field without a value; put quotes around text that has a comma"
+REST_OF_A_HEADER = "has a header without a value; put quotes around text that has a comma"
 
 _A_FIELD = "must be fields (name: value)"
 
@@ -29,7 +30,9 @@ _SENTENCES = {
     "less_than_equal": "must be at most {le:,.12g}",
     "string_too_short": "must not be empty",
     "string_too_long": "must be at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
     "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
     "literal_error": "must be one of {expected}",
     "list_type": "must be a list (- ...)",
     "tuple_type": "must be a list (- ...)",
@@ -57,9 +60,22 @@ def sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
             return error["msg"][:1].lower() + error["msg"][1:]
 
 
-def is_rest_of_a_text(error: ErrorDetails) -> bool:
+def rest_of_a_text(error: ErrorDetails) -> str | None:
     """`{key: one, two}` is a key "one" and a field "two" without a value: half of a secret."""
-    return error["type"] == "extra_forbidden" and error["input"] is None
+    if error["input"] is not None:
+        return None
+    if error["type"] == "extra_forbidden":
+        return REST_OF_A_TEXT
+    is_header = error["type"] == "string_type" and "headers" in error["loc"][:-1]
+    return REST_OF_A_HEADER if is_header else None
+
+
+def joined(sentences: Sequence[str]) -> str:
+    """What may be one thing or another: `must be text` and `must be a number` in one."""
+    first, *others = sentences
+    if all(said.startswith("must be ") for said in sentences):
+        others = [said.removeprefix("must be ") for said in others]
+    return ", or ".join([first, *others])
 
 
 def unknown(name: str, known: Sequence[str], what: str) -> str:

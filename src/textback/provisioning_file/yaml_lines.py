@@ -21,7 +21,7 @@ MAX_DEPTH: Final = 50
 MAX_VALUES: Final = 100_000
 """After aliases were followed: a few nested ones can stand for millions of values."""
 
-SECRETS: Final = frozenset({"key", "auth_token", "secret"})
+SECRETS: Final = frozenset({"key", "auth_token", "secret", "api_key", "token"})
 """Fields whose values are never shown."""
 
 # The C parser where PyYAML was built with it: ten times as fast.
@@ -35,6 +35,7 @@ _COLLECTION = {_TAG + "map", _TAG + "seq"}
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|(\$\{)")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_NOT_STORED = "has a character that cannot be stored (NUL, or half a surrogate pair)"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -201,6 +202,8 @@ class _Walk:
                 inherited += _items(value) if isinstance(value, SequenceNode) else [value]
             elif not isinstance(key, ScalarNode) or key.tag not in _TEXT:
                 self._note(key, path, "a field's name must be text; put quotes around it")
+            elif _UNSTORABLE.search(cast("str", key.value)):
+                self._note(key, path, f"a field's name {_NOT_STORED}")
             elif (name := cast("str", key.value)) in found:
                 first = _line(found[name][0])
                 self._note(key, (*path, name), f"is there twice; first in line {first}")
@@ -245,7 +248,7 @@ class _Walk:
 
         text = _VARIABLE.sub(replaced, cast("str", node.value))
         if _UNSTORABLE.search(text):
-            wrong.append("has a character that cannot be stored (NUL, or half a surrogate pair)")
+            wrong.append(_NOT_STORED)
         for problem in dict.fromkeys(wrong):
             self._complain(node, path, problem)
         return None if wrong else text
