@@ -24,6 +24,7 @@ from textback.core.engine import (
     Do,
     Notebook,
     Said,
+    ToolCall,
     ToolResult,
     TurnFailed,
     TurnLost,
@@ -194,6 +195,29 @@ async def test_calls_of_earlier_turns_are_shown_between_the_texts(
         ("assistant", 'book({"time":"16:00"})'),
         ("tool", "booked"),
     ]
+
+
+async def test_a_call_over_which_a_worker_died_is_ended_before_the_model_is_asked_again(
+    make: Make, models: ModelServer, server: TurnServer
+) -> None:
+    # It was told that nobody knows how the call had ended, and promised the user nothing.
+    answers(server, b"booked")
+    models.answers(says("Booked!"))
+    journal = Notebook("turn_01", at=NOON + timedelta(seconds=1))
+    begun = ToolCall(
+        call_id="turn_01.1",
+        turn_id="turn_01",
+        name="book",
+        arguments={"time": "16:00"},
+        at=NOON + timedelta(seconds=1),
+        result=None,
+    )
+    request = replace(turn("4pm", turn_id="turn_01"), calls=[begun], journal=journal)
+    reply = await make().reply(request)
+    assert reply == TurnReply(texts=("Booked!",), usage=ONCE)
+    assert [call.name for call in journal.calls] == ["book"]
+    (asked,) = models.asked
+    assert asked.lines[1:] == [("assistant", 'book({"time":"16:00"})'), ("tool", "booked")]
 
 
 async def test_too_many_calls_are_stopped_and_the_model_is_made_to_answer(

@@ -302,7 +302,7 @@ class World(Records):
         ]
 
     async def claim_turns(self, *, now: datetime = NOW, limit: int = 100) -> list[Thinking]:
-        due, _ = await turn.claim(self.db, margin=self.policy.lease, limit=limit, now=now)
+        due, _ = await turn.claim(self.db, lease=self.policy.lease, limit=limit, now=now)
         return due
 
     async def answer(

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -204,3 +204,24 @@ async def test_a_turn_over_its_budget_asks_no_engine(shop: Shop):
 
     assert len(engine.asked) == 1
     assert [talk.state for talk in await shop.world.talks()] == ["paused"]
+
+
+async def test_a_turn_that_is_thought_of_for_minutes_stays_with_its_worker(shop: Shop):
+    # The lease is short, so that a turn whose worker died does not wait for long.
+    engine = Slow()
+    await begin(shop, engine)
+
+    async with shop.working():
+        await engine.gate.reached.wait()
+        for _ in range(12):
+            now = shop.clock.now = shop.clock.now + shop.rt.policy.lease * 0.7
+
+            async def kept(now: datetime = now) -> bool:
+                (turn,) = await shop.world.turns()
+                return turn.lease_until is not None and turn.lease_until > now
+
+            await shop.until(kept)
+        engine.gate.open()
+        await shop.until_said("To one")
+
+    assert len(engine.asked) == 1

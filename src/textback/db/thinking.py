@@ -58,14 +58,14 @@ class Thinking:
 
 
 async def begin(
-    c: AsyncConnection, turn_id: TurnId, *, now: datetime, margin: timedelta
+    c: AsyncConnection, turn_id: TurnId, *, now: datetime, lease: timedelta
 ) -> Thinking:
     """Hand the turn, which the caller has locked, to an engine."""
     talk = await _talk(c, turn_id)
     said = await _said(c, talk.id)
     # Not those kept unanswered: an operator may yet have them answered.
     upto = max((row.seq for row in said if row.kind == "text"), default=0)
-    lease_until = now + timedelta(seconds=talk.deadline_seconds) + margin
+    lease_until = now + lease
     policy = POLICY.validate_python(talk.policy)
     await c.execute(
         update(t)
@@ -139,7 +139,6 @@ async def _talk(c: AsyncConnection, turn_id: TurnId) -> AnyRow:
                 t.c.attempts,
                 t.c.run,
                 t.c.restarts,
-                version.deadline_seconds,
                 version.earlier,
                 projects.c.policy,
             )

@@ -72,13 +72,13 @@ async def claim_due(
     c: AsyncConnection,
     *,
     now: datetime,
-    margin: timedelta,
+    lease: timedelta,
     limit: int,
     except_agents: Sequence[AgentId] = (),
 ) -> list[Thinking]:
     """Take up to `limit` due turns, each with all that its engine needs.
 
-    The lease is the engine's own deadline and `margin` for recording what came of it.
+    Whoever thinks for longer than `lease` has to renew it.
     """
     other = t.alias("other")
     rows = await c.execute(
@@ -96,7 +96,7 @@ async def claim_due(
         .limit(limit)
         .with_for_update(skip_locked=True, of=t)
     )
-    return [await begin(c, TurnId(row.id), now=now, margin=margin) for row in rows.all()]
+    return [await begin(c, TurnId(row.id), now=now, lease=lease) for row in rows.all()]
 
 
 async def drop_waiting(

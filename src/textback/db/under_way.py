@@ -73,6 +73,18 @@ async def moot(c: AsyncConnection, runs: Mapping[TurnId, int]) -> list[TurnId]:
     return [turn_id for turn_id, run in runs.items() if (turn_id, run) not in wanted]
 
 
+async def keep(c: AsyncConnection, runs: Mapping[TurnId, int], *, until: datetime) -> None:
+    """Their worker lives and thinks: nobody else takes these turns before `until`."""
+    rows = await c.execute(
+        select(t.c.id, t.c.run)
+        .where(t.c.id.in_(runs), t.c.state == "thinking")
+        .with_for_update(skip_locked=True)  # what is being recorded needs no lease any more
+    )
+    ours = [row.id for row in rows if runs[TurnId(row.id)] == row.run]
+    if ours:
+        await c.execute(update(t).where(t.c.id.in_(ours)).values(lease_until=until))
+
+
 async def end(c: AsyncConnection, held: Held, outcome: Outcome, *, now: datetime) -> None:
     await c.execute(
         update(t)

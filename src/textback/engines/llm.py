@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from textback.core.engine import (
     Analysis,
     AnalysisRequest,
+    ToolCall,
     ToolResult,
     TurnFailed,
     TurnReply,
@@ -124,6 +126,7 @@ class _Turn:
         """Raises NoAnswerError, or TurnLost."""
         config, request = self._config, self._request
         tools = self._own_tools() + await self._toolbox.tools(seconds=self._left())
+        request = self._request = await self._finished(request)
         memory = await remember(
             self._model,
             request,
@@ -141,6 +144,20 @@ class _Turn:
         entries = talk(memory.transcript, memory.calls, tools=[tool.name for tool in tools])
         text = await self._answer(told, entries, tools)
         return self._reply(text, memory)
+
+    async def _finished(self, request: TurnRequest) -> TurnRequest:
+        """End what an earlier run of this turn began, and whose worker died over it.
+
+        The call is made again under its first id, by which the tool can tell.
+        """
+        calls: list[ToolCall] = []
+        for call in request.calls:
+            if call.result is None and call.turn_id == request.turn_id:
+                asked = Asked(call.call_id, call.name, call.arguments)
+                calls.append(replace(call, result=await self._call(asked)))
+            else:
+                calls.append(call)
+        return replace(request, calls=calls)
 
     async def _answer(self, told: str, entries: list[Entry], tools: Sequence[Tool]) -> str:
         """Ask, call and ask again until there is a text, or the model decided on none."""

@@ -41,14 +41,14 @@ class Engines(Protocol):
 async def claim(
     db: AsyncEngine,
     *,
-    margin: timedelta,
+    lease: timedelta,
     limit: int,
     except_agents: Sequence[AgentId] = (),
     now: datetime,
 ) -> tuple[list[Thinking], datetime | None]:
     async with transaction(db) as c:
         due = await turns.claim_due(
-            c, now=now, margin=margin, limit=limit, except_agents=except_agents
+            c, now=now, lease=lease, limit=limit, except_agents=except_agents
         )
         upcoming = None if due else await turns.next_due(c, now=now)
     return due, upcoming
@@ -162,6 +162,12 @@ async def give_back(db: AsyncEngine, turn: Thinking, *, due_at: datetime) -> Non
         held = await under_way.hold(c, turn.id)
         if held is not None and (held.run, held.state) == (turn.run, "thinking"):
             await under_way.give_back(c, held, due_at=due_at)
+
+
+async def keep(db: AsyncEngine, runs: Mapping[TurnId, int], *, until: datetime) -> None:
+    """Hold on to these turns, each with its run. Raises Unavailable."""
+    async with transaction(db) as c:
+        await under_way.keep(c, runs, until=until)
 
 
 async def moot(db: AsyncEngine, runs: Mapping[TurnId, int]) -> list[TurnId]:

@@ -28,6 +28,9 @@ CUT_OFF = 0.5
 """Seconds for an engine that was cut off to tidy up; whatever it does after that is not waited
 for."""
 
+RENEWALS = 4
+"""In the time of one lease."""
+
 PER_TEXT = 8
 """Turns at once for each text at once: they mostly wait for an engine, and cost little."""
 
@@ -52,41 +55,61 @@ class Turns:
         most = concurrency * PER_TEXT
         self._share = most // SHARE
         self._under_way = Counter[AgentId]()
+        self._held: dict[TurnId, int] = {}
+        """Turns claimed and not yet recorded, each with its run."""
         self._asked: dict[TurnId, _Asked] = {}
+        self._kept = rt.steady()
         self._turns = Loop(
             "turn", self._claim_turns, self._turn, concurrency=most, poll=rt.poll, now=rt.now
         )
         # Apart from the claims, which stop while all room is taken.
-        self._moot = Loop("moot", self._end_moot, _nothing, concurrency=1, poll=rt.poll, now=rt.now)
-        self.loops = (self._turns, self._moot)
+        often = min(rt.poll, rt.policy.lease / RENEWALS)
+        self._under_way_loop = Loop(
+            "under way", self._look_after, _nothing, concurrency=1, poll=often, now=rt.now
+        )
+        self.loops = (self._turns, self._under_way_loop)
 
     def wake(self) -> None:
         self._turns.wake()
-        self._moot.wake()
+        self._under_way_loop.wake()
 
     async def _claim_turns(self, limit: int) -> tuple[Sequence[Thinking], datetime | None]:
         now, most = self.rt.now(), min(limit, self._share)
         full = [agent for agent, n in self._under_way.items() if n >= self._share]
         due, upcoming = await turn.claim(
-            self.rt.db, margin=self.rt.policy.lease, limit=most, except_agents=full, now=now
+            self.rt.db, lease=self.rt.policy.lease, limit=most, except_agents=full, now=now
         )
         self._under_way.update(thinking.agent_id for thinking in due)
+        self._held.update((thinking.id, thinking.run) for thinking in due)
         return due, now if len(due) == most else upcoming  # others may be due as well
 
-    async def _end_moot(self, _limit: int) -> tuple[Sequence[None], datetime | None]:
+    async def _look_after(self, _limit: int) -> tuple[Sequence[None], datetime | None]:
+        await self._keep()
+        await self._end_moot()
+        return (), None
+
+    async def _keep(self) -> None:
+        """Renew leases. They are short, so that a turn does not wait long when its worker dies."""
+        rt, steady = self.rt, self.rt.steady()
+        if self._held and steady - self._kept >= rt.policy.lease.total_seconds() / RENEWALS:
+            await turn.keep(rt.db, dict(self._held), until=rt.now() + rt.policy.lease)
+            self._kept = steady
+
+    async def _end_moot(self) -> None:
         """Cut off what is thought in vain: the user said more, or there is nobody to tell."""
         runs = {turn_id: asked.run for turn_id, asked in self._asked.items()}
         for turn_id in await turn.moot(self.rt.db, runs) if runs else ():
             asked = self._asked.get(turn_id)
             if asked is not None and asked.run == runs[turn_id] and not asked.journal.lose():
                 asked.task.cancel()
-        return (), None
 
     async def _turn(self, thinking: Thinking) -> None:
         try:
             await self._run(thinking)
         finally:
             self._under_way[thinking.agent_id] -= 1
+            if self._held.get(thinking.id) == thinking.run:
+                del self._held[thinking.id]
 
     async def _run(self, thinking: Thinking) -> None:
         rt = self.rt
