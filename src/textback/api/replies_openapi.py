@@ -2,22 +2,8 @@
 
 from typing import Any
 
+from textback.api.openapi_headers import EVERY, RETRY
 from textback.core.turn import LONGEST_STATE, LONGEST_TEXT, MOST_TEXTS
-
-_EVERY = {
-    "X-PolyAI-Correlation-Id": {
-        "description": "Names this request in our logs.",
-        "required": True,
-        "schema": {"type": "string", "format": "uuid"},
-    }
-}
-_RETRY = {
-    "Retry-After": {
-        "description": "Seconds to wait before trying again.",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 1},
-    }
-}
 
 
 def _error(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -28,7 +14,7 @@ def _error(description: str, headers: dict[str, Any] | None = None) -> dict[str,
     }
     return {
         "description": description,
-        "headers": _EVERY | (headers or {}),
+        "headers": EVERY | (headers or {}),
         "content": {"application/json": {"schema": schema}},
     }
 
@@ -145,10 +131,10 @@ OPERATION: dict[str, Any] = {
         },
     },
     "responses": {
-        "202": {"description": "Recorded: what it says will be sent.", "headers": _EVERY},
+        "202": {"description": "Recorded: what it says will be sent.", "headers": EVERY},
         "200": {
             "description": "This run has its answer already, this one or another; nothing changes.",
-            "headers": _EVERY,
+            "headers": EVERY,
         },
         "400": _error("Not an answer that can be used; the turn waits for a better one."),
         "401": _error("Not signed with the agent's secret, or not within 5 minutes."),
@@ -160,7 +146,7 @@ OPERATION: dict[str, Any] = {
         "413": _error("The body is over 1 MB."),
         "500": _error("Our fault."),
         "503": _error(
-            "The database cannot be reached. Try again: what was recorded counts once.", _RETRY
+            "The database cannot be reached. Try again: what was recorded counts once.", RETRY
         ),
     },
 }

@@ -5,22 +5,9 @@ from typing import Any, cast
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from textback.api.openapi_headers import EVERY, RETRY
 from textback.dialects.native import wire
 
-_EVERY = {
-    "X-PolyAI-Correlation-Id": {
-        "description": "Names this request in our logs.",
-        "required": True,
-        "schema": {"type": "string", "format": "uuid"},
-    }
-}
-_RETRY = {
-    "Retry-After": {
-        "description": "Seconds to wait before trying again.",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 1},
-    }
-}
 _CHALLENGE = {
     "WWW-Authenticate": {
         "description": "Bearer.",
@@ -81,7 +68,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 def _problem(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "description": description,
-        "headers": _EVERY | (headers or {}),
+        "headers": EVERY | (headers or {}),
         "content": {"application/problem+json": {"schema": wire.Problem.model_json_schema()}},
     }
 
@@ -101,7 +88,7 @@ def _route(
     """What FastAPI is told of a route."""
     good = {
         "description": summary + ".",
-        "headers": _EVERY | (_REPLAYED if keyed else {}),
+        "headers": EVERY | (_REPLAYED if keyed else {}),
         "content": {"application/json": {"schema": _schema(answer)}},
     }
     responses = {
@@ -112,10 +99,10 @@ def _route(
         "413": _problem(f"The body has over {wire.MAX_BODY // 1024} KB."),
         "500": {
             "description": "Our fault.",
-            "headers": _EVERY,
+            "headers": EVERY,
             "content": {"application/json": {"schema": _FAULT}},
         },
-        "503": _problem("The database cannot be reached: try again.", _RETRY),
+        "503": _problem("The database cannot be reached: try again.", RETRY),
     }
     if conflict is not None:
         responses["409"] = _problem(conflict)

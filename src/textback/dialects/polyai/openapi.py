@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from textback.api.openapi_headers import EVERY, RETRY
 from textback.dialects.polyai.wire import MAX_BODY, MAX_KEY, Error, OutboundSms
 
 _COUNTED = {
@@ -15,20 +16,6 @@ _COUNTED = {
         "schema": {"type": "string"},
     },
 }
-_EVERY = {
-    "X-PolyAI-Correlation-Id": {
-        "description": "Names this request in our logs.",
-        "required": True,
-        "schema": {"type": "string", "format": "uuid"},
-    }
-}
-_RETRY = {
-    "Retry-After": {
-        "description": "Seconds to wait before trying again.",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 1},
-    }
-}
 
 
 _ALWAYS_COUNTED = {name: header | {"required": True} for name, header in _COUNTED.items()}
@@ -41,7 +28,7 @@ def _string_header(description: str, *, required: bool) -> dict[str, Any]:
 def _error(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "description": description,
-        "headers": _EVERY | (headers or {}),
+        "headers": EVERY | (headers or {}),
         "content": {"application/json": {"schema": Error.model_json_schema()}},
     }
 
@@ -82,7 +69,7 @@ OPERATION: dict[str, Any] = {
         "202": {
             "description": "Accepted; the body is empty. Also when the recipient has opted out: "
             "then nothing is sent.",
-            "headers": _EVERY
+            "headers": EVERY
             | {
                 "X-Conversation-Id": _string_header("The new conversation.", required=True),
                 "X-Message-Id": _string_header("The text's id.", required=True),
@@ -102,12 +89,12 @@ OPERATION: dict[str, Any] = {
         "403": _error("The API key belongs to another account than the connector."),
         "404": _error("No such connector, or it has no number to send from.", _COUNTED),
         "409": _error("The idempotency key came before with another body.", _COUNTED),
-        "429": _error("The project's rate limit is used up.", _ALWAYS_COUNTED | _RETRY),
+        "429": _error("The project's rate limit is used up.", _ALWAYS_COUNTED | RETRY),
         "500": _error("Our fault.", _COUNTED),
         "503": _error(
             "The database cannot be reached. The text is stored only if it was at the very last "
             "moment: try again with an Idempotency-Key.",
-            _COUNTED | _RETRY,
+            _COUNTED | RETRY,
         ),
     },
 }
