@@ -192,9 +192,12 @@ class Pairs(RuleBasedStateMachine):
 
     # Workers that let the agent think
 
-    @rule(limit=st.integers(1, 2))
-    def claim_turns(self, limit: int) -> None:
-        self.thinking += self.run(self.world.claim_turns(now=self.now, limit=limit))
+    @rule()
+    def claim_turns(self) -> None:
+        # All that are due, in an order of their words: that of what is due at once is Postgres',
+        # and a run that is repeated must be the same.
+        claimed = self.run(self.world.claim_turns(now=self.now))
+        self.thinking += sorted(claimed, key=lambda each: (each.heard, len(each.transcript)))
 
     @rule(which=pick, how=st.sampled_from(ANSWERS))
     @precondition(lambda self: bool(self.thinking))

@@ -12,6 +12,7 @@ from tests.crash.test_pairs_machine import PROJECT, Pairs
 from tests.support.aftermath import Aftermath, FarEngine, user_of
 from tests.support.crash import Mortal, at_every_point
 from tests.support.deployment import ACME, HTTP, key, second
+from tests.support.records import Talk
 from tests.support.world import World
 from textback.core.engine import TurnReply
 from textback.core.ids import ConversationId
@@ -113,7 +114,12 @@ class WithPeople(Pairs):
         """What people were told is queued."""
 
     def of_state(self, *states: str) -> list[ConversationId]:
-        return [talk.id for talk in self.run(self.world.talks()) if talk.state in states]
+        return [talk.id for talk in self.talks() if talk.state in states]
+
+    def talks(self) -> list[Talk]:
+        """In an order that does not depend on ids, which are other ones when a run is repeated."""
+        found = self.run(self.world.talks())
+        return sorted(found, key=lambda talk: (talk.opened_at, talk.user_number, talk.state))
 
     @rule(which=pick)
     def hand_off(self, which: int) -> None:
@@ -152,7 +158,7 @@ class WithPeople(Pairs):
 
     @rule(which=pick)
     def end(self, which: int) -> None:
-        talks = self.run(self.world.talks())
+        talks = self.talks()
         if talks:
             self.run(self.world.end(talks[which % len(talks)].id, now=self.now))
 
