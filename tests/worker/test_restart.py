@@ -216,11 +216,11 @@ async def test_a_turn_that_is_thought_of_for_minutes_stays_with_its_worker(shop:
         for _ in range(12):
             now = shop.clock.now = shop.clock.now + shop.rt.policy.lease * 0.7
 
-            async def kept(now: datetime = now) -> bool:
+            async def renewed(now: datetime = now) -> bool:
                 (turn,) = await shop.world.turns()
-                return turn.lease_until is not None and turn.lease_until > now
+                return turn.lease_until == now + shop.rt.policy.lease
 
-            await shop.until(kept)
+            await shop.until(renewed)
         engine.gate.open()
         await shop.until_said("To one")
 
