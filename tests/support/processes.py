@@ -102,10 +102,6 @@ class Running:
         return self._process.returncode is None
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def log(self) -> str:
         """What it wrote to standard output and standard error."""
         return self._log.read_text()
