@@ -363,7 +363,8 @@ class Pairs(RuleBasedStateMachine):
                 await c.execute(table.delete())
 
 
-def test_all_promises_are_kept_in_every_order(database_url: str) -> None:
+def keep_promises(machine: type["Pairs"], database_url: str, *, examples: int) -> None:
+    """Run the machine through so many examples, in a world of its own."""
     with asyncio.Runner() as runner:
 
         async def begin() -> World:
@@ -372,16 +373,12 @@ def test_all_promises_are_kept_in_every_order(database_url: str) -> None:
             return world
 
         made = runner.run(begin())
-
-        class Here(Pairs):
-            world = made
-            run = staticmethod(runner.run)
-
+        here = type("Here", (machine,), {"world": made, "run": staticmethod(runner.run)})
         try:
             run_state_machine_as_test(
-                Here,
+                here,
                 settings=settings(
-                    max_examples=100,
+                    max_examples=examples,
                     stateful_step_count=30,
                     deadline=None,
                     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
@@ -391,3 +388,7 @@ def test_all_promises_are_kept_in_every_order(database_url: str) -> None:
         finally:
             runner.run(made.close())
             runner.run(made.db.dispose())
+
+
+def test_all_promises_are_kept_in_every_order(database_url: str) -> None:
+    keep_promises(Pairs, database_url, examples=100)

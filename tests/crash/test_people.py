@@ -1,22 +1,19 @@
 """Who hands a conversation over or back dies at every point; and people among all the others."""
 
-import asyncio
 from typing import Any, Literal
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
-from tests.crash.test_pairs_machine import PROJECT, Pairs
+from tests.crash.test_pairs_machine import Pairs, keep_promises
 from tests.support.aftermath import Aftermath, FarEngine, user_of
 from tests.support.crash import Mortal, at_every_point
-from tests.support.deployment import ACME, HTTP, key, second
+from tests.support.deployment import ACME, key, second
 from tests.support.records import Talk
 from tests.support.world import World
 from textback.core.engine import TurnReply
 from textback.core.ids import ConversationId
-from textback.db.session import create_engine
 from textback.flows.say import Who
 
 CALLER = Who("caller", ACME)
@@ -195,30 +192,4 @@ class WithPeople(Pairs):
 
 
 def test_all_promises_are_kept_when_people_take_part(database_url: str) -> None:
-    with asyncio.Runner() as runner:
-
-        async def begin() -> World:
-            world = World(create_engine(database_url))
-            await world.provision(agent={"greeting": None, "engine": HTTP}, project=PROJECT)
-            return world
-
-        made = runner.run(begin())
-
-        class Here(WithPeople):
-            world = made
-            run = staticmethod(runner.run)
-
-        try:
-            run_state_machine_as_test(
-                Here,
-                settings=settings(
-                    max_examples=60,
-                    stateful_step_count=30,
-                    deadline=None,
-                    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-                    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-                ),
-            )
-        finally:
-            runner.run(made.close())
-            runner.run(made.db.dispose())
+    keep_promises(WithPeople, database_url, examples=60)

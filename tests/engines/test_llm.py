@@ -1,6 +1,5 @@
 """Turns of the llm engine over both fake models: what is asked, called, decided and answered."""
 
-import importlib
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import replace
 from datetime import timedelta
@@ -40,19 +39,8 @@ PROMPT = "You are {{name}}, the assistant of a salon. Never talk about other sal
 Make = Callable[..., LlmEngine]
 
 
-@pytest.fixture(scope="session")
-def _loaded() -> None:
-    """Take the seconds that no test's own time is to pay for."""
-    for name in (
-        "textback.llm.backend",
-        "pydantic_ai.models.openai",
-        "pydantic_ai.models.anthropic",
-    ):
-        importlib.import_module(name)
-
-
 @pytest.fixture(scope="module")
-def running_models(_loaded: None) -> Generator[ModelServer]:
+def running_models() -> Generator[ModelServer]:
     with serving() as models:
         yield models
 

@@ -1,6 +1,5 @@
 """Fake models behind both APIs, streaming and not."""
 
-import importlib
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 
@@ -15,19 +14,8 @@ from textback.llm.settings import ModelSettings
 KEY = "sk-SENTINEL-of-the-model-9d1f"
 
 
-@pytest.fixture(scope="session")
-def _loaded() -> None:
-    """Take the seconds that no test's own time is to pay for."""
-    for name in (
-        "textback.llm.backend",
-        "pydantic_ai.models.openai",
-        "pydantic_ai.models.anthropic",
-    ):
-        importlib.import_module(name)
-
-
 @pytest.fixture(scope="module")
-def running(_loaded: None) -> Generator[ModelServer]:
+def running() -> Generator[ModelServer]:
     with serving() as server:
         yield server
 

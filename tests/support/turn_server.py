@@ -2,17 +2,17 @@
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+
+from tests.support import in_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,20 +81,6 @@ def serving() -> Generator[TurnServer]:
     """Run a server in a thread until the block ends."""
     turns = TurnServer()
     app = Starlette(routes=[Route("/turn", turns.handle, methods=["POST"])])
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, port=0, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1
-        )
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.005)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        turns.url = f"http://127.0.0.1:{port}/turn"
+    with in_thread.serving(app) as address:
+        turns.url = f"{address}/turn"
         yield turns
-    finally:
-        server.should_exit = True
-        thread.join()

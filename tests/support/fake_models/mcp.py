@@ -1,17 +1,16 @@
 """A server of tools on loopback that speaks the Model Context Protocol over streamable HTTP."""
 
 import asyncio
-import threading
-import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
+
+from tests.support import in_thread
 
 
 class ToolServer:
@@ -77,18 +76,6 @@ def serving_tools() -> Generator[ToolServer]:
                 refusal = JSONResponse({"error": f"not {sent}"}, 401)
         await (refusal or inner)(scope, receive, send)
 
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="error", ws="none", timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.005)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        tools.url = f"http://127.0.0.1:{port}/mcp"
+    with in_thread.serving(app, lifespan="on") as address:
+        tools.url = f"{address}/mcp"
         yield tools
-    finally:
-        server.should_exit = True
-        thread.join()

@@ -1,24 +1,30 @@
 """One server on loopback that speaks as OpenAI's API does, and as Anthropic's."""
 
 import asyncio
+import importlib
 import json
-import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.support import in_thread
 from tests.support.fake_models import anthropic, openai
 from tests.support.fake_models.answers import Answer, Fails, Says, says
 
 Provider = Literal["openai", "anthropic"]
+
+_LIBRARIES = (
+    "textback.llm.backend",
+    "pydantic_ai.models.openai",
+    "pydantic_ai.models.anthropic",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +139,12 @@ def _block(role: str, block: dict[str, Any]) -> tuple[str, str]:
 
 @contextmanager
 def serving() -> Generator[ModelServer]:
-    """Run a server in a thread until the block ends."""
+    """Run a server in a thread until the block ends.
+
+    Loads the libraries first: no test's own time is to pay for these seconds.
+    """
+    for name in _LIBRARIES:
+        importlib.import_module(name)
     models = ModelServer()
     app = Starlette(
         routes=[
@@ -141,23 +152,8 @@ def serving() -> Generator[ModelServer]:
             Route("/v1/messages", models.anthropic_messages, methods=["POST"]),
         ]
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, port=0, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1
-        )
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.005)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        models.address = f"http://127.0.0.1:{port}"
+    with in_thread.serving(app) as models.address:
         yield models
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 __all__ = ["Asked", "ModelServer", "Provider", "Says", "serving"]
