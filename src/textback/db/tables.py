@@ -5,6 +5,7 @@ Core tables, not mapped classes: rows become the frozen states of `core` at once
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -21,7 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from textback.db.erased_tables import erased_texts
 from textback.db.metadata import WHEN, check, metadata
+from textback.db.opt_out_tables import opt_outs
+from textback.db.plan_tables import batches, planned_sends, uploads
 from textback.db.tenant_tables import (
     accounts,
     agent_versions,
@@ -29,29 +33,41 @@ from textback.db.tenant_tables import (
     api_keys,
     carriers,
     connectors,
+    jwt_apps,
+    jwt_ids,
     numbers,
     projects,
 )
 from textback.db.turn_tables import tool_calls, turns, usage_days
+from textback.db.webhook_tables import webhook_attempts, webhook_deliveries, webhook_endpoints
 
 __all__ = [
     "accounts",
     "agent_versions",
     "agents",
     "api_keys",
+    "batches",
     "carriers",
     "connectors",
     "conversations",
+    "erased_texts",
     "events",
     "idempotency_keys",
+    "jwt_apps",
+    "jwt_ids",
     "messages",
     "metadata",
     "numbers",
     "opt_outs",
+    "planned_sends",
     "projects",
     "tool_calls",
     "turns",
+    "uploads",
     "usage_days",
+    "webhook_attempts",
+    "webhook_deliveries",
+    "webhook_endpoints",
 ]
 
 conversations = Table(
@@ -87,6 +103,12 @@ conversations = Table(
     Column("analysis_due_at", WHEN),
     Column("analysis_attempts", SmallInteger, nullable=False, server_default=text("0")),
     Column("analysis", JSONB(none_as_null=True)),
+    # Its own lengths of silence, instead of the project's (core.policy.IdlePolicy).
+    Column("idle", JSONB(none_as_null=True)),
+    # Once silence has closed it: whether the user's next text opens another, or is only kept.
+    Column("reopens", Boolean, nullable=False, server_default=text("true")),
+    Column("dialect", Text),  # the one it was opened through
+    Column("extra", JSONB, nullable=False, server_default=text("'{}'")),  # the dialect's own
     ForeignKeyConstraint(
         ["agent_id", "agent_version"], ["agent_versions.agent_id", "agent_versions.number"]
     ),
@@ -115,6 +137,8 @@ conversations = Table(
     Index("ix_conversations_pair", "agent_number", "user_number", "opened_at"),
     Index("ix_conversations_user", "project_id", "user_number", "opened_at"),
     Index("ix_conversations_number", "agent_number", "opened_at"),
+    Index("ix_conversations_account", "account_id", "id"),
+    Index("ix_conversations_metadata", "metadata", postgresql_using="gin"),
 )
 
 _IN_FLIGHT = "state in ('queued', 'sending', 'uncertain')"
@@ -157,6 +181,7 @@ messages = Table(
     Column("part_wait", Interval),  # for the report that it was sent; none once that is settled
     Column("segments", SmallInteger),
     Column("segments_saved", SmallInteger, nullable=False, server_default=text("0")),
+    Column("template", JSONB(none_as_null=True)),  # instead of the text, for the carrier
     check(
         "state",
         "state in ('received', 'queued', 'sending', 'uncertain', 'sent', 'delivered', 'failed',"
@@ -224,27 +249,11 @@ messages = Table(
         "follows",
         postgresql_where=text("follows is not null and state = 'queued'"),
     ),
-)
-
-opt_outs = Table(
-    "opt_outs",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("agent_number", Text, nullable=False),
-    Column("user_number", Text, nullable=False),
-    Column("opted_out_at", WHEN, nullable=False),
-    Column("source", Text, nullable=False),  # keyword, carrier or operator
-    Column("words", Text),
-    Column("carrier_message_id", Text),
-    Column("opted_in_at", WHEN),
-    Column("opted_in_words", Text),
-    Column("opted_in_carrier_message_id", Text),
+    Index("ix_messages_project", "project_id", "created_at", "id"),
     Index(
-        "uq_opt_outs_standing",
-        "user_number",
-        "agent_number",
-        unique=True,
-        postgresql_where=text("opted_in_at is null"),
+        "ix_messages_words",
+        text("to_tsvector('simple', text)"),
+        postgresql_using="gin",
     ),
 )
 
@@ -255,9 +264,10 @@ idempotency_keys = Table(
     Column("route", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),
-    Column("conversation_id", Text, nullable=False),
-    Column("message_id", Text, nullable=False),
+    Column("conversation_id", Text),
+    Column("message_id", Text),
     Column("expires_at", WHEN, nullable=False, index=True),
+    Column("answer", JSONB(none_as_null=True)),  # of what opens no conversation
 )
 
 events = Table(
@@ -265,9 +275,25 @@ events = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("at", WHEN, nullable=False),
-    Column("conversation_id", Text, ForeignKey("conversations.id"), nullable=False),
+    Column("conversation_id", Text, ForeignKey("conversations.id")),
     Column("message_id", Text),
     Column("kind", Text, nullable=False),
     Column("data", JSONB, nullable=False),
+    # Only of an event without a conversation: one that has one is its conversation's.
+    Column("account_id", Text, ForeignKey("accounts.id")),
+    Column("project_id", Text),
+    check("of_somebody", "conversation_id is not null or account_id is not null"),
     Index("ix_events_conversation", "conversation_id", "id"),
+    Index(
+        "ix_events_message",
+        "message_id",
+        "id",
+        postgresql_where=text("message_id is not null"),
+    ),
+    Index(
+        "ix_events_account",
+        "account_id",
+        "id",
+        postgresql_where=text("account_id is not null"),
+    ),
 )

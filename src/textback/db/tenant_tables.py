@@ -19,12 +19,21 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from textback.db.metadata import WHEN, metadata
 
+
+def _source() -> Column[str]:
+    """Who manages it: `file`, which alone `apply --prune` may remove, or `api`."""
+    return Column("source", Text, nullable=False, server_default=text("'file'"))
+
+
 accounts = Table(
     "accounts",
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("removed_at", WHEN),
+    Column("agent_template", Text),  # agents that an API makes with a prompt alone run as it does
+    Column("webhook_secret", Text),  # sealed; signs what dialects post to a conversation's URL
+    _source(),
 )
 
 api_keys = Table(
@@ -37,7 +46,34 @@ api_keys = Table(
     Column("created_at", WHEN, nullable=False),
     Column("expires_at", WHEN),
     Column("revoked_at", WHEN),
+    Column("scopes", JSONB(none_as_null=True)),  # none: everything
+    Column("public_id", Text, unique=True),  # of a pair: its id, which outlives its secret
+    Column("previous_hash", LargeBinary, unique=True),  # good until then, while keys are changed
+    Column("previous_until", WHEN),
+    _source(),
     UniqueConstraint("account_id", "name"),
+)
+
+jwt_apps = Table(
+    "jwt_apps",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("secret", Text, nullable=False),  # sealed
+    Column("scopes", JSONB(none_as_null=True)),  # none: everything
+    Column("require_jti", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", WHEN, nullable=False),
+    Column("revoked_at", WHEN),
+    _source(),
+)
+
+jwt_ids = Table(  # of tokens that may be used once
+    "jwt_ids",
+    metadata,
+    Column("client_id", Text, ForeignKey("jwt_apps.client_id"), primary_key=True),
+    Column("jti", Text, primary_key=True),
+    Column("expires_at", WHEN, nullable=False, index=True),
 )
 
 carriers = Table(
@@ -50,6 +86,7 @@ carriers = Table(
     Column("auth_token", Text, nullable=False),  # sealed
     Column("base_url", Text, nullable=False),
     Column("removed_at", WHEN),
+    _source(),
 )
 
 agents = Table(
@@ -60,6 +97,8 @@ agents = Table(
     Column("production", Integer, nullable=False),
     Column("draft", Integer),
     Column("removed_at", WHEN),
+    Column("extra", JSONB, nullable=False, server_default=text("'{}'")),  # of the dialect it is of
+    _source(),
     *(
         ForeignKeyConstraint(
             ["id", label],
@@ -99,6 +138,7 @@ projects = Table(
     Column("agent_id", Text, ForeignKey("agents.id"), nullable=False),
     Column("policy", JSONB, nullable=False),
     Column("removed_at", WHEN),
+    _source(),
 )
 
 connectors = Table(
@@ -108,6 +148,7 @@ connectors = Table(
     Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
     Column("environment", Text, nullable=False),
     Column("removed_at", WHEN),
+    _source(),
 )
 
 numbers = Table(
@@ -123,5 +164,11 @@ numbers = Table(
     # Every text that the carrier received for it before then is in our hands.
     Column("swept_until", WHEN, nullable=False, server_default=text("now()")),
     Column("sweep_at", WHEN, nullable=False, server_default=text("now()")),
+    Column("agent_id", Text, ForeignKey("agents.id")),  # instead of the project's
+    Column("replies", Boolean, nullable=False, server_default=text("true")),  # the agent answers
+    Column("registration", Text),  # A2P 10DLC: registered, pending or unregistered; none: unknown
+    Column("messaging_service_sid", Text),
+    Column("config", JSONB, nullable=False, server_default=text("'{}'")),  # a dialect's own
+    _source(),
     Index("ix_numbers_sweep", "sweep_at", postgresql_where=text("removed_at is null")),
 )
