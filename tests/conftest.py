@@ -18,9 +18,9 @@ import pytest
 from hypothesis import settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.support.keeper import Keeper
 from textback.db.migrate import upgrade
 from textback.db.session import create_engine
-from textback.db.tables import metadata
 from textback.embedded import Servers, running
 
 # Two loaded cores are slower than any one deadline allows.
@@ -42,14 +42,24 @@ def servers() -> Generator[Servers]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def keeper(servers: Servers) -> Generator[Keeper]:
+    """Who provisions and wipes, for as long as this worker lives."""
+    with Keeper(servers.database_url) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def kept_engine(servers: Servers) -> AsyncEngine:
+    """It has compiled what earlier tests asked, and holds no connection between tests."""
+    return create_engine(servers.database_url)
+
+
 @pytest.fixture
-def database_url(servers: Servers) -> Generator[str]:
+def database_url(servers: Servers, keeper: Keeper) -> Generator[str]:
     """A migrated database without rows."""
     yield servers.database_url
-    # A fifth of the time of TRUNCATE, which makes new files and flushes them.
-    # As a replica Postgres checks no foreign keys, so that the order does not matter.
-    wipe = [f"DELETE FROM {table.name}" for table in metadata.tables.values()]  # noqa: S608 - ours
-    on_database(servers.database_url, ";".join(["SET session_replication_role = replica", *wipe]))
+    keeper.wipe()
 
 
 @pytest.fixture
@@ -61,10 +71,12 @@ def empty_database_url(servers: Servers) -> Generator[str]:
 
 
 @pytest.fixture
-async def engine(database_url: str) -> AsyncGenerator[AsyncEngine]:
-    made = create_engine(database_url)
-    yield made
-    await made.dispose()
+async def engine(
+    database_url: str,  # noqa: ARG001 - what it asks for
+    kept_engine: AsyncEngine,
+) -> AsyncGenerator[AsyncEngine]:
+    yield kept_engine
+    await kept_engine.dispose()  # its connections belong to this test's loop
 
 
 @pytest.fixture

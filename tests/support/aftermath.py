@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from tests.support.deployment import NOW
 from tests.support.doubles import CarrierDouble, EngineDouble, Plenty
+from tests.support.keeper import ask
 from tests.support.world import World
 from textback.core.engine import Engine, TurnFailed, TurnReply, TurnRequest
 from textback.core.gcra import Denied, Granted, Rate
@@ -122,13 +123,14 @@ class Aftermath:
                 await world.settle(now=at, carrier=self.carrier)
             if states & {"waiting", "thinking"}:
                 await world.think(now=at, engine=self.engine)
-            await world.send_all(now=at, carrier=self.carrier)
+            while "queued" in await unfinished(world):
+                if not await world.send(now=at, carrier=self.carrier):
+                    break  # what is left is not due, or was just found to be too late
         assert not await unfinished(world), "left unfinished for ever"
         await self.nothing_is_open()
 
     async def nothing_is_open(self) -> None:
-        async with transaction(self.world.db) as c:
-            assert not await c.scalar(_IN_TRANSACTION), "a transaction is open"
+        assert not await ask(self.world.db, _IN_TRANSACTION), "a transaction is open"
 
     async def check(self, user: Phone, *, took: Sequence[str]) -> None:
         """The carrier took exactly these, in this order, and the record says so, once."""
@@ -159,13 +161,17 @@ class Aftermath:
 
 async def unfinished(world: World) -> set[str]:
     """The states of texts and turns that will not stay as they are."""
-    m, t = tables.messages.c.state, tables.turns.c.state
-    texts = select(m).where(m.in_(["queued", "sending", "uncertain"]))
-    async with transaction(world.db) as c:
-        return set(await c.scalars(texts.union(select(t).where(t != "ended"))))
+    return set(await ask(world.db, _UNFINISHED))
 
 
-_IN_TRANSACTION = text(
+_UNFINISHED = """
+select array(
+    select state from messages where state in ('queued', 'sending', 'uncertain')
+    union select state from turns where state <> 'ended'
+)
+"""
+
+_IN_TRANSACTION = (
     "select count(*) from pg_stat_activity where backend_type = 'client backend'"
     " and pid <> pg_backend_pid() and (xact_start is not null or state <> 'idle')"
 )

@@ -18,6 +18,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import textback
+from tests.support.keeper import ask
 from textback.db.session import transaction
 
 T = TypeVar("T")
@@ -129,13 +130,10 @@ class Mortal:
 
     async def _until_postgres_knows(self) -> None:
         """A backend ends what it was told to do before it sees that nobody listens."""
-        still = text("select count(*) from pg_stat_activity where pid = any(:pids)")
-        left = bool(self._pids)
+        still = "select count(*) from pg_stat_activity where pid = any($1)"
         async with asyncio.timeout(60):
-            while left:
+            while self._pids and await ask(self._db, still, self._pids):  # noqa: ASYNC110 - Postgres'
                 await asyncio.sleep(0.001)
-                async with transaction(self._db) as c:
-                    left = bool(await c.scalar(still, {"pids": self._pids}))
 
 
 class _Steps(Awaitable[T]):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.provision import STANDARD_YAML, provision
+from tests.support.provision import STANDARD_YAML, apply_file
 from textback.core.ids import AgentId
 from textback.db import agents, provisioning
 from textback.db.agents import AgentVersion
@@ -41,7 +41,7 @@ async def refused(
     """What stood in the way, as `line: path: problem`; nothing may have changed."""
     before = await everything(engine)
     with pytest.raises(FileRefused) as error:
-        await provision(engine, yaml_text, env, prune=prune)
+        await apply_file(engine, yaml_text, env, prune=prune)
     assert await everything(engine) == before
     return [f"{p.line}: {p.path}: {p.problem}" for p in error.value.problems]
 
