@@ -137,6 +137,41 @@ def test_no_body_makes_parsing_fall(body: bytes) -> None:
 
 # --- receipts ---
 
+
+def test_what_came_by_rcs_says_its_service_and_what_came_beside_the_words() -> None:
+    form = {
+        "MessageSid": "SM1",
+        "AccountSid": "AC1",
+        "From": "rcs:+14155550111",
+        "To": "rcs:brand_agent",
+        "Body": "Yes",
+        "MessagingServiceSid": "MG" + "0" * 32,
+        "ButtonPayload": "yes_1",
+        "ButtonText": "Yes",
+        "Latitude": "37.78",
+        "Longitude": "-122.41",
+        "Label": "Home",
+        "MediaUrl0": "https://api.twilio.com/m/1",
+        "MediaContentType0": "image/jpeg",
+    }
+    found = HOOKS.parse_inbound(posted(form))
+    assert isinstance(found, Inbound)
+    assert (found.user_number, found.agent_number) == ("rcs:+14155550111", "rcs:brand_agent")
+    assert (found.text, found.messaging_service_sid) == ("Yes", "MG" + "0" * 32)
+    assert found.media == (
+        {"url": "https://api.twilio.com/m/1", "content_type": "image/jpeg"},
+        {
+            "url": "geo:37.78,-122.41",
+            "content_type": "location",
+            "latitude": "37.78",
+            "longitude": "-122.41",
+            "address": "",
+            "label": "Home",
+        },
+        {"url": "", "content_type": "button", "payload": "yes_1", "text": "Yes", "type": ""},
+    )
+
+
 STATUS_URL = "https://texts.example.com/hooks/twilio/status?message_id=msg_1"
 
 
@@ -165,6 +200,7 @@ def test_a_receipt_says_how_far_the_text_came(said: str, status: str) -> None:
     assert isinstance(found, Receipt)
     assert (found.carrier_message_id, found.message_id) == ("SM1", "msg_1")
     assert (found.status, found.error_code, found.opted_out) == (status, None, False)
+    assert found.read is (said == "read")
 
 
 @pytest.mark.parametrize("said", ["received", "partially_delivered", "brand-new"])

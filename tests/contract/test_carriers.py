@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.support import texts
-from tests.support.fake_twilio import FakeTwilio, Number, accepted_then_dropped
+from tests.support.fake_twilio import FakeTwilio, Number, Service, accepted_then_dropped
 from tests.support.fake_twilio.webhooks import inbound, signature_of
 from tests.support.receiver import Receiver
 from tests.support.texts import AGENT, MESSAGE_ID, USER
@@ -36,8 +36,10 @@ from textback.core.ports import (
     Taken,
     TooMany,
 )
+from textback.core.template import Template
 
 OPTED_OUT = Phone("+15005550004")
+SERVICE = Phone("MG" + "0a" * 16)
 NONE: frozenset[str] = frozenset()
 
 
@@ -60,7 +62,9 @@ class Bench:
 @asynccontextmanager
 async def twilio_bench(receiver: Receiver) -> AsyncGenerator[Bench]:
     number = Number(phone_number=AGENT, sms_url="https://x.example/inbound")
-    async with FakeTwilio(numbers=[number]) as twilio:
+    whatsapp = Number(phone_number=f"whatsapp:{AGENT}")
+    async with FakeTwilio(numbers=[number, whatsapp]) as twilio:
+        twilio.account.services.append(Service(sid=SERVICE))
         twilio.account.opted_out.add((AGENT, OPTED_OUT))
         twilio.next(accepted_then_dropped(), when=lambda r: r.form()["To"] == UNANSWERED)
         account = texts.account_of(twilio)
@@ -155,6 +159,38 @@ async def test_another_text_is_not_found_in_its_place(bench: Bench) -> None:
         replace(text, claimed_at=text.claimed_at + timedelta(hours=1)),
     ):
         assert await bench.carrier.look_up(other, known=NONE) == NotFound()
+    known = frozenset({taken.carrier_message_id})
+    assert await bench.carrier.look_up(text, known=known) == NotFound()
+
+
+ADDRESSES = {
+    "whatsapp": (Phone(f"whatsapp:{AGENT}"), Phone(f"whatsapp:{USER}")),
+    "rcs": (SERVICE, Phone(f"rcs:{USER}")),
+}
+
+
+@pytest.mark.parametrize("channel", ADDRESSES)
+async def test_each_channel_has_its_own_texts(bench: Bench, channel: str) -> None:
+    agent, user = ADDRESSES[channel]
+    by_sms = bench.outgoing()
+    text = replace(by_sms, agent_number=agent, user_number=user)
+    taken = await bench.carrier.send(text)
+    assert isinstance(taken, Taken)
+    assert await bench.carrier.look_up(text, known=NONE) == taken
+    assert await bench.carrier.look_up(by_sms, known=NONE) == NotFound()
+    listed = await bench.carrier.received(agent, since=text.claimed_at - timedelta(hours=1))
+    assert not isinstance(listed, TooMany | NoAnswer)
+    assert list(listed) == []
+
+
+async def test_a_template_that_was_taken_is_found(bench: Bench) -> None:
+    words = bench.outgoing("[HX]")
+    content = Template(content_sid="HX" + "0c" * 16, variables={"1": "Ann"})
+    text = replace(words, template=content)
+    assert await bench.carrier.look_up(text, known=NONE) == NotFound()
+    taken = await bench.carrier.send(text)
+    assert isinstance(taken, Taken)
+    assert await bench.carrier.look_up(text, known=NONE) == taken
     known = frozenset({taken.carrier_message_id})
     assert await bench.carrier.look_up(text, known=known) == NotFound()
 

@@ -102,3 +102,16 @@ def test_the_order_of_the_candidates_does_not_matter(
     shuffled = list(choice)
     random.shuffle(shuffled)
     assert pick(shuffled, user=user, last=last) == pick(choice, user=user, last=last)
+
+
+def test_only_numbers_of_the_users_channel_are_picked() -> None:
+    service, whatsapp = Phone("MG" + "0a" * 16), Phone(f"whatsapp:{US}")
+    choice = [candidate(US), candidate(service), candidate(whatsapp)]
+    for user, number in (
+        (US_USER, US),
+        (Phone(f"rcs:{US_USER}"), service),
+        (Phone(f"whatsapp:{GB_USER}"), whatsapp),
+    ):
+        for last in (None, US, service, whatsapp):
+            assert pick(choice, user=user, last=last) == number
+    assert pick([candidate(US)], user=Phone(f"rcs:{US_USER}"), last=US) is None

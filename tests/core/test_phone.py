@@ -4,13 +4,21 @@ from hypothesis import strategies as st
 
 from textback.core.phone import (
     Phone,
+    agent_address,
     agent_number,
+    bare,
+    channel,
+    is_messaging_service,
     is_short_code,
     is_toll_free,
     masked,
     region,
+    user_address,
     user_number,
 )
+
+SERVICE = "MG" + "0aF9" * 8
+NUMBER = "+14155550100"
 
 
 @pytest.mark.parametrize(
@@ -127,3 +135,105 @@ def test_a_masked_number_hides_at_least_three_digits(number: str) -> None:
     assert number.startswith(start)
     assert number.endswith(end)
     assert len(start) + len(end) <= len(number) - 3
+
+
+@pytest.mark.parametrize(
+    ("address", "travels_on", "inside"),
+    [
+        (NUMBER, "sms", NUMBER),
+        ("12345", "sms", "12345"),
+        (f"rcs:{NUMBER}", "rcs", NUMBER),
+        (SERVICE, "rcs", SERVICE),
+        (f"whatsapp:{NUMBER}", "whatsapp", NUMBER),
+        ("chat:conv_01abc", "chat", "conv_01abc"),
+        ("chat:a:b", "chat", "a:b"),
+    ],
+)
+def test_an_address_carries_its_channel(address: str, travels_on: str, inside: str) -> None:
+    assert channel(Phone(address)) == travels_on
+    assert bare(Phone(address)) == inside
+
+
+@pytest.mark.parametrize(
+    ("raw", "of_user", "of_agent", "on_any_channel"),
+    [
+        (NUMBER, True, True, True),
+        ("12345", False, True, True),
+        (SERVICE, False, True, True),
+        (f"whatsapp:{NUMBER}", True, True, True),
+        (f"rcs:{NUMBER}", True, False, False),
+        ("chat:conv_01abc", True, False, True),
+    ],
+)
+def test_who_may_have_which_address(
+    raw: str, *, of_user: bool, of_agent: bool, on_any_channel: bool
+) -> None:
+    assert user_address(raw) == (raw if of_user else None)
+    assert agent_number(raw) == (raw if of_agent else None)
+    assert agent_address(raw) == (raw if on_any_channel else None)
+    assert user_number(raw) == (raw if raw == NUMBER else None)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "rcs:",
+        "rcs:12345",
+        "rcs:brand_agent",
+        "RCS:+14155550100",
+        "rcs: +14155550100",
+        "rcs:rcs:+14155550100",
+        "whatsapp:+1415",
+        "whatsapp:US.13491208655302741918",
+        "sms:+14155550100",
+        ":+14155550100",
+        "chat:",
+        "chat:a b",
+        "chat:" + "a" * 129,
+        "chat:a\n",
+        "MG" + "0" * 31,
+        "MG" + "0" * 33,
+        "MG" + "g" * 32,
+        "mg" + "0" * 32,
+        SERVICE + "\n",
+    ],
+)
+def test_no_other_form_is_an_address(raw: str) -> None:
+    assert user_address(raw) is None
+    assert agent_number(raw) is None
+    assert agent_address(raw) is None
+
+
+def test_what_holds_of_numbers_holds_of_them_on_other_channels() -> None:
+    assert region(Phone("rcs:+447700900123")) == "GB"
+    assert region(Phone("whatsapp:+14165550100")) == "CA"
+    for address in (SERVICE, "chat:conv_01abc", "whatsapp:+18002345678"):
+        assert not is_toll_free(Phone(address))
+        assert not is_short_code(Phone(address))
+    assert region(Phone(SERVICE)) is None
+    assert region(Phone("chat:conv_01abc")) is None
+    assert is_messaging_service(SERVICE)
+    assert not is_messaging_service(NUMBER)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rcs:+14155550100", "rcs:+1415***0100"),
+        ("whatsapp:+14155550100", "whatsapp:+1415***0100"),
+        (SERVICE, SERVICE),
+        ("chat:conv_01abc", "chat:conv_01abc"),
+    ],
+)
+def test_an_address_is_masked_as_its_number_is(address: str, shown: str) -> None:
+    assert masked(address) == shown
+
+
+@given(
+    st.text(max_size=40) | st.from_regex(r"(rcs|whatsapp|x)?:?\+[0-9]{5,16}:?x?", fullmatch=True)
+)
+def test_whatever_a_webhook_says_can_be_masked(raw: str) -> None:
+    shown = masked(raw)
+    if "***" not in shown:
+        assert shown == raw
+        assert len(raw) <= 6 or is_messaging_service(raw) or raw.startswith("chat:")

@@ -14,15 +14,14 @@ from tests.support.deployment import (
     second,
 )
 from tests.support.doubles import NEVER, CarrierDouble
-from tests.support.world import World
-from textback.core.commands import Accepted
+from tests.support.world import WithText, World
 from textback.core.ids import MessageId
 from textback.core.ports import ReceiptStatus, Taken
 
 SID = "SM0001"
 
 
-async def sent(world: World) -> Accepted:
+async def sent(world: World) -> WithText:
     accepted = await world.accept()
     await world.send(carrier=CarrierDouble(Taken(SID)))
     return accepted

@@ -340,7 +340,7 @@ async def test_a_job_carries_its_numbers_pace(world: World):
 
     job = await one_job(world)
 
-    assert job.segments_per_second == 0.25
+    assert job.sender.segments_per_second == 0.25
     assert isinstance(job.message, Sending)
     assert job.message.carrier_id == CARRIER
 

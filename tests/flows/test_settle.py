@@ -8,9 +8,8 @@ from sqlalchemy import text as sql
 
 from tests.support.deployment import AGENT, NEIGHBOUR, SECOND, USER, hour, second
 from tests.support.doubles import NO_ANSWER, CarrierDouble, Listed
-from tests.support.world import World
+from tests.support.world import WithText, World
 from textback.carriers.sandbox.client import UNANSWERED
-from textback.core.commands import Accepted
 from textback.core.message import Queued, Sent, Uncertain
 from textback.core.phone import Phone
 from textback.core.ports import NoAnswer, NotFound, Outgoing, Taken
@@ -19,7 +18,7 @@ from textback.flows import settle
 SETTLED_AT = (second(10), second(60), second(300))
 
 
-async def uncertain(world: World, text: str = "Hi", *, user: Phone = USER) -> Accepted:
+async def uncertain(world: World, text: str = "Hi", *, user: Phone = USER) -> WithText:
     """A text that was sent at the start of the test, without an answer."""
     accepted = await world.accept(text, user=user)
     await world.send(carrier=CarrierDouble(NO_ANSWER))

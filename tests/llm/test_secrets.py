@@ -119,3 +119,18 @@ async def test_a_model_is_told_no_secret(
     assert len(models.asked) == 2
     for secret in SECRETS:
         assert secret not in told
+
+
+async def test_nothing_of_our_own_environment_is_told_to_a_models_server(
+    api: Api, models: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "SENTINEL-organisation")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "SENTINEL-project")
+    config = LlmConfig.model_validate({"model": api.settings(models), "prompt": PROMPT})
+    made = LlmEngine(config, clock=lambda: NOON)
+    models.answers(says("Hello."))
+    await made.reply(turn("Hi"))
+    await made.close()
+    assert models.asked
+    assert not [each for each in models.asked if "SENTINEL-organisation" in str(each.headers)]
+    assert not [each for each in models.asked if "SENTINEL-project" in str(each.headers)]

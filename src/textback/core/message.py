@@ -14,6 +14,7 @@ from textback.core.ids import CarrierId, ConversationId, MessageId, by_hand
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import Receipt, SendError
+from textback.core.template import Template
 
 Kind = Literal["opener", "reply", "warning", "closing", "notice", "person"]
 """What made an outbound text: the caller or agent that opens, a turn, idleness (before and at the
@@ -39,6 +40,8 @@ class _Text:
     """A text that has not left by then is dropped rather than sent late."""
     attempts: int
     """Refusals that may pass, counted; being told to slow down is none."""
+    template: Template | None = None
+    """Sent instead of the text, which then only stands for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +133,7 @@ def write(
     id: MessageId,  # noqa: A002 - the field's name
     carrier_id: CarrierId,
     validity: timedelta,
+    template: Template | None = None,
     now: datetime,
 ) -> Queued:
     """A new text of ours in a conversation, due at once.
@@ -147,6 +151,7 @@ def write(
         created_at=now,
         expires_at=now + validity,
         attempts=0,
+        template=template,
         due_at=NEVER if text is None else now,
     )
 
@@ -269,24 +274,12 @@ def hear(m: Message, receipt: Receipt, *, now: datetime) -> Message:
             if known not in {receipt.carrier_message_id, by_hand(m.id)}:
                 return m
             before = replace(m, carrier_message_id=receipt.carrier_message_id)
+    was = {"carrier_message_id": before.carrier_message_id, "sent_at": before.sent_at}
     if receipt.status == "delivered":
-        return _as(
-            Delivered,
-            before,
-            carrier_message_id=before.carrier_message_id,
-            sent_at=before.sent_at,
-            delivered_at=now,
-        )
+        return _as(Delivered, before, **was, delivered_at=now)
     if receipt.status == "failed":
-        return _as(
-            Failed,
-            before,
-            carrier_message_id=before.carrier_message_id,
-            sent_at=before.sent_at,
-            failed_at=now,
-            error_code=receipt.error_code or "unknown",
-            error=None,
-        )
+        code = receipt.error_code or "unknown"
+        return _as(Failed, before, **was, failed_at=now, error_code=code, error=None)
     return before
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from textback.core.phone import Phone, region
+from textback.core.phone import Phone, channel, region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,14 +17,18 @@ class Candidate:
 
 
 def pick(candidates: Sequence[Candidate], *, user: Phone, last: Phone | None) -> Phone | None:
-    """Sticky per user (`last`), then the user's country, then the shortest queue, then rotation."""
-    if not candidates:
+    """Sticky per user (`last`), then the user's country, then the shortest queue, then rotation.
+
+    Only among the numbers of the user's channel.
+    """
+    usable = [c for c in candidates if channel(c.number) == channel(user)]
+    if not usable:
         return None
-    if last is not None and any(c.number == last for c in candidates):
+    if last is not None and any(c.number == last for c in usable):
         return last
     home = region(user)
-    near = [c for c in candidates if region(c.number) == home]
-    return min(near or candidates, key=_load).number
+    near = [c for c in usable if region(c.number) == home]
+    return min(near or usable, key=_load).number
 
 
 def _load(c: Candidate) -> tuple[float, float, str]:

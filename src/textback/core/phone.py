@@ -2,21 +2,39 @@
 
 import re
 from functools import lru_cache
-from typing import NewType
+from typing import Literal, NewType, cast
 
 import phonenumbers
 from phonenumbers import PhoneNumberType
 
 Phone = NewType("Phone", str)
-"""A number as carriers write it: E.164, or for one of our own numbers also a short code."""
+"""An address as carriers write it: E.164; with `rcs:`, `whatsapp:` or `chat:` before it on another
+channel than SMS; for one of our own also a short code, or the id of a Twilio Messaging Service."""
+
+Channel = Literal["sms", "rcs", "whatsapp", "chat"]
 
 # PolyAI's own pattern; nothing is stripped or repaired (wire-compat D15). ASCII: `\d` alone would
 # let other scripts' digits through.
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
+_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
+_CHAT = re.compile(r"chat:[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 _LONGEST_SHOWN = 6
 _USUAL_LENGTH = 12
+
+
+def channel(address: Phone) -> Channel:
+    """What a text to or from it travels on. A Messaging Service of ours is there for RCS."""
+    if is_messaging_service(address):
+        return "rcs"
+    head, colon, _ = address.partition(":")
+    return cast("Channel", head) if colon else "sms"
+
+
+def bare(address: Phone) -> Phone:
+    """The number itself, without its channel; of a Messaging Service its id."""
+    return Phone(address.partition(":")[2] or address)
 
 
 def user_number(raw: str) -> Phone | None:
@@ -25,6 +43,16 @@ def user_number(raw: str) -> Phone | None:
     Possible, not valid (`phonenumbers`): reserved example numbers such as +1 415 555 0100 pass.
     """
     return _possible(raw) if _E164.fullmatch(raw) else None  # only what is short is remembered
+
+
+def user_address(raw: str) -> Phone | None:
+    """A person on any channel: a `user_number`, with `rcs:` or `whatsapp:` before it; or a chat."""
+    head, colon, number = raw.partition(":")
+    if not colon:
+        return user_number(raw)
+    if head in {"rcs", "whatsapp"}:
+        return Phone(raw) if user_number(number) else None
+    return Phone(raw) if _CHAT.fullmatch(raw) else None
 
 
 @lru_cache(maxsize=65_536)
@@ -37,20 +65,37 @@ def _possible(raw: str) -> Phone | None:
 
 
 def agent_number(raw: str) -> Phone | None:
-    """One of our own numbers: as `user_number`, or a short code of 3 to 8 digits."""
-    return Phone(raw) if _SHORT_CODE.fullmatch(raw) else user_number(raw)
+    """One of our own: as `user_number`, or a short code of 3 to 8 digits.
+
+    Or `whatsapp:` and a number, or the id of a Messaging Service, for RCS.
+    """
+    if _SHORT_CODE.fullmatch(raw) or _SERVICE.fullmatch(raw):
+        return Phone(raw)
+    return user_address(raw) if raw.startswith("whatsapp:") else user_number(raw)
+
+
+def agent_address(raw: str) -> Phone | None:
+    """One of our own on any channel: an `agent_number`, or a project's place in the chats."""
+    return Phone(raw) if _CHAT.fullmatch(raw) else agent_number(raw)
 
 
 def is_short_code(number: Phone) -> bool:
-    return not number.startswith("+")
+    return _SHORT_CODE.fullmatch(number) is not None
+
+
+def is_messaging_service(address: str) -> bool:
+    return _SERVICE.fullmatch(address) is not None
 
 
 @lru_cache(maxsize=65_536)
 def region(number: Phone) -> str | None:
-    """The country or territory ("US", "GB"); for numbers not in use, the code's main one."""
-    if is_short_code(number):
+    """The country or territory ("US", "GB"); for numbers not in use, the code's main one.
+
+    None for what is no number of a country: a short code, a Messaging Service, a chat.
+    """
+    if not bare(number).startswith("+"):
         return None
-    parsed = phonenumbers.parse(number)
+    parsed = phonenumbers.parse(bare(number))
     return phonenumbers.region_code_for_number(parsed) or phonenumbers.region_code_for_country_code(
         parsed.country_code or 0
     )
@@ -58,7 +103,7 @@ def region(number: Phone) -> str | None:
 
 @lru_cache(maxsize=4_096)
 def is_toll_free(number: Phone) -> bool:
-    if is_short_code(number):
+    if not number.startswith("+"):
         return False
     return phonenumbers.number_type(phonenumbers.parse(number)) == PhoneNumberType.TOLL_FREE
 
@@ -66,9 +111,12 @@ def is_toll_free(number: Phone) -> bool:
 def masked(number: str) -> str:
     """For logs: +14155550100 -> +1415***0100 keeps the area and the end, never the whole.
 
-    At least three digits are hidden. Short codes (up to six characters) are nobody's own number.
+    At least three digits are hidden. Short codes (up to six characters) are nobody's own number;
+    neither are Messaging Services and chats.
     """
-    if len(number) <= _LONGEST_SHOWN:
+    if len(number) <= _LONGEST_SHOWN or is_messaging_service(number) or _CHAT.fullmatch(number):
         return number
-    end = 4 if len(number) >= _USUAL_LENGTH else 2
-    return f"{number[: min(5, len(number) - end - 3)]}***{number[-end:]}"
+    prefix = next((p for p in ("rcs:", "whatsapp:") if number.startswith(p + "+")), "")
+    plain = number.removeprefix(prefix)
+    end = 4 if len(plain) >= _USUAL_LENGTH else 2
+    return f"{prefix}{plain[: max(0, min(5, len(plain) - end - 3))]}***{plain[-end:]}"

@@ -10,6 +10,9 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from textback.core.phone import Phone, channel
+from textback.core.template import Template
+
 _EXTENSION: Final = "\f^{}\\[~]|€"
 _GSM: Final = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -38,6 +41,14 @@ def size(text: str) -> Size:
 def count(text: str) -> int:
     """Segments of `text`."""
     return size(text).segments
+
+
+def of_ours(text: str, agent: Phone, template: Template | None) -> int:
+    """What a text from `agent` counts as: one, where nobody counts segments, or knows the words.
+
+    RCS counts as SMS does: any text may fall back to it.
+    """
+    return 1 if template or channel(agent) in {"whatsapp", "chat"} else count(text)
 
 
 def _segments(text: str, units: int, *, alone: int, joined: int, wide: str | None) -> int:
@@ -90,10 +101,15 @@ def fold(text: str) -> str:
     """
     if _GSM.issuperset(text):
         return text
-    dashed = _DASH_IN_A_SENTENCE.sub(" - ", unicodedata.normalize("NFC", text))
-    plain = dashed.translate(_PLAIN)
-    if not _GSM.issuperset(plain) or not plain.strip():
+    folded = plain(text)
+    if not _GSM.issuperset(folded) or not folded.strip():
         return text
-    before, after = size(text), size(plain)
+    before, after = size(text), size(folded)
     cheaper = (after.segments, after.units) < (before.segments, before.units)
-    return plain if cheaper else text
+    return folded if cheaper else text
+
+
+def plain(text: str) -> str:
+    """`text` with its smart punctuation written plainly, whatever that is good for."""
+    dashed = _DASH_IN_A_SENTENCE.sub(" - ", unicodedata.normalize("NFC", text))
+    return dashed.translate(_PLAIN)

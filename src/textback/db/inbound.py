@@ -1,17 +1,25 @@
 """Texts from users: stored once, counted for the limits."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.events import Event
-from textback.core.ids import CarrierId, ConversationId, MessageId, ProjectId
+from textback.core.ids import (
+    CarrierId,
+    ConversationId,
+    MessageId,
+    ProjectId,
+    as_the_carriers,
+    on_record,
+)
 from textback.core.phone import Phone
 from textback.core.throttle import Heard
-from textback.db import events
+from textback.db import erasing, events
 from textback.db.tables import conversations
 from textback.db.tables import messages as t
 
@@ -51,24 +59,74 @@ _REPLIES: Final = (
 
 
 async def is_known(c: AsyncConnection, carrier_id: CarrierId, carrier_message_id: str) -> bool:
+    """Also one that was erased since, or that a caller has put on record."""
+    return bool(await known(c, carrier_id, [carrier_message_id]))
+
+
+async def is_at_home(
+    c: AsyncConnection, pair: tuple[Phone, Phone], *, rather_than: tuple[Phone, Phone]
+) -> bool:
+    """Whether a text of somebody who may mean either pair belongs to the first.
+
+    Who has a live conversation comes first, and of two `rather_than`; else who was in touch last.
+    """
+    talk = conversations.c
+    first, other = [
+        and_(talk.agent_number == agent, talk.user_number == user)
+        for agent, user in (pair, rather_than)
+    ]
+    is_live = talk.state != "closed"
     found = await c.scalar(
-        select(t.c.id).where(
-            t.c.carrier_id == carrier_id, t.c.carrier_message_id == carrier_message_id
-        )
+        select(first)
+        .where(or_(first, other))
+        .order_by(is_live.desc(), and_(is_live, other).desc(), talk.opened_at.desc())
+        .limit(1)
     )
-    return found is not None
+    return bool(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a text is on record, whoever said it."""
+
+    message_id: MessageId
+    conversation_id: ConversationId
+    agent_number: Phone
+    user_number: Phone
+
+
+async def place_of(
+    c: AsyncConnection, carrier_id: CarrierId, carrier_message_id: str
+) -> Place | None:
+    """If it is known from both, from the carrier."""
+    named = [carrier_message_id, on_record(carrier_message_id)]
+    found = await c.execute(
+        select(t.c.id, t.c.conversation_id, t.c.agent_number, t.c.user_number)
+        .where(t.c.carrier_id == carrier_id, t.c.carrier_message_id.in_(named))
+        .order_by((t.c.carrier_message_id == named[0]).desc())
+        .limit(1)
+    )
+    row = found.one_or_none()
+    if row is None:
+        return None
+    return Place(
+        message_id=MessageId(row.id),
+        conversation_id=ConversationId(row.conversation_id),
+        agent_number=Phone(row.agent_number),
+        user_number=Phone(row.user_number),
+    )
 
 
 async def known(
     c: AsyncConnection, carrier_id: CarrierId, carrier_message_ids: Collection[str]
 ) -> set[str]:
-    """Which of these we have already."""
-    found = await c.scalars(
-        select(t.c.carrier_message_id).where(
-            t.c.carrier_id == carrier_id, t.c.carrier_message_id.in_(carrier_message_ids)
-        )
+    """Which of these we have already; as `is_known`."""
+    named = [*carrier_message_ids, *map(on_record, carrier_message_ids)]
+    stored = select(t.c.carrier_message_id).where(
+        t.c.carrier_id == carrier_id, t.c.carrier_message_id.in_(named)
     )
-    return {str(each) for each in found}
+    found = await c.scalars(stored.union_all(erasing.among_erased(carrier_id, named)))
+    return {as_the_carriers(str(each)) for each in found}
 
 
 async def add(

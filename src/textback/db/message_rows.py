@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import RowMapping
 
 from textback.core import segments
@@ -17,6 +18,9 @@ from textback.core.message import (
     Suppressed,
     Uncertain,
 )
+from textback.core.template import Template
+
+TEMPLATE = TypeAdapter(Template)
 
 _STATES: dict[type[Message], str] = {
     Queued: "queued",
@@ -43,6 +47,7 @@ def row_of(m: Message) -> dict[str, Any]:
     own = {f.name for f in fields(m)}
     row: dict[str, Any] = {name: getattr(m, name) for name in _SHARED}
     row |= {name: getattr(m, name) if name in own else None for name in _OWN}
+    row["template"] = None if m.template is None else TEMPLATE.dump_python(m.template, mode="json")
     row["look_ups"] = m.look_ups if isinstance(m, Uncertain) else 0
     row["drop_reason"] = m.reason if isinstance(m, Suppressed) else None
     row["state"] = word_of(m)
@@ -51,7 +56,8 @@ def row_of(m: Message) -> dict[str, Any]:
 
 def size_of(m: Message, *, saved: int) -> Mapping[str, int | None]:
     """What its words cost; nothing is known of one that has none yet."""
-    return {"segments": segments.count(m.text) if m.text else None, "segments_saved": saved}
+    words = segments.of_ours(m.text, m.agent_number, m.template) if m.text else None
+    return {"segments": words, "segments_saved": saved}
 
 
 def message_of(row: RowMapping | None) -> Message | None:
@@ -62,4 +68,7 @@ def message_of(row: RowMapping | None) -> Message | None:
 def state_of(row: RowMapping) -> Message:
     state = _TYPES[row["state"]]
     renamed = {"reason": "drop_reason"}
-    return state(**{f.name: row[renamed.get(f.name, f.name)] for f in fields(state)})
+    found = {f.name: row[renamed.get(f.name, f.name)] for f in fields(state)}
+    if found["template"] is not None:
+        found["template"] = TEMPLATE.validate_python(found["template"])
+    return state(**found)

@@ -12,27 +12,31 @@ from textback.core.errors import StaleError
 from textback.core.ids import CarrierId, MessageId, ProjectId
 from textback.core.message import (
     NEVER,
+    Delivered,
     DropReason,
     Failed,
     Message,
     Queued,
     Sending,
+    Sent,
     Suppressed,
     Uncertain,
     claim,
     dropped,
 )
+from textback.core.optout import every_number_of
 from textback.core.phone import Phone
 from textback.db import events, parts
 from textback.db.message_rows import message_of, row_of, size_of, state_of, word_of
 from textback.db.parts import Behind
+from textback.db.tables import events as events_table
 from textback.db.tables import messages as t
 from textback.db.tables import opt_outs
 
 
 async def add(
     c: AsyncConnection,
-    new: Queued | Suppressed | Failed,
+    new: Queued | Suppressed | Failed | Sent,
     *,
     project_id: ProjectId,
     saved: int = 0,
@@ -139,8 +143,9 @@ async def claim_due(
             and_(other.c.state == "uncertain", other.c.look_up_at.is_not(None)),
         ),
     )
+    of_all = every_number_of("") + t.c.project_id
     opted_out = exists().where(
-        opt_outs.c.agent_number == t.c.agent_number,
+        opt_outs.c.agent_number.in_([t.c.agent_number, of_all]),
         opt_outs.c.user_number == t.c.user_number,
         opt_outs.c.opted_in_at.is_(None),
         t.c.kind != "notice",  # it confirms the opt-out, or helps to end it
@@ -268,17 +273,9 @@ async def lock_queued(c: AsyncConnection, *, accepted_before: datetime, limit: i
     return [m for m in map(state_of, rows.mappings()) if isinstance(m, Queued)]
 
 
-async def carrier_ids_of_pair(c: AsyncConnection, m: Uncertain) -> frozenset[str]:
-    """Carrier ids that belong to other texts of the same pair: a look-up must not take them."""
-    found = await c.scalars(
-        select(t.c.carrier_message_id)
-        .where(
-            t.c.carrier_id == m.carrier_id,
-            t.c.agent_number == m.agent_number,
-            t.c.user_number == m.user_number,
-            t.c.carrier_message_id.is_not(None),
-        )
-        .order_by(t.c.seq.desc())
-        .limit(1000)
-    )
-    return frozenset(found)
+async def note_read(c: AsyncConnection, m: Delivered, *, now: datetime) -> None:
+    """The user has seen it: told once, however often it is reported. Call with `m` locked."""
+    e = events_table.c
+    told = await c.scalar(select(e.id).where(e.message_id == m.id, e.kind == "message.read"))
+    if told is None:
+        await events.append(c, [facts.read(m)], now=now)

@@ -8,10 +8,11 @@ from typing import Any, TypeAlias, cast
 from sqlalchemy import Row, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from textback.core import budget
+from textback.core import budget, rich
 from textback.core.budget import Reached, Spent
 from textback.core.engine import Earlier, Role, Said, ToolCall, ToolResult
 from textback.core.ids import AgentId, ConversationId, MessageId, ProjectId, TurnId
+from textback.core.phone import Channel, channel
 from textback.core.policy import Budget, ProjectPolicy
 from textback.db import usage
 from textback.db.tables import agent_versions, conversations, messages, projects, tool_calls
@@ -35,6 +36,7 @@ class Thinking:
     run: int
     conversation_id: ConversationId
     project_id: ProjectId
+    channel: Channel
     agent_id: AgentId
     agent_version: int
     opener_id: MessageId | None
@@ -84,6 +86,7 @@ async def begin(
         run=talk.run + 1,
         conversation_id=ConversationId(talk.id),
         project_id=ProjectId(talk.project_id),
+        channel=channel(talk.user_number),
         agent_id=AgentId(talk.agent_id),
         agent_version=talk.agent_version,
         opener_id=None if talk.opener_id is None else MessageId(talk.opener_id),
@@ -109,10 +112,11 @@ async def begin(
 
 
 def as_said(row: AnyRow) -> Said:
-    """From a row of messages with `seq`, `direction`, `kind`, `text`, `created_at`, `media`."""
+    """From a row of messages: what `_said` selects."""
     ours: Role = "person" if row.kind == "person" else "agent"
     role: Role = "user" if row.direction == "inbound" else ours
-    return Said(seq=row.seq, role=role, text=row.text, at=row.created_at, media=row.media)
+    text = rich.marked(row.text, row.media, row.user_number)
+    return Said(seq=row.seq, role=role, text=text, at=row.created_at, media=row.media)
 
 
 async def _talk(c: AsyncConnection, turn_id: TurnId) -> AnyRow:
@@ -172,7 +176,7 @@ async def _said(
     """What was said, oldest first; `last`: only so many of its latest texts."""
     m = messages.c
     rows = await c.execute(
-        select(m.seq, m.direction, m.kind, m.text, m.created_at, m.media)
+        select(m.seq, m.direction, m.kind, m.user_number, m.text, m.created_at, m.media)
         .where(
             m.conversation_id == conversation_id,
             m.kind.not_in(["keyword", "notice"]),

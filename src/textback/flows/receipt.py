@@ -1,13 +1,13 @@
 """The carrier said what became of a text -> the text's state."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import message as rule
 from textback.core.ids import CarrierId, MessageId
-from textback.core.message import Message, Sent
+from textback.core.message import Delivered, Message, Sent
 from textback.core.ports import Receipt
 from textback.db import locks, messages, parts
 from textback.db.session import transaction
@@ -33,7 +33,8 @@ async def hear(
         if message_id is None or seen is None or seen.carrier_id != carrier_id:
             return "unknown"
         # Also an opt-out, which START has since ended.
-        if rule.hear(seen, receipt, now=now) == seen:
+        is_news = receipt.read and _is_of(seen, receipt)
+        if not is_news and rule.hear(seen, receipt, now=now) == seen:
             await _let_next_go(c, seen, receipt)
             return "unchanged"
         other = await messages.id_of(c, carrier_id, receipt.carrier_message_id)
@@ -58,7 +59,13 @@ async def hear(
         if after != before:
             await messages.save(c, before, after, now=now)
         await _let_next_go(c, after, receipt)
+        if receipt.read and _is_of(after, receipt):
+            await messages.note_read(c, after, now=now)
     return "unchanged" if after == before else "changed"
+
+
+def _is_of(m: Message, receipt: Receipt) -> TypeGuard[Delivered]:
+    return isinstance(m, Delivered) and m.carrier_message_id == receipt.carrier_message_id
 
 
 async def _let_next_go(c: AsyncConnection, m: Message, receipt: Receipt) -> None:

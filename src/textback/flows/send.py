@@ -33,12 +33,13 @@ from textback.core.ports import (
 )
 from textback.db import locks, messages, tenants
 from textback.db.session import transaction
+from textback.db.tenants import Sender
 from textback.flows import opt_out
 
 log = structlog.stdlib.get_logger()
 
-# Twilio's slowest senders; for numbers that are no longer provisioned but still have texts queued.
-SLOWEST = 1.0
+# As Twilio's slowest; for numbers that are no longer provisioned but still have texts queued.
+SLOWEST = Sender(1.0)
 
 PACE_UNREACHABLE_WAIT = timedelta(seconds=1)
 
@@ -52,7 +53,7 @@ class Carriers(Protocol):
 @dataclass(frozen=True, slots=True)
 class Job:
     message: Sending
-    segments_per_second: float
+    sender: Sender
     claimed: float
     """When, in seconds of a clock that nobody sets."""
 
@@ -97,12 +98,12 @@ async def claim(
         if (left := limit - len(taken)) > 0:
             some, gone = await take(c, limit=left, except_carriers=[*except_carriers, *slow])
             taken, late = taken + some, late + gone
-        paces = await tenants.paces(c, {m.agent_number for m in taken}) if taken else {}
+        senders = await tenants.senders(c, {m.agent_number for m in taken}) if taken else {}
         if taken or late:  # behind those that came too late, others may be due
             upcoming = None if taken else now
         else:
             upcoming = await messages.next_due(c, now=now)
-    return [Job(m, paces.get(m.agent_number, SLOWEST), steady) for m in taken], upcoming
+    return [Job(m, senders.get(m.agent_number, SLOWEST), steady) for m in taken], upcoming
 
 
 async def hand_over(
@@ -124,8 +125,8 @@ async def hand_over(
     try:
         token = await pace.take(
             f"pace:{m.agent_number}",
-            _bucket(job.segments_per_second),
-            segments.count(m.text),
+            _bucket(job.sender.segments_per_second),
+            segments.of_ours(m.text, m.agent_number, m.template),
         )
     except Unreachable:  # nobody knows the pace: the text waits (ADR 8)
         return Wait(clock() + PACE_UNREACHABLE_WAIT, pace_unknown=True)
@@ -137,7 +138,7 @@ async def hand_over(
     if spent + policy.carrier_timeout >= m.lease_until - m.claimed_at:
         return Wait(now)
     try:
-        return await carrier.send(outgoing(m, kind, public_url=public_url, now=now))
+        return await carrier.send(outgoing(m, job.sender, kind, public_url=public_url, now=now))
     except Exception as error:  # no carrier should raise; it may have done so after bytes left
         log.exception("send.raised", message_id=m.id, carrier_id=m.carrier_id)
         return NoAnswer(f"the carrier raised {type(error).__name__}")
@@ -148,12 +149,16 @@ def _bucket(pace: float) -> Rate:
     return Rate(max(pace, 1.0), max(1.0, 1.0 / pace), lends=True)
 
 
-def outgoing(m: Sending | Uncertain, kind: str, *, public_url: str, now: datetime) -> Outgoing:
+def outgoing(
+    m: Sending | Uncertain, sender: Sender, kind: str, *, public_url: str, now: datetime
+) -> Outgoing:
     return Outgoing(
         message_id=m.id,
         agent_number=m.agent_number,
         user_number=m.user_number,
         text=m.text,
+        template=m.template,
+        messaging_service_sid=sender.messaging_service_sid,
         claimed_at=m.claimed_at,
         valid_for=max(m.expires_at - now, timedelta(0)),
         status_url=f"{public_url}/hooks/{kind}/status?message_id={m.id}",

@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from textback.core import message as rule
 from textback.core.errors import StaleError
 from textback.core.message import Uncertain
+from textback.core.phone import is_messaging_service
 from textback.core.policy import SendPolicy
 from textback.core.ports import NoAnswer, NotFound, Taken
-from textback.db import messages
+from textback.db import look_ups, messages, tenants
 from textback.db.session import transaction
-from textback.flows.send import Carriers, outgoing
+from textback.flows.send import SLOWEST, Carriers, outgoing
 
 log = structlog.stdlib.get_logger()
 
@@ -31,11 +32,14 @@ async def claim(
 async def ask(
     db: AsyncEngine, m: Uncertain, carriers: Carriers, *, public_url: str, now: datetime
 ) -> Taken | NotFound | NoAnswer:
-    """Ask the carrier, leaving out what belongs to other texts of the same two numbers."""
+    """Ask the carrier, leaving out what belongs to other texts to the same person."""
     async with transaction(db) as c:
-        known = await messages.carrier_ids_of_pair(c, m)
+        senders = await tenants.senders(c, {m.agent_number})
+        sender = senders.get(m.agent_number, SLOWEST)
+        of_service = is_messaging_service(sender.messaging_service_sid or m.agent_number)
+        known = await look_ups.known_ids(c, m, of_service=of_service)
     carrier, kind = await carriers.get(m.carrier_id)
-    asked = outgoing(m, kind, public_url=public_url, now=now)
+    asked = outgoing(m, sender, kind, public_url=public_url, now=now)
     try:
         return await carrier.look_up(asked, known=known)
     except Exception as error:  # no carrier should raise; the text must not wait for ever

@@ -55,6 +55,7 @@ class Backend:
             follow_redirects=False,  # the key goes where it was addressed, nowhere else
             trust_env=False,
             verify=tls(),
+            event_hooks={"request": [_say_no_more]},
         )
         self._model = _model(settings, self._base_url, self._client)
 
@@ -199,6 +200,12 @@ def _openai(name: str, key: str | None, base_url: str, client: httpx2.AsyncClien
         "openai-compatible", base_url=base_url, api_key=key, http_client=client
     )
     return OpenAIChatModel(name, provider=compatible, profile=profile)
+
+
+async def _say_no_more(request: httpx2.Request) -> None:
+    """OpenAI's library adds these from the server's environment, whoever it speaks to."""
+    for name in ("openai-organization", "openai-project"):
+        request.headers.pop(name, None)
 
 
 def _messages(instructions: str, entries: Sequence[Entry]) -> list[ModelMessage]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
 
+from textback.core import rich
 from textback.core.engine import Said, ToolCall, ToolResult, Usage
 
 BEGIN: Final = "[The conversation begins. Write your first text.]"
@@ -113,7 +114,7 @@ def talk(
 
 def _line(said: Said) -> Line | None:
     words = [said.text] if said.text.strip() else []
-    words += [f"[attached: {medium.get('content_type') or 'a file'}]" for medium in said.media]
+    words += [rich.told(medium) for medium in said.media]
     text = "\n".join(words)
     if said.role == "user":
         return Line("user", text or EMPTY)

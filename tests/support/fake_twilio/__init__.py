@@ -23,7 +23,7 @@ from tests.support.fake_twilio.faults import (
     too_many_requests,
     unavailable,
 )
-from tests.support.fake_twilio.resources import Account, Message, Number
+from tests.support.fake_twilio.resources import Account, Message, Number, Service
 
 __all__ = [
     "Account",
@@ -33,6 +33,7 @@ __all__ = [
     "Number",
     "Posted",
     "Receipts",
+    "Service",
     "accepted_then_500",
     "accepted_then_dropped",
     "accepted_then_silent",

@@ -168,11 +168,14 @@ class FakeTwilio:
         """
         account = account or self.account
         number = account.number(agent_number)
+        service = account.service(extra.get("MessagingServiceSid", ""))
         url = url or (number.sms_url if number else "")
+        url = url or (service.inbound_request_url if service else "")
         assert url, f"nobody said where the texts to {agent_number} go"
         message_sid = message_sid or resources.sid("SM")
         if all(m.sid != message_sid for m in self.messages):
-            self._keep(account, user_number, agent_number, body, "inbound", sid=message_sid)
+            heard = self._keep(account, user_number, agent_number, body, "inbound", sid=message_sid)
+            heard.messaging_service_sid = service.sid if service else None
             self._opt_out(account, user_number, agent_number, body)
         form = webhooks.inbound(account, message_sid, user_number, agent_number, body) | extra
         return await webhooks.post(self._http, account, url, form)
@@ -185,6 +188,8 @@ class FakeTwilio:
         self, message: Message, status: str, *, error_code: int | None = None
     ) -> Posted | None:
         """Post one status callback; None when the message asked for none."""
+        account = self.accounts[message.account_sid]
+        webhooks.pick_sender(account, message)
         if message.status not in _FINAL:
             message.status = status
         message.error_code = error_code or message.error_code
@@ -194,7 +199,6 @@ class FakeTwilio:
             return None
         form = webhooks.status_of(message, status, error_code)
         try:
-            account = self.accounts[message.account_sid]
             answer = await webhooks.post(self._http, account, message.status_callback, form)
         except httpx.HTTPError:
             posted = Posted(message.status_callback, form, None)
@@ -247,13 +251,17 @@ class FakeTwilio:
             return error(401, 20003, "Authenticate", challenge)
         if endpoint == "create" and account.status == "active":
             return self._create(account, request)
+        if endpoint == "number" and account.status == "active":
+            return rest.change(account, request, sid=sid)
         return rest.read(endpoint, account, request, self.messages, sid=sid, now=self._clock())
 
     def _create(self, account: Account, request: Request) -> Answer:
         form = request.form()
         if refusal := resources.refusal(account, form):
             return refusal
-        message = self._keep(account, form["From"], form["To"], form["Body"], "outbound-api")
+        sender, words = form.get("From", ""), account.words(form)
+        message = self._keep(account, sender, form["To"], words, "outbound-api")
+        message.messaging_service_sid = form.get("MessagingServiceSid")
         message.status_callback = form.get("StatusCallback")
         message.validity_period = int(form.get("ValidityPeriod", message.validity_period))
         answer = Answer.of_json(201, message.resource())

@@ -9,7 +9,9 @@ from typing import Literal, TypeAlias
 
 from tests.support.fake_twilio.server import Answer, HangUp, Request
 
-Endpoint: TypeAlias = Literal["create", "fetch", "list", "media", "account", "numbers"]
+Endpoint: TypeAlias = Literal[
+    "create", "fetch", "list", "media", "account", "numbers", "number", "service", "senders"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

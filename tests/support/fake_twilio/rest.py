@@ -14,7 +14,9 @@ from tests.support.fake_twilio.server import Answer, Request
 # Whatever comes before it is a path prefix of a gateway.
 _PATH: Final = re.compile(r".*/2010-04-01/Accounts/(?P<account>\w+)(?P<rest>.*)")
 _MESSAGE: Final = re.compile(r"/Messages/(?P<sid>\w+)\.json")
+_SERVICE: Final = re.compile(r".*/v1/Services/(?P<sid>\w+)(?P<senders>/ChannelSenders)?")
 _MEDIA: Final = re.compile(r"/Messages/(?P<sid>\w+)/Media\.json")
+_NUMBER: Final = re.compile(r"/IncomingPhoneNumbers/(?P<sid>\w+)\.json")
 _GETS: Final[Mapping[str, Endpoint]] = {
     ".json": "account",
     "/Messages.json": "list",
@@ -23,13 +25,15 @@ _GETS: Final[Mapping[str, Endpoint]] = {
 
 
 def routed(request: Request) -> tuple[Endpoint | None, str, str]:
-    """What it is for, the account's SID, and the SID of the message that is fetched."""
+    """What it is for, the account's SID, and the SID of what is fetched or changed."""
     path = _PATH.fullmatch(request.path)
     if path is None:
-        return None, "", ""
+        return _routed_service(request)
     account, rest = path["account"], path["rest"]
-    if rest == "/Messages.json" and request.method == "POST":
-        return "create", account, ""
+    if request.method == "POST":
+        number = _NUMBER.fullmatch(rest)
+        posted = "create" if rest == "/Messages.json" else "number" if number else None
+        return posted, account, number["sid"] if number else ""
     if request.method != "GET":
         return None, account, ""
     if message := _MESSAGE.fullmatch(rest):
@@ -37,6 +41,16 @@ def routed(request: Request) -> tuple[Endpoint | None, str, str]:
     if media := _MEDIA.fullmatch(rest):
         return "media", account, media["sid"]
     return _GETS.get(rest), account, ""
+
+
+def _routed_service(request: Request) -> tuple[Endpoint | None, str, str]:
+    """The messaging API's paths have no account: the credentials tell."""
+    service = _SERVICE.fullmatch(request.path)
+    if service is None or request.method != "GET":
+        return None, "", ""
+    _, _, pair = request.headers.get("authorization", "").partition(" ")
+    who = base64.b64decode(pair).decode().partition(":")[0]
+    return "senders" if service["senders"] else "service", who, service["sid"]
 
 
 def is_authorized(account: Account, request: Request) -> bool:
@@ -54,10 +68,9 @@ def read(
     now: datetime,
 ) -> Answer:
     """Answer a GET. `messages` are those of all accounts, oldest first; `sid` the one to fetch."""
-    if endpoint == "account":
-        return Answer.of_json(200, account.resource())
-    if account.status != "active":
-        return error(403, 20005, "Account not active")
+    if endpoint == "account" or account.status != "active":
+        gone = error(403, 20005, "Account not active")
+        return Answer.of_json(200, account.resource()) if endpoint == "account" else gone
     asked = request.asked()
     own = [m for m in reversed(messages) if m.account_sid == account.sid]
     match endpoint:
@@ -75,11 +88,27 @@ def read(
             part = asked.get("PhoneNumber", "")  # a part matches, as at Twilio
             listed = [n.resource(account.sid) for n in account.numbers if part in n.phone_number]
             return Answer.of_json(200, _page(listed, "incoming_phone_numbers", request))
+        case "service" | "senders" if service := account.service(sid):
+            senders = service.sender_resources(account.sid)
+            meta = {"key": "senders", "page": 0, "page_size": 50, "next_page_url": None}
+            listed = {"senders": senders, "meta": meta}
+            return Answer.of_json(
+                200, listed if endpoint == "senders" else service.resource(account.sid)
+            )
         case "fetch" | "media" if named := [m for m in own if m.sid == sid]:
             media = _page(named[0].media_resources(), "media_list", request)
             return Answer.of_json(200, named[0].resource() if endpoint == "fetch" else media)
         case _:
             return error(404, 20404, f"The requested resource {request.path} was not found")
+
+
+def change(account: Account, request: Request, *, sid: str) -> Answer:
+    """Configure one of the account's numbers."""
+    number = next((n for n in account.numbers if n.sid == sid), None)
+    if number is None:
+        return error(404, 20404, f"The requested resource {request.path} was not found")
+    number.change(request.form())
+    return Answer.of_json(200, number.resource(account.sid))
 
 
 def _was_sent(m: Message, asked: Mapping[str, str]) -> bool:

@@ -89,6 +89,19 @@ async def post(
     raise AssertionError  # the last try returned or raised
 
 
+def pick_sender(account: Account, message: Message) -> None:
+    """A Messaging Service has found who sends: RCS, to who can do that, else SMS."""
+    service = account.service(message.messaging_service_sid or "")
+    if service is None or message.from_:
+        return
+    rcs = next((each for each in service.senders if each.startswith("rcs:")), None)
+    plain = message.to.removeprefix("rcs:")
+    if rcs and plain in account.rcs_users:
+        message.from_, message.to = rcs, f"rcs:{plain}"
+    else:
+        message.from_ = service.fallback
+
+
 def inbound(account: Account, sid: str, user: str, agent: str, body: str) -> dict[str, str]:
     return {
         **dict.fromkeys((f"{side}{part}" for side in _SIDES for part in _GEOGRAPHY), ""),
@@ -117,6 +130,8 @@ def status_of(message: Message, status: str, error_code: int | None) -> dict[str
         "To": message.to,
         "ApiVersion": "2010-04-01",
     }
+    if message.messaging_service_sid:
+        form["MessagingServiceSid"] = message.messaging_service_sid
     if error_code is not None:
         form["ErrorCode"] = str(error_code)
     if status in {"delivered", "undelivered"}:

@@ -67,6 +67,15 @@ class SandboxText:
     outgoing: Outgoing
     taken_at: datetime
 
+    @property
+    def words(self) -> str:
+        """What the user would read; of a template, which only its carrier can write, a note."""
+        template = self.outgoing.template
+        if template is None:
+            return self.outgoing.text
+        given = "".join(f" {name}={value}" for name, value in template.variables.items())
+        return f"[template {template.content_sid}{given}]"
+
 
 class SandboxCarrier:
     """Remembers what it took in memory: its `look_up` knows this process's texts only."""
@@ -116,8 +125,13 @@ class SandboxCarrier:
         for text in self._taken:
             had = text.outgoing
             if (
-                (had.agent_number, had.user_number, had.text)
-                == (outgoing.agent_number, outgoing.user_number, outgoing.text)
+                (had.agent_number, had.user_number, had.text, had.template)
+                == (
+                    outgoing.agent_number,
+                    outgoing.user_number,
+                    outgoing.text,
+                    outgoing.template,
+                )
                 and text.taken_at >= outgoing.claimed_at
                 and text.carrier_message_id not in known
             ):

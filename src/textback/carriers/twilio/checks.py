@@ -5,7 +5,7 @@ fragment, https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrid
 """
 
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urldefrag, urlsplit
 
 from twilio.base.exceptions import TwilioRestException  # pyright: ignore[reportMissingTypeStubs]
@@ -14,13 +14,19 @@ from twilio.rest.api.v2010.account.incoming_phone_number import (  # pyright: ig
     IncomingPhoneNumberInstance,
 )
 
-from textback.core.phone import Phone, is_short_code
+from textback.core.phone import Phone, is_messaging_service, is_short_code
 from textback.core.ports import CarrierAccount, Finding
+
+if TYPE_CHECKING:  # to load it takes as long as all else here
+    from twilio.rest.messaging.v1.service import (  # pyright: ignore[reportMissingTypeStubs]
+        ServiceInstance,
+    )
 
 _RETRIES: Final = "#rc=5&rp=all"
 """Try an inbound webhook up to five more times on any failure, within Twilio's 15 seconds."""
 
 _UNAUTHORIZED: Final = 401
+_NOT_FOUND: Final = 404
 
 
 async def check(
@@ -32,19 +38,21 @@ async def check(
         return [credentials]
     findings = [credentials, *_hosts({url for _, url in numbers})]
     for number, url in numbers:
-        if is_short_code(number):
-            findings.append(_short_code(number, url))
-        else:
+        if is_messaging_service(number):
+            findings += await _service(client, account, number, url)
+        elif number.startswith("+"):
             findings += await _number(client, account, number, url)
-    if any(not is_short_code(number) for number, _ in numbers):
+        else:
+            findings.append(_not_listed(number, url))
+    if any(number.startswith("+") for number, _ in numbers):
         findings.append(_MESSAGING_SERVICES)
     return findings
 
 
 _MESSAGING_SERVICES: Final = Finding(
     ok=True,
-    what="Messaging Services were not asked: where a number is in one, the service's own webhook is"
-    ' used unless its Integration is set to "Defer to sender\'s webhook"',
+    what="Messaging Services of numbers were not asked: where a number is in one, the service's own"
+    ' webhook is used unless its Integration is set to "Defer to sender\'s webhook"',
 )
 
 
@@ -144,10 +152,69 @@ def _webhook(number: Phone, found: IncomingPhoneNumberInstance, url: str) -> Fin
     return Finding(ok=True, what=f"{number}: inbound texts come here, with retries ({overrides})")
 
 
-def _short_code(number: Phone, url: str) -> Finding:
+async def _service(
+    client: Client, account: CarrierAccount, sid: Phone, url: str
+) -> Sequence[Finding]:
+    """A Messaging Service that sends RCS: https://www.twilio.com/docs/messaging/api/service-resource."""
+    services = client.messaging.v1.services(sid)
+    try:
+        found = await services.fetch_async()
+        senders = await services.channel_senders.list_async(limit=20)
+    except TwilioRestException as error:
+        if error.status != _NOT_FOUND:
+            return [_unusable(sid, account, f"HTTP {error.status}, code {error.code}")]
+        return [
+            Finding(
+                ok=False,
+                what=f"{sid} is not a Messaging Service of Twilio account {account.account_sid}",
+                fix="Copy its SID from the Twilio Console (Messaging, Services) and apply again",
+            )
+        ]
+    except Exception as error:  # noqa: BLE001 - as above
+        return [_unusable(sid, account, type(error).__name__)]
+    return [_pool(sid, [each.sender or "" for each in senders]), _inbound_of(sid, found, url)]
+
+
+def _pool(sid: Phone, senders: Sequence[str]) -> Finding:
+    rcs = [sender for sender in senders if sender.startswith("rcs:")]
+    if not rcs:
+        return Finding(
+            ok=False,
+            what=f"{sid} has no RCS sender: all it sends goes out as SMS",
+            fix="In the Twilio Console under Messaging, Services, the service, Sender Pool: add the"
+            " RCS sender",
+        )
+    return Finding(ok=True, what=f"{sid} sends RCS as {', '.join(rcs)}")
+
+
+def _inbound_of(sid: Phone, found: "ServiceInstance", url: str) -> Finding:
+    fix = (
+        "In the Twilio Console under Messaging, Services, the service, Integration: choose"
+        f' "Send a webhook", {url}{_RETRIES}, HTTP POST'
+    )
+    if found.use_inbound_webhook_on_number:
+        return Finding(
+            ok=False,
+            what=f"{sid} defers to its senders' webhooks, so nobody tells which service a text"
+            " came through",
+            fix=fix,
+        )
+    there = urldefrag(found.inbound_request_url or "").url
+    if there != urldefrag(url).url:
+        return Finding(
+            ok=False, what=f"{sid}: inbound texts go to {there or 'nowhere'}, not here", fix=fix
+        )
+    if (found.inbound_method or "POST").upper() != "POST":
+        how = found.inbound_method
+        return Finding(ok=False, what=f"{sid}: inbound texts come by {how}, not POST", fix=fix)
+    return Finding(ok=True, what=f"{sid}: inbound texts come here")
+
+
+def _not_listed(number: Phone, url: str) -> Finding:
+    kind = "short codes" if is_short_code(number) else "WhatsApp senders"
     return Finding(
         ok=True,
-        what=f"{number}: not checked, Twilio does not list short codes with its phone numbers; its"
+        what=f"{number}: not checked, Twilio does not list {kind} with its phone numbers; its"
         f" webhook must be POST {url}{_RETRIES}",
     )
 

@@ -7,7 +7,7 @@ request leaves once, and everything but a clear answer is `NoAnswer`.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeGuard
 
@@ -16,6 +16,7 @@ from twilio.base.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
     TwilioRestException,
     TwilioServiceException,
 )
+from twilio.base.values import unset  # pyright: ignore[reportMissingTypeStubs]
 from twilio.rest import Client  # pyright: ignore[reportMissingTypeStubs]
 from twilio.rest.api.v2010.account.message import (  # pyright: ignore[reportMissingTypeStubs]
     MessageInstance,
@@ -23,7 +24,7 @@ from twilio.rest.api.v2010.account.message import (  # pyright: ignore[reportMis
 )
 
 from textback import __version__
-from textback.carriers.twilio import checks, errors
+from textback.carriers.twilio import asking, checks, errors
 from textback.carriers.twilio.exchange import NEVER_LEFT, Exchange, base_url, pool
 from textback.carriers.twilio.received import Reader
 from textback.core.phone import Phone
@@ -56,8 +57,6 @@ _BY_API: Final = (None, "outbound-api")
 _SID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Wider than Twilio's 2 letters and 32 hex digits, narrower than what cannot be an id."""
 
-_TRIAL_PREFIX: Final = "Sent from your Twilio trial account - "
-
 
 class TwilioCarrier:
     """One Twilio account. Holds a pool of connections until `close`."""
@@ -89,9 +88,8 @@ class TwilioCarrier:
         seconds = int(outgoing.valid_for.total_seconds())
         try:
             message = await self._client(exchange).messages.create_async(
-                to=outgoing.user_number,
-                from_=outgoing.agent_number,
-                body=outgoing.text,
+                **asking.who(outgoing),
+                **asking.what(outgoing),
                 status_callback=outgoing.status_url,
                 validity_period=max(1, min(seconds, _LONGEST_VALIDITY)),
             )
@@ -154,34 +152,73 @@ class TwilioCarrier:
     async def _search(
         self, messages: MessageList, outgoing: Outgoing, known: frozenset[str]
     ) -> Taken | NotFound | NoAnswer:
-        """Newest first, by date sent. No DateSent filter: a text still queued at Twilio has none.
-
-        How the list sorts those is not documented, so a page is read whole, and only a page without
-        any message from our time ends the search.
-        """
         since = outgoing.claimed_at - _CLOCK_SKEW
-        found: list[MessageInstance] = []
-        redacted = False
-        page = await messages.page_async(
-            to=outgoing.user_number, from_=outgoing.agent_number, page_size=_PAGE_SIZE
-        )
-        for left in range(_MAX_PAGES, 0, -1):
-            recent = [m for m in page if m.date_created is None or m.date_created >= since]
-            ours = [m for m in recent if m.direction in _BY_API and m.sid not in known]
-            found += [m for m in ours if _same_words(m.body, outgoing.text)]
-            redacted = redacted or any(not m.body for m in ours)
-            following = page.next_page_url if recent else None
-            if following is None:
-                break
-            if left == 1:
+        ours: dict[str | None, MessageInstance] = {}
+        for query in asking.lists(outgoing):
+            listed = await _recent(messages, query, since)
+            if listed is None:
                 return NoAnswer("the carrier's list is too long to read")
-            page = await messages.get_page_async(following)
-        sids = [m.sid for m in sorted(found, key=_created) if _is_sid(m.sid)]
-        if sids:
-            return Taken(sids[0])
-        if redacted:
-            return NoAnswer("the carrier's list holds a message without its words")
+            ours |= {
+                m.sid: m
+                for m in listed
+                if m.direction in _BY_API
+                and m.sid not in known
+                and asking.may_have_sent(
+                    outgoing, from_=m.from_, messaging_service_sid=m.messaging_service_sid
+                )
+            }
+        among = sorted(ours.values(), key=_created)
+        return _the_one(among) if outgoing.template else _same_text(among, outgoing.text)
+
+
+async def _recent(
+    messages: MessageList, query: Mapping[str, str], since: datetime
+) -> list[MessageInstance] | None:
+    """Newest first, by date sent. No DateSent filter: a text still queued at Twilio has none.
+
+    How the list sorts those is not documented, so a page is read whole, and only a page without
+    any message from our time ends the search. None: there are too many.
+    """
+    found: list[MessageInstance] = []
+    page = await messages.page_async(
+        to=query["to"], from_=query.get("from_", unset), page_size=_PAGE_SIZE
+    )
+    for left in range(_MAX_PAGES, 0, -1):
+        recent = [m for m in page if m.date_created is None or m.date_created >= since]
+        found += recent
+        following = page.next_page_url if recent else None
+        if following is None:
+            break
+        if left == 1:
+            return None
+        page = await messages.get_page_async(following)
+    return found
+
+
+def _same_text(ours: Sequence[MessageInstance], text: str) -> Taken | NotFound | NoAnswer:
+    """Among messages that no other text is known to be: the oldest with these words."""
+    for m in ours:
+        if asking.same_words(m.body, text) and _is_sid(m.sid):
+            return Taken(m.sid)
+    if any(not m.body for m in ours):
+        return NoAnswer("the carrier's list holds a message without its words")
+    return NotFound()
+
+
+def _the_one(ours: Sequence[MessageInstance]) -> Taken | NotFound | NoAnswer:
+    """A template's words are put together at Twilio, so there is nothing to compare.
+
+    Of a pair one text is under way at a time, and the ids of those before are known: a message that
+    nobody knows, from our time, is this one, or somebody else's who sends from the same number. One
+    can therefore be taken for it; among several nobody can tell, and a wrong guess that none is
+    ours would text the user twice.
+    """
+    if not ours:
         return NotFound()
+    sid = ours[0].sid
+    if len(ours) == 1 and _is_sid(sid):
+        return Taken(sid)
+    return NoAnswer("the carrier's list holds several messages that may be this template")
 
 
 def _judged(
@@ -217,12 +254,6 @@ def _named(error: Exception) -> str:
 
 def _is_sid(sid: object) -> TypeGuard[str]:
     return isinstance(sid, str) and _SID.fullmatch(sid) is not None
-
-
-def _same_words(listed: str | None, sent: str) -> bool:
-    """Apart from white space, which gateways trim: missing our text would send it twice."""
-    words = (listed or "").removeprefix(_TRIAL_PREFIX).split()
-    return words == sent.split()
 
 
 def _created(message: MessageInstance) -> datetime:

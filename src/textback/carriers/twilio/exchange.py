@@ -129,9 +129,16 @@ class Exchange(AsyncHttpClient):
         return Response(answer.status_code, answer.text, answer.headers)
 
     def _here(self, uri: str) -> httpx.URL:
-        """The SDK builds URLs on https://api.twilio.com, also for next pages."""
-        path = self._base.raw_path.rstrip(b"/") + httpx.URL(uri).raw_path
-        return self._base.copy_with(raw_path=path)
+        """The SDK builds URLs on https://api.twilio.com, also for next pages.
+
+        Messaging Services are at messaging.twilio.com; a stand-in has all at one address.
+        """
+        asked = httpx.URL(uri)
+        path = self._base.raw_path.rstrip(b"/") + asked.raw_path
+        product, host = asked.host.partition(".")[0], self._base.host
+        if host.startswith("api.") and host.endswith(".twilio.com"):
+            host = product + host.removeprefix("api")
+        return self._base.copy_with(host=host, raw_path=path)
 
 
 def _plain(params: dict[str, object]) -> dict[str, str]:

@@ -99,7 +99,8 @@ class TwilioHooks:
             agent_number=agent_number,
             user_number=user_number,
             text=form.get("Body", ""),
-            media=tuple(_media(form)),
+            media=(*_media(form), *_rich(form)),
+            messaging_service_sid=form.get("MessagingServiceSid") or None,
             opt_out=_OPT_OUTS.get(form.get("OptOutType", "").upper()),
         )
 
@@ -121,6 +122,7 @@ class TwilioHooks:
             status=status,
             error_code=code,
             opted_out=code == _OPTED_OUT,
+            read=said.lower() == "read",
         )
 
 
@@ -156,6 +158,24 @@ def _media(form: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     for n in range(_MOST_MEDIA):
         if url := form.get(f"MediaUrl{n}"):
             yield {"url": url, "content_type": form.get(f"MediaContentType{n}", "")}
+
+
+def _rich(form: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """A place that the user sent, a button that they tapped: RCS and WhatsApp have them."""
+    latitude, longitude = form.get("Latitude"), form.get("Longitude")
+    if latitude and longitude:
+        yield {
+            "url": f"geo:{latitude},{longitude}",
+            "content_type": "location",
+            "latitude": latitude,
+            "longitude": longitude,
+            "address": form.get("Address", ""),
+            "label": form.get("Label", ""),
+        }
+    payload, text = form.get("ButtonPayload", ""), form.get("ButtonText", "")
+    if payload or text:
+        kind = form.get("ButtonType", "")
+        yield {"url": "", "content_type": "button", "payload": payload, "text": text, "type": kind}
 
 
 def _message_id(url: str) -> MessageId | None:

@@ -85,7 +85,7 @@ def _shared(
         "conversation_id": request.conversation_id,
         "agent_id": request.agent_id,
         "project_id": request.project_id,
-        "channel_type": "sms",
+        "channel_type": request.channel,
         "messages": [_message(said) for said in transcript],
         "metadata": dict(request.metadata),
         "variables": dict(request.variables),
