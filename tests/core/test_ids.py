@@ -59,6 +59,15 @@ def test_ids_sort_by_the_time_they_were_made(now: datetime, milliseconds: int) -
     assert ids.new_message_id(now) < ids.new_message_id(later)
 
 
+@given(moments, st.integers(2, 10**9))
+def test_where_the_ids_of_a_moment_begin_lies_between_those_before_and_after_it(
+    now: datetime, milliseconds: int
+) -> None:
+    begin = ids.earliest("msg_", now)
+    later = now + timedelta(milliseconds=milliseconds)
+    assert begin <= ids.new_message_id(now) < ids.earliest("msg_", later)
+
+
 def test_ids_made_at_the_same_moment_differ() -> None:
     assert len({ids.new_message_id(NOW) for _ in range(10_000)}) == 10_000
 

@@ -6,8 +6,7 @@ import pytest
 
 from tests.support.deployment import AGENT, HTTP, NEIGHBOUR, USER, hour, second
 from tests.support.doubles import NO_ANSWER, CarrierDouble
-from tests.support.world import World
-from textback.core.commands import Accepted
+from tests.support.world import WithText, World
 from textback.core.errors import NotUncertain
 from textback.core.ids import MessageId
 from textback.core.message import Message, Queued, Suppressed
@@ -17,7 +16,7 @@ from textback.db import watch
 from textback.flows import operate
 
 
-async def uncertain(world: World, words: str = "Hi", *, user: Phone = USER) -> Accepted:
+async def uncertain(world: World, words: str = "Hi", *, user: Phone = USER) -> WithText:
     accepted = await world.accept(words, user=user)
     await world.send(carrier=CarrierDouble(NO_ANSWER))
     return accepted

@@ -1,6 +1,7 @@
 """A worker on real parts, with a clock that the test holds."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,8 +21,12 @@ from textback.core.ids import AgentId, CarrierId
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, HookRequest, Receipt
 from textback.db.session import transaction
+from textback.engine_kinds import KINDS
 from textback.flows import receipt
+from textback.provisioning_file.single import OneEntry
 from textback.runtime import Carriers, Engines, Runtime
+from textback.webhook_sender import HttpSender
+from textback.wiring import FORMATS
 from textback.worker.main import Worker
 
 SOON = timedelta(milliseconds=50)
@@ -99,6 +104,10 @@ class Shop:
             now=self.clock,
             steady=lambda: self.clock().timestamp(),
             set_clock=self._set_clock,
+            webhooks=HttpSender(private=True),
+            formats=FORMATS,
+            provisioner=OneEntry(KINDS, private=True),
+            private_webhooks=True,
         )
 
     def with_carrier(self, carrier: Carrier, *troubles: Exception) -> None:
@@ -124,8 +133,11 @@ class Shop:
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.timeout(60):
-            while not await condition():  # noqa: ASYNC110 - it is the database that changes
-                await asyncio.sleep(0.005)
+            asked = time.monotonic()
+            while not await condition():
+                # Whoever asks without a pause slows down those whom it waits for.
+                await asyncio.sleep(min(0.05, 4 * (time.monotonic() - asked)))
+                asked = time.monotonic()
 
     async def until_said(self, *texts: str) -> None:
         """Until exactly these of our texts were delivered, in this order."""
@@ -149,6 +161,7 @@ class Shop:
 
     async def close(self) -> None:
         await self._sandbox.close()
+        await self.rt.webhooks.close()
 
     async def _set_clock(self) -> None:
         """The test holds it."""

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Literal
+from typing import Literal, cast
 
 import httpx
 from sqlalchemy import text
@@ -46,6 +47,13 @@ from textback.flows.sweep import Sweeping
 
 SWEEP = timedelta(minutes=1)
 """How often lost replies are looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithText(Accepted):
+    """A send that has a text, as all do but those with which an agent goes on by itself."""
+
+    message_id: MessageId
 
 
 class World(Records):
@@ -104,11 +112,13 @@ class World(Records):
         by: Caller | None = None,
         idempotency: Idempotency | None = None,
         now: datetime = NOW,
-    ) -> Accepted:
+    ) -> WithText:
         command = SendText(
             user_number=user, text=words, agent_number=agent_number, idempotency=idempotency
         )
-        return await accept.send_text(self.db, by or caller(), command, now=now)
+        done = await accept.send_text(self.db, by or caller(), command, now=now)
+        assert done.message_id is not None
+        return cast("WithText", done)
 
     async def hear(
         self,

@@ -5,7 +5,7 @@ There are no timers. What time alone will do next is a function of the state, an
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
 
 from textback.core.ids import AccountId, AgentId, ConnectorId, ConversationId, ProjectId
@@ -40,6 +40,8 @@ class _Talk:
     opened_at: datetime
     active_at: datetime
     """When the last text was said, in either direction."""
+    idle: IdlePolicy | None = None
+    """Its own lengths of silence, instead of the project's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,8 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class Warn:
     after: Warned
-    text: str
+    text: str | None
+    """What to say, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +154,15 @@ def close(c: Live, reason: CloseReason, *, now: datetime) -> Closed:
 
 
 def deadline(c: Conversation, policy: IdlePolicy) -> datetime | None:
+    """When time alone changes it next. `policy`: the project's, for one without its own."""
+    idle = c.idle or policy
     match c:
-        case Opened():
-            return (
-                None if policy.unanswered_after is None else c.active_at + policy.unanswered_after
-            )
-        case Engaged():
-            return None if policy.warn_after is None else c.active_at + policy.warn_after
+        case Opened() if not idle.also_unanswered:
+            return _after(c, idle.unanswered_after)
+        case Opened() | Engaged():
+            return _after(c, idle.end_after if idle.warn_after is None else idle.warn_after)
         case Warned():
-            return c.warned_at + policy.close_after
+            return c.warned_at + idle.close_after
         case Paused():
             return c.paused_until
         case HandedOff() | Closed():
@@ -168,20 +171,24 @@ def deadline(c: Conversation, policy: IdlePolicy) -> datetime | None:
 
 def tick(c: Live, *, now: datetime, policy: IdlePolicy) -> Wait | Warn | Close | Resume:
     """What time alone does to `c` at `now`. A deadline missed while we were down is done now."""
-    due = deadline(c, policy)
+    due, idle = deadline(c, policy), c.idle or policy
     if due is None or now < due:
         return Wait()
     match c:
-        case Opened():
+        case Opened() if not idle.also_unanswered:
             return Close(close(c, "unanswered", now=now), None)
-        case Engaged():
-            return Warn(Warned(**_talk(c), warned_at=now), policy.warning)
-        case Warned():
-            return Close(close(c, "idle", now=now), policy.closing)
+        case Opened() | Engaged() if idle.warn_after is not None:
+            return Warn(Warned(**_talk(c), warned_at=now), idle.warning)
+        case Opened() | Engaged() | Warned():
+            return Close(close(c, "idle", now=now), idle.closing)
         case Paused():
             return Resume(resumed(c, now=now))
         case HandedOff():  # has no deadline
             return Wait()
+
+
+def _after(c: Conversation, span: timedelta | None) -> datetime | None:
+    return None if span is None else c.active_at + span
 
 
 def _talk(c: Conversation, **changed: object) -> dict[str, Any]:

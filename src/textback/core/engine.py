@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 
 from textback.core.ids import AgentId, ConversationId, ProjectId
+from textback.core.phone import Channel
 
 Role = Literal["agent", "user", "person"]
 """`person`: one of ours, who took the conversation over or wrote into it."""
@@ -122,6 +123,7 @@ class TurnRequest:
     conversation_id: ConversationId
     agent_id: AgentId
     project_id: ProjectId
+    channel: Channel = "sms"
     transcript: Sequence[Said]
     """Oldest first, the new texts included."""
     heard: str
@@ -218,6 +220,7 @@ class AnalysisRequest:
     conversation_id: ConversationId
     agent_id: AgentId
     project_id: ProjectId
+    channel: Channel = "sms"
     transcript: Sequence[Said]
     ended: str
     """Why it was closed."""

@@ -4,6 +4,7 @@ Each dialect has a table that turns every class here into its own status and bod
 checks that none is missing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -18,9 +19,27 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error
 class BadRequest(Refusal):
     """The request does not have the shape that the route asks for."""
 
+    def __init__(self, sentence: str, *, faults: Mapping[str, str] | None = None) -> None:
+        """`faults`: all that is wrong, by the paths of fields, when more than one thing may be."""
+        super().__init__(sentence)
+        self.faults = dict(faults or {})
+
+
+class TooLarge(BadRequest):
+    """The body was not read to its end."""
+
 
 class BadKey(Refusal):
     """No API key, or one that is unknown, revoked or expired."""
+
+
+class BadToken(Refusal):
+    """No signed token (JWT), or one that is not good."""
+
+    def __init__(self, sentence: str, *, of_nobody: bool = False) -> None:
+        """`of_nobody`: no app is known by that name, or the signature is not its own."""
+        super().__init__(sentence)
+        self.of_nobody = of_nobody
 
 
 class WrongAccount(Refusal):
@@ -97,6 +116,35 @@ class WrongState(Refusal):
 
 class UnknownConversation(Refusal):
     """The account has no such conversation."""
+
+
+class MissingScope(Refusal):
+    """The key is good, but may not do this."""
+
+
+class UnknownResource(Refusal):
+    """The account has nothing of that name: no such agent, number, batch, message, webhook, ..."""
+
+
+class Conflict(Refusal):
+    """It is there already, or is in a state in which that cannot be done with it."""
+
+
+class OptedOut(Refusal):
+    """The user has opted out of the number, and the caller wants to be told."""
+
+
+class NotRegistered(Refusal):
+    """The sender may not text there: a US number without A2P 10DLC registration."""
+
+
+class CarrierRefused(Refusal):
+    """The carrier says no to what it was asked while the caller waits: credentials, a number."""
+
+    def __init__(self, sentence: str, *, code: str) -> None:
+        """`code`: `credentials`, `number` or `unreachable`."""
+        super().__init__(sentence)
+        self.code = code
 
 
 class StaleError(Exception):

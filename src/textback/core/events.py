@@ -14,7 +14,7 @@ from textback.core.conversation import (
     Paused,
     Warned,
 )
-from textback.core.ids import ConversationId, MessageId
+from textback.core.ids import AccountId, ConversationId, MessageId, ProjectId
 from textback.core.message import (
     Delivered,
     Failed,
@@ -44,6 +44,7 @@ Kind = Literal[
     "message.settled",
     "message.sent",
     "message.delivered",
+    "message.read",
     "message.failed",
     "message.suppressed",
     "message.received",
@@ -54,6 +55,18 @@ Kind = Literal[
     "budget.reached",
     "user.opted_out",
     "user.opted_in",
+    "send.planned",
+    "send.refused",
+    "send.cancelled",
+    "batch.started",
+    "batch.paused",
+    "batch.resumed",
+    "batch.cancelled",
+    "batch.done",
+    "limit.reached",
+    "webhook.paused",
+    "webhook.resumed",
+    "webhook.tested",
 ]
 
 
@@ -63,8 +76,12 @@ By = Literal["agent", "caller", "operator"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     kind: Kind
-    conversation_id: ConversationId
+    conversation_id: ConversationId | None = None
+    """None: it is about the account, or one of its projects, as a whole."""
     message_id: MessageId | None = None
+    account_id: AccountId | None = None
+    """Set when there is no conversation, and only then."""
+    project_id: ProjectId | None = None
     data: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
@@ -89,6 +106,10 @@ def of_conversation(c: Conversation) -> Event:
             )
 
 
+def _segments(m: Queued) -> int:
+    return segments.of_ours(m.text, m.agent_number, m.template)
+
+
 def resumed(c: Engaged) -> Event:
     return Event(kind="conversation.resumed", conversation_id=c.id)
 
@@ -98,13 +119,17 @@ def caused(event: Event, *, by: By | None, more: Mapping[str, object]) -> Event:
     return replace(event, data={**event.data, **({} if by is None else {"by": by}), **more})
 
 
+def read(m: Delivered) -> Event:
+    return Event(kind="message.read", conversation_id=m.conversation_id, message_id=m.id)
+
+
 def of_message(m: Message) -> Event:
     kind: Kind
     data: dict[str, object] = {}
     match m:
         case Queued():
             kind = "message.promised" if m.is_promise else "message.queued"
-            data = {} if m.is_promise else {"segments": segments.count(m.text)}
+            data = {} if m.is_promise else {"segments": _segments(m)}
         case Sending():
             kind = "message.sending"
         case Uncertain():

@@ -17,6 +17,8 @@ ConversationId = NewType("ConversationId", str)
 MessageId = NewType("MessageId", str)
 ProjectId = NewType("ProjectId", str)
 TurnId = NewType("TurnId", str)
+BatchId = NewType("BatchId", str)
+EndpointId = NewType("EndpointId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -41,6 +43,40 @@ def new_opt_out_id(now: datetime) -> str:
     return "opt_" + _base32(_uuid7(now))
 
 
+def new_batch_id(now: datetime) -> BatchId:
+    return BatchId("batch_" + _base32(_uuid7(now)))
+
+
+def new_endpoint_id(now: datetime) -> EndpointId:
+    return EndpointId("whe_" + _base32(_uuid7(now)))
+
+
+def new_file_id(now: datetime) -> str:
+    return "file_" + _base32(_uuid7(now))
+
+
+def to_uuid(id: str) -> str:  # noqa: A002 - any of ours
+    """The UUID in one of our ids, for a caller who needs one (D19)."""
+    value = 0
+    for letter in id.rpartition("_")[2]:
+        value = value << 5 | _ALPHABET.index(letter)
+    return str(UUID(int=value))
+
+
+def from_uuid(prefix: str, uuid: str) -> str | None:
+    """`to_uuid` turned back; None for what is no UUID."""
+    try:
+        return prefix + _base32(UUID(uuid))
+    except ValueError:
+        return None
+
+
+def earliest(prefix: str, at: datetime) -> str:
+    """Where the ids of that kind begin that were made at that moment, or later."""
+    milliseconds = max(0, int(at.timestamp() * 1000)) & (1 << 48) - 1
+    return prefix + _base32(UUID(int=milliseconds << 80))
+
+
 def new_correlation_id(now: datetime) -> str:
     """A plain UUID: what clients of PolyAI's platform see in X-PolyAI-Correlation-Id."""
     return str(_uuid7(now))
@@ -49,6 +85,19 @@ def new_correlation_id(now: datetime) -> str:
 def by_hand(message_id: MessageId) -> str:
     """What stands for the carrier's id when an operator knows that it was sent, and not more."""
     return f"by-hand:{message_id}"
+
+
+_ON_RECORD = "on-record:"
+
+
+def on_record(carrier_message_id: str) -> str:
+    """The carrier's id of a text as a caller told it: no receipt and no look-up may mean it."""
+    return _ON_RECORD + carrier_message_id
+
+
+def as_the_carriers(carrier_message_id: str) -> str:
+    """What `on_record` was given; every other id as it is."""
+    return carrier_message_id.removeprefix(_ON_RECORD)
 
 
 def _uuid7(now: datetime) -> UUID:

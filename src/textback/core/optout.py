@@ -7,6 +7,8 @@ REVOKE and OPTOUT of 2025 (facts on opt-out), and "OPT OUT", which Twilio does n
 from collections.abc import Set as AbstractSet
 from typing import Literal
 
+from textback.core.phone import Phone
+
 Word = Literal["stop", "start", "help"]
 
 STOP = frozenset(
@@ -52,3 +54,16 @@ def normal(text: str) -> str:
     if said and said[-1] in ".!?,;":
         said = said[:-1].rstrip()
     return " ".join(said.casefold().split())
+
+
+_PROJECT = "project:"
+
+
+def every_number_of(project_id: str) -> Phone:
+    """What stands for the agent number where a user opted out of a whole project."""
+    return Phone(_PROJECT + project_id)
+
+
+def project_of(agent_number: str) -> str | None:
+    """The project that is meant as a whole; None: it is a number."""
+    return agent_number[len(_PROJECT) :] if agent_number.startswith(_PROJECT) else None

@@ -1,7 +1,7 @@
 """The numbers of the house: defaults, and the settings a project may change."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Literal
 
 from textback.core.gcra import Rate
@@ -27,6 +27,8 @@ MOST_RESTARTS = 3
 UnknownUser = Literal["answer", "greet", "ignore"]
 OptOutReplies = Literal["carrier", "ours"]
 Environment = Literal["dev", "sandbox", "pre-release", "live"]
+Registration = Literal["registered", "pending", "unregistered"]
+"""Of a US number, for A2P 10DLC: without it carriers block what it sends (Twilio 30034)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +40,21 @@ class IdlePolicy:
     close_after: timedelta = timedelta(minutes=10)
     unanswered_after: timedelta | None = timedelta(hours=24, minutes=10)
     """A conversation nobody answered closes silently after this (D9)."""
-    warning: str = "Are you still there?"
+    warning: str | None = "Are you still there?"
+    """None: warned without a word."""
     closing: str | None = "I am going to end conversation now"
+    end_after: timedelta | None = None
+    """Where nobody is warned: silence of this length closes."""
+    also_unanswered: bool = False
+    """A conversation that the user has not answered is warned and closed like any other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietHours:
+    """When nobody is texted of our own accord, by the recipient's clock. May cross midnight."""
+
+    start: time
+    end: time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +127,8 @@ class ProjectPolicy:
     """IANA name."""
     draft_environments: frozenset[Environment] = frozenset()
     """Where conversations begin on the agent's draft, if it has one."""
+    quiet_hours: QuietHours | None = None
+    """Openers are held until they are over; answers are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
 """What the house needs from outside, as Protocols, and the values that cross them.
 
+Those of webhooks out are in `webhook.py` (who posts) and `told.py` (what is said).
+
 Nothing here raises for an expected outcome: what may happen is in the return type.
 """
 
@@ -12,6 +14,7 @@ from textback.core.engine import TurnReply
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ids import CarrierId, MessageId
 from textback.core.phone import Phone
+from textback.core.template import Template
 
 # --- Carrier: moves texts ---------------------------------------------------------------------
 
@@ -24,6 +27,10 @@ class Outgoing:
     agent_number: Phone
     user_number: Phone
     text: str
+    template: Template | None = None
+    """Sent instead of the text."""
+    messaging_service_sid: str | None = None
+    """Twilio's: sent through it, as from `agent_number`."""
     claimed_at: datetime
     """When we were about to send it: the carrier cannot have it from before."""
     valid_for: timedelta
@@ -90,7 +97,11 @@ class Inbound:
     user_number: str
     text: str
     media: Sequence[Mapping[str, str]] = ()
-    """Each `{"url", "content_type"}`."""
+    """Each `{"url", "content_type"}`. Of content type `location` the URL is a `geo:` one, and
+    `latitude`, `longitude`, `address`, `label` come with it, of `button` `payload`, `text`, `type`.
+    """
+    messaging_service_sid: str | None = None
+    """Twilio's, if it came through one."""
     opt_out: Literal["stop", "start", "help"] | None = None
     """Set when the carrier handled the keyword and has already answered it."""
     said_at: datetime | None = None
@@ -110,6 +121,8 @@ class Receipt:
     status: ReceiptStatus
     error_code: str | None = None
     opted_out: bool = False
+    read: bool = False
+    """The user has seen it (WhatsApp, RCS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +151,9 @@ class Carrier(Protocol):
     ) -> Taken | NotFound | NoAnswer:
         """Ask the carrier's own list whether it has this text.
 
-        Same two numbers, same text, created since `claimed_at`, and an id not in `known`.
+        Same two numbers, same text, created since `claimed_at`, and an id not in `known`. The words
+        of a template are the carrier's: it is found when it alone can be meant, and if there are
+        several that is no answer.
         """
         ...
 
@@ -193,6 +208,45 @@ class CarrierAccount:
     account_sid: str
     auth_token: str = field(repr=False)
     base_url: str
+
+
+# --- Numbers taken over from a carrier -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FoundNumber:
+    """The carrier account has it."""
+
+    sid: str
+    """The carrier's id of it."""
+    inbound_url: str
+    """Where its texts go by now; empty: nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """`why` is a sentence.
+
+    `credentials`: id and token do not fit; `access`: they do, and may not do that; `number`: the
+    account has no such number; `unreachable`: no usable answer.
+    """
+
+    code: Literal["credentials", "access", "number", "unreachable"]
+    why: str
+
+
+class NumberImporter(Protocol):
+    """What one kind of carrier is asked when a number is taken over. Credentials are handed in."""
+
+    async def find(self, account: CarrierAccount, number: Phone) -> FoundNumber | NotDone:
+        """Check the credentials, and look the number up."""
+        ...
+
+    async def point(
+        self, account: CarrierAccount, number_sid: str, inbound_url: str
+    ) -> NotDone | None:
+        """From now on users' texts to the number go there; "": nowhere."""
+        ...
 
 
 # --- Answers that an agent's server posts later --------------------------------------------------

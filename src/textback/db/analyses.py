@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.analysis import Analysing
 from textback.core.engine import AnalysisRequest
 from textback.core.ids import AgentId, ConversationId, ProjectId
+from textback.core.phone import channel
 from textback.db.agents import ANALYSIS
-from textback.db.tables import agent_versions, projects, turns
+from textback.db.tables import agent_versions, messages, projects, turns
 from textback.db.tables import conversations as t
 from textback.db.tenants import POLICY
 from textback.db.thinking import AnyRow, transcript
@@ -32,7 +34,7 @@ async def claim_due(
     rows = await c.execute(
         select(
             t,
-            t.c.metadata.label("extra"),
+            t.c.metadata.label("told"),
             version.deadline_seconds,
             version.analysis.label("wanted"),
             projects.c.policy,
@@ -96,10 +98,11 @@ async def _begin(c: AsyncConnection, row: AnyRow, *, now: datetime, margin: time
             conversation_id=conversation_id,
             agent_id=AgentId(row.agent_id),
             project_id=ProjectId(row.project_id),
+            channel=channel(row.user_number),
             transcript=await transcript(c, conversation_id),
             ended=row.reason,
             wanted=ANALYSIS.validate_python(row.wanted),
-            metadata=dict(row.extra),
+            metadata=dict(row.told),
             variables=dict(row.variables),
             objective=row.objective,
             state=dict(row.engine_state),
@@ -111,3 +114,23 @@ async def _begin(c: AsyncConnection, row: AnyRow, *, now: datetime, margin: time
         lease_until=lease_until,
         budgets=policy.budgets,
     )
+
+
+async def ask(c: AsyncConnection, conversation_id: ConversationId, *, now: datetime) -> None:
+    """Have it analysed, unless that is so, or is about to be. One that failed is tried anew."""
+    there_is_none = or_(t.c.analysis.is_(None), t.c.analysis.has_key("error"))
+    await c.execute(
+        update(t)
+        .where(t.c.id == conversation_id, there_is_none, t.c.analysis_due_at.is_(None))
+        .values(analysis_due_at=now, analysis_attempts=0, analysis=None)
+    )
+
+
+async def made(
+    c: AsyncConnection, conversation_id: ConversationId
+) -> tuple[Mapping[str, Any], int] | None:
+    """What was made of it, or why nothing, with the number of its texts; None: not yet."""
+    texts = select(func.count()).where(messages.c.conversation_id == t.c.id).scalar_subquery()
+    query = select(t.c.analysis, texts).where(t.c.id == conversation_id)
+    row = (await c.execute(query.where(t.c.analysis_due_at.is_(None)))).one_or_none()
+    return None if row is None or row[0] is None else (row[0], row[1])

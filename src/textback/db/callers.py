@@ -1,55 +1,67 @@
-"""Who may ask for something: API keys and connectors."""
+"""Who may ask for something: API keys, connectors, and what an account sends for."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import RowMapping, Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.ids import AccountId, ConnectorId, ProjectId
 from textback.core.policy import Environment, ProjectPolicy
-from textback.db.tables import accounts, api_keys, connectors, projects
+from textback.db.tables import accounts, api_keys, connectors, numbers, projects
 from textback.db.tenants import POLICY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
+    id: str
     account_id: AccountId
     expires_at: datetime | None
     revoked_at: datetime | None
+    scopes: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectorRow:
-    id: ConnectorId
+class SenderRow:
     account_id: AccountId
     project_id: ProjectId
     environment: Environment
     policy: ProjectPolicy
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorRow(SenderRow):
+    id: ConnectorId
+
+
 def key_hash(key: str) -> bytes:
     """Keys are random and long, so one unsalted round is enough, and can be looked up by."""
-    return sha256(key.encode()).digest()
+    return sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-async def find_key(c: AsyncConnection, key: str) -> KeyRow | None:
+async def find_key(c: AsyncConnection, key: str, *, now: datetime) -> KeyRow | None:
+    """By the key itself, or by the one it had before, while that is still good."""
+    k, hashed = api_keys.c, key_hash(key)
     row = (
         await c.execute(
-            select(api_keys.c.account_id, api_keys.c.expires_at, api_keys.c.revoked_at)
-            .join(accounts, accounts.c.id == api_keys.c.account_id)
-            .where(api_keys.c.hash == key_hash(key), accounts.c.removed_at.is_(None))
+            select(k.id, k.public_id, k.account_id, k.expires_at, k.revoked_at, k.scopes)
+            .join(accounts, accounts.c.id == k.account_id)
+            .where(
+                or_(k.hash == hashed, and_(k.previous_hash == hashed, k.previous_until > now)),
+                accounts.c.removed_at.is_(None),
+            )
         )
     ).one_or_none()
-    return (
-        None
-        if row is None
-        else KeyRow(
-            account_id=AccountId(row.account_id),
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
-        )
+    if row is None:
+        return None
+    return KeyRow(
+        id=row.public_id or row.id,
+        account_id=AccountId(row.account_id),
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        scopes=None if row.scopes is None else frozenset(row.scopes),
     )
 
 
@@ -81,4 +93,39 @@ async def find_connector(c: AsyncConnection, connector_id: str) -> ConnectorRow 
             environment=row.environment,
             policy=POLICY.validate_python(row.policy),
         )
+    )
+
+
+async def find_sender(c: AsyncConnection, account_id: AccountId, number: str) -> SenderRow | None:
+    """The project of one of the account's numbers."""
+    query = _projects(account_id).add_columns(numbers.c.environment)
+    query = query.join(numbers, numbers.c.project_id == projects.c.id)
+    query = query.where(numbers.c.number == number, numbers.c.removed_at.is_(None))
+    row = (await c.execute(query)).mappings().one_or_none()
+    return None if row is None else _sender(row, row["environment"])
+
+
+async def projects_of(
+    c: AsyncConnection, account_id: AccountId, project_id: str | None
+) -> list[SenderRow]:
+    """The one of that name, or all, as they send live; at most two, as more say no more."""
+    query = _projects(account_id)
+    if project_id is not None:
+        query = query.where(projects.c.id == project_id)
+    rows = await c.execute(query.order_by(projects.c.id).limit(2))
+    return [_sender(row, "live") for row in rows.mappings()]
+
+
+def _projects(account_id: AccountId) -> Select[Any, Any, Any]:
+    return select(projects.c.id, projects.c.account_id, projects.c.policy).where(
+        projects.c.account_id == account_id, projects.c.removed_at.is_(None)
+    )
+
+
+def _sender(row: RowMapping, environment: Environment) -> SenderRow:
+    return SenderRow(
+        account_id=AccountId(row["account_id"]),
+        project_id=ProjectId(row["id"]),
+        environment=environment,
+        policy=POLICY.validate_python(row["policy"]),
     )

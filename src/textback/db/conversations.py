@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import (
     ColumnElement,
     RowMapping,
@@ -18,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
+from textback.core.commands import Notify
 from textback.core.conversation import (
     NAMES,
     Closed,
@@ -34,11 +36,15 @@ from textback.core.errors import StaleError
 from textback.core.ids import ConversationId, ProjectId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
-from textback.db import events
+from textback.db import briefs, events
 from textback.db.metadata import WHEN
 from textback.db.tables import agent_versions
 from textback.db.tables import conversations as t
 from textback.db.tables import events as event_table
+
+IDLE = TypeAdapter(IdlePolicy)
+
+_ITS_END = {"idle", "agent_ended"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +55,10 @@ class Brief:
     variables: Mapping[str, object] = field(default_factory=dict[str, object])
     start_node: str | None = None
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    reopens: bool = True
+    dialect: str | None = None
+    extra: Mapping[str, object] = field(default_factory=dict[str, object])
+    notify: Notify | None = None
 
 
 async def add(
@@ -68,8 +78,13 @@ async def add(
             variables=dict(told.variables),
             start_node=told.start_node,
             metadata=dict(told.metadata),
+            reopens=told.reopens,
+            dialect=told.dialect,
+            extra=dict(told.extra),
         )
     )
+    if told.notify is not None:
+        await briefs.notify(c, new, told.notify, now=now)
     opened = facts.Event(kind="conversation.opened", conversation_id=new.id)
     now_it_is = facts.of_conversation(new)
     await events.append(c, [opened] if now_it_is == opened else [opened, now_it_is], now=now)
@@ -160,6 +175,18 @@ async def knows(c: AsyncConnection, agent: Phone, user: Phone) -> bool:
     return found is not None
 
 
+async def stays_over(c: AsyncConnection, agent: Phone, user: Phone) -> bool:
+    """Whether the pair's latest came to its own end, and its caller wants no other one after it."""
+    latest = (
+        select(t.c.reason, t.c.reopens)
+        .where(t.c.agent_number == agent, t.c.user_number == user)
+        .order_by(t.c.opened_at.desc())
+        .limit(1)
+    )
+    row = (await c.execute(latest)).one_or_none()
+    return row is not None and row.reason in _ITS_END and not row.reopens
+
+
 async def last_number_used(
     c: AsyncConnection, project_id: ProjectId, user: Phone, among: Sequence[Phone]
 ) -> Phone | None:
@@ -232,6 +259,7 @@ def _row(state: Conversation, policy: IdlePolicy) -> dict[str, Any]:
         "closed_at": state.closed_at if isinstance(state, Closed) else None,
         "reason": state.reason if isinstance(state, Closed) else None,
         "deadline_at": deadline(state, policy),
+        "idle": None if state.idle is None else IDLE.dump_python(state.idle, mode="json"),
     }
 
 
@@ -251,6 +279,7 @@ def state_of(row: RowMapping) -> Conversation:
             "active_at",
         )
     }
+    shared["idle"] = None if row["idle"] is None else IDLE.validate_python(row["idle"])
     match row["state"]:
         case "opened":
             return Opened(**shared)

@@ -1,22 +1,45 @@
 """Idempotency keys live in the transaction of what they protect."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, select
+from pydantic import TypeAdapter
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.commands import Accepted, Idempotency
 from textback.core.errors import KeyReused
-from textback.core.ids import AccountId, ConversationId, MessageId
+from textback.core.ids import AccountId
 from textback.core.policy import IDEMPOTENCY_TTL
 from textback.db.tables import idempotency_keys as t
+
+_ACCEPTED = TypeAdapter(Accepted)
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """What a request was answered when it first came."""
+
+    answer: Mapping[str, Any]
 
 
 async def find(
     c: AsyncConnection, account_id: AccountId, key: Idempotency, *, now: datetime
 ) -> Accepted | None:
-    """The first answer, if this request came before. Raises KeyReused when another one did."""
+    """The first answer to a send, if this one came before. Raises KeyReused when another did."""
+    first = await find_answer(c, account_id, key, now=now)
+    if first is None:
+        return None
+    return replace(_ACCEPTED.validate_python(dict(first.answer)), replayed=True)
+
+
+async def find_answer(
+    c: AsyncConnection, account_id: AccountId, key: Idempotency, *, now: datetime
+) -> First | None:
+    """As `find`, of any request."""
     row = (
         await c.execute(
             select(t).where(
@@ -32,18 +55,16 @@ async def find(
     if row.fingerprint != key.fingerprint:
         msg = "This Idempotency-Key was used for a different request; use a new key for a new one."
         raise KeyReused(msg)
-    return Accepted(
-        conversation_id=ConversationId(row.conversation_id),
-        message_id=MessageId(row.message_id),
-        replayed=True,
-    )
+    if row.answer is None:  # as the release before wrote it
+        return First({"conversation_id": row.conversation_id, "message_id": row.message_id})
+    return First(row.answer)
 
 
 async def claim(
     c: AsyncConnection,
     account_id: AccountId,
     key: Idempotency,
-    answer: Accepted,
+    answer: Accepted | Mapping[str, object],
     *,
     now: datetime,
 ) -> bool:
@@ -53,8 +74,9 @@ async def claim(
     """
     values = {
         "fingerprint": key.fingerprint,
-        "conversation_id": answer.conversation_id,
-        "message_id": answer.message_id,
+        "conversation_id": None,
+        "message_id": None,
+        "answer": _json(answer),
         "expires_at": now + IDEMPOTENCY_TTL,
     }
     result = await c.execute(
@@ -65,6 +87,24 @@ async def claim(
         )
     )
     return result.rowcount == 1
+
+
+async def settle(
+    c: AsyncConnection,
+    account_id: AccountId,
+    key: Idempotency,
+    answer: Accepted | Mapping[str, object],
+) -> None:
+    """Only at its end is it known what a claimed request is answered."""
+    await c.execute(
+        update(t)
+        .where(t.c.account_id == account_id, t.c.route == key.route, t.c.key == key.key)
+        .values(answer=_json(answer))
+    )
+
+
+def _json(answer: Accepted | Mapping[str, object]) -> Mapping[str, object]:
+    return _ACCEPTED.dump_python(answer, mode="json") if isinstance(answer, Accepted) else answer
 
 
 async def forget_expired(c: AsyncConnection, *, now: datetime, limit: int) -> int:

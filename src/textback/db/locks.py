@@ -8,7 +8,7 @@ from hashlib import blake2b
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from textback.core.ids import ProjectId
+from textback.core.ids import CarrierId, ProjectId
 from textback.core.phone import Phone
 
 
@@ -26,6 +26,25 @@ async def try_pair(c: AsyncConnection, agent_number: Phone, user_number: Phone) 
 async def user(c: AsyncConnection, project_id: ProjectId, user_number: Phone) -> None:
     """Until the commit: nobody else picks a number for this user of the project."""
     await _lock(c, f"user {project_id} {user_number}")
+
+
+async def on_record(c: AsyncConnection, carrier_id: CarrierId, carrier_message_id: str) -> None:
+    """Until the commit nobody else puts this text on record. Taken after the pair."""
+    await _lock(c, f"on-record {carrier_id} {carrier_message_id}")
+
+
+async def plan(c: AsyncConnection, send_id: str) -> None:
+    """Until the commit: whether it is planned is not known before. Held by nobody for long."""
+    await _lock(c, f"plan {send_id}")
+
+
+async def try_limit(c: AsyncConnection, project_id: ProjectId) -> bool:
+    """Until the commit nobody else tells that the project's limit is reached; False: somebody does.
+
+    Taken alone.
+    """
+    key = _key(f"limit {project_id}")
+    return bool(await c.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": key}))
 
 
 async def _lock(c: AsyncConnection, name: str) -> None:

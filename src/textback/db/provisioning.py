@@ -1,15 +1,28 @@
 """What `apply` reads and writes: all entries of a deployment at once."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, Table, case, insert, null, select, text, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    RowMapping,
+    Table,
+    case,
+    insert,
+    null,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from textback.core.ids import ProjectId
+from textback.core.ids import EndpointId, ProjectId
 from textback.core.policy import IdlePolicy
+from textback.core.storable import is_text
+from textback.db import webhooks
 from textback.db.numbers import LOOK_BACK
 from textback.db.tables import (
     accounts,
@@ -19,11 +32,23 @@ from textback.db.tables import (
     carriers,
     connectors,
     conversations,
+    jwt_apps,
     numbers,
     projects,
+    webhook_endpoints,
 )
 
-Kind = Literal["account", "api_key", "carrier", "agent", "project", "connector", "number"]
+Kind = Literal[
+    "account",
+    "api_key",
+    "jwt_app",
+    "carrier",
+    "agent",
+    "project",
+    "connector",
+    "number",
+    "webhook",
+]
 """In this order each kind refers only to kinds before it."""
 
 Key: TypeAlias = tuple[str, ...]
@@ -32,11 +57,13 @@ Row: TypeAlias = Mapping[str, object]
 _TABLES: Final[dict[Kind, Table]] = {
     "account": accounts,
     "api_key": api_keys,
+    "jwt_app": jwt_apps,
     "carrier": carriers,
     "agent": agents,
     "project": projects,
     "connector": connectors,
     "number": numbers,
+    "webhook": webhook_endpoints,
 }
 
 _UNIQUE: Final[dict[Kind, str]] = {"api_key": "hash", "carrier": "account_sid"}
@@ -52,12 +79,14 @@ def key_columns(kind: Kind) -> tuple[str, ...]:
             return ("account_id", "name")
         case "number":
             return ("number",)
+        case "jwt_app":
+            return ("client_id",)
         case _:
             return ("id",)
 
 
 def gone_column(kind: Kind) -> str:
-    return "revoked_at" if kind == "api_key" else "removed_at"
+    return "revoked_at" if kind in {"api_key", "jwt_app"} else "removed_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +109,43 @@ async def alone(c: AsyncConnection) -> None:
 
 
 async def everything(c: AsyncConnection) -> dict[Kind, dict[Key, Row]]:
-    """All entries, the removed ones too."""
+    """All entries, the removed ones too. Of webhooks those of a conversation are no entries."""
     found: dict[Kind, dict[Key, Row]] = {}
     for kind, table in _TABLES.items():
-        rows = (await c.execute(select(table))).mappings()
-        names = key_columns(kind)
-        found[kind] = {tuple(row[name] for name in names): dict(row) for row in rows}
+        query = select(table)
+        if kind == "webhook":
+            query = query.where(webhook_endpoints.c.conversation_id.is_(None))
+        found[kind] = _by_key(kind, (await c.execute(query)).mappings())
     return found
 
 
-async def versions(c: AsyncConnection) -> dict[str, dict[int, Row]]:
-    """All versions of all agents."""
+async def some(
+    c: AsyncConnection, wanted: Mapping[Kind, Collection[str]]
+) -> dict[Kind, dict[Key, Row]]:
+    """Those entries alone, by their ids (numbers, client ids); not of API keys."""
+    found: dict[Kind, dict[Key, Row]] = {}
+    for kind, table in _TABLES.items():
+        found[kind] = {}
+        if ids := [each for each in wanted.get(kind, ()) if is_text(each)]:
+            query = select(table).where(table.c[key_columns(kind)[0]].in_(ids))
+            found[kind] = _by_key(kind, (await c.execute(query)).mappings())
+    return found
+
+
+def _by_key(kind: Kind, rows: Iterable[RowMapping]) -> dict[Key, Row]:
+    names = key_columns(kind)
+    return {tuple(row[name] for name in names): dict(row) for row in rows}
+
+
+async def versions(
+    c: AsyncConnection, of: Collection[str] | None = None
+) -> dict[str, dict[int, Row]]:
+    """All versions of these agents; None: of all."""
+    query = select(agent_versions)
+    if of is not None:
+        query = query.where(agent_versions.c.agent_id.in_(of))
     found: dict[str, dict[int, Row]] = {}
-    for row in (await c.execute(select(agent_versions))).mappings():
+    for row in (await c.execute(query)).mappings():
         found.setdefault(row["agent_id"], {})[row["number"]] = dict(row)
     return found
 
@@ -106,6 +159,9 @@ async def write(c: AsyncConnection, changes: Changes, *, now: datetime) -> None:
                 if column in row:
                     await _set(c, kind, key, {column: _nobodys(row[column], key)})
         for key, row in changed.items():
+            if kind == "webhook" and row.get("removed_at") is not None:
+                await webhooks.remove(c, EndpointId(key[0]), now=now)
+                continue
             is_ours_anew = kind == "number" and ("carrier_id" in row or _is_back(row))
             await _set(c, kind, key, {**row, **_swept_from(now)} if is_ours_anew else row)
         if new := changes.new.get(kind):
@@ -157,11 +213,11 @@ async def _recompute_deadlines(
 
     await c.execute(
         update(conversations)
-        .where(t.project_id == project_id, t.state != "closed")
+        .where(t.project_id == project_id, t.state != "closed", t.idle.is_(None))
         .values(
             deadline_at=case(
                 (t.state == "opened", after(t.active_at, policy.unanswered_after)),
-                (t.state == "engaged", after(t.active_at, policy.warn_after)),
+                (t.state == "engaged", after(t.active_at, policy.warn_after or policy.end_after)),
                 (t.state == "paused", t.paused_until),
                 (t.state == "handed_off", null()),
                 else_=after(t.warned_at, policy.close_after),

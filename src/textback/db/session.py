@@ -107,6 +107,13 @@ async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
         in_transaction.reset(token)
 
 
+@asynccontextmanager
+async def savepoint(c: AsyncConnection) -> AsyncGenerator[None]:
+    """An exception undoes what was done within, and the transaction goes on for who catches it."""
+    async with c.begin_nested():
+        yield
+
+
 def is_unreachable(error: BaseException) -> bool:
     if isinstance(error, PoolTimeoutError):
         return True

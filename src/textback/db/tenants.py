@@ -1,16 +1,24 @@
 """What was provisioned: projects, agents, carriers, numbers."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, func, literal, select
+from sqlalchemy import RowMapping, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.defaults import Defaults
 from textback.core.ids import AccountId, AgentId, CarrierId, ProjectId
 from textback.core.numbers import Candidate
 from textback.core.phone import Phone
-from textback.core.policy import AgentLabel, Environment, OptOutReplies, ProjectPolicy
+from textback.core.policy import (
+    AgentLabel,
+    Environment,
+    OptOutReplies,
+    ProjectPolicy,
+    Registration,
+)
 from textback.core.ports import CarrierAccount, Vault
 from textback.db.tables import (
     carriers,
@@ -21,6 +29,7 @@ from textback.db.tables import (
 )
 
 POLICY = TypeAdapter(ProjectPolicy)
+DEFAULTS = TypeAdapter(Defaults)
 
 BUSY = 1000
 """Texts that wait for a number, counted up to here: beyond it numbers take turns."""
@@ -46,6 +55,16 @@ class NumberRow:
     carrier_id: CarrierId
     segments_per_second: float
     opt_out_replies: OptOutReplies
+    agent_id: AgentId | None = None
+    """Who answers there, instead of the project's agent."""
+    replies: bool = True
+    """The agent answers what users say; else it is kept."""
+    registration: Registration | None = None
+    messaging_service_sid: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What a dialect keeps of it."""
+    defaults: Defaults = field(default_factory=Defaults)
+    """What conversations there begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +132,28 @@ async def carrier_of(c: AsyncConnection, number: Phone) -> CarrierId:
     return CarrierId(found or "")
 
 
-async def paces(c: AsyncConnection, of: Collection[Phone]) -> dict[Phone, float]:
-    """Segments per second of each number that is still provisioned."""
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """How a number sends."""
+
+    segments_per_second: float
+    messaging_service_sid: str | None = None
+
+
+_SERVICE = func.coalesce(
+    numbers.c.config["defaults"]["messaging_service_sid"].astext, numbers.c.messaging_service_sid
+).label("service")
+
+
+async def senders(c: AsyncConnection, of: Collection[Phone]) -> dict[Phone, Sender]:
+    """Those that are still provisioned, and the ends of chats, which never are."""
+    n = numbers.c
     rows = await c.execute(
-        select(numbers.c.number, numbers.c.segments_per_second).where(
-            numbers.c.number.in_(of), numbers.c.removed_at.is_(None)
+        select(n.number, n.segments_per_second, _SERVICE).where(
+            n.number.in_(of), or_(n.removed_at.is_(None), n.source == "chat")
         )
     )
-    return {Phone(row.number): row.segments_per_second for row in rows}
+    return {Phone(r.number): Sender(r.segments_per_second, r.service) for r in rows}
 
 
 async def candidates(c: AsyncConnection, among: Sequence[NumberRow]) -> list[Candidate]:
@@ -186,6 +219,9 @@ def opened(row: CarrierRow, vault: Vault) -> CarrierAccount:
 
 
 def _number(row: RowMapping) -> NumberRow:
+    kept: Mapping[str, Any] = row["config"].get("defaults", {})
+    defaults = DEFAULTS.validate_python(kept) if kept else Defaults()
+    agent_id = defaults.agent_id or row["agent_id"]
     return NumberRow(
         number=Phone(row["number"]),
         project_id=ProjectId(row["project_id"]),
@@ -193,6 +229,12 @@ def _number(row: RowMapping) -> NumberRow:
         carrier_id=CarrierId(row["carrier_id"]),
         segments_per_second=row["segments_per_second"],
         opt_out_replies=row["opt_out_replies"],
+        agent_id=None if agent_id is None else AgentId(agent_id),
+        replies=row["replies"] and defaults.replies,
+        registration=row["registration"],
+        messaging_service_sid=defaults.messaging_service_sid or row["messaging_service_sid"],
+        config=row["config"],
+        defaults=defaults,
     )
 
 

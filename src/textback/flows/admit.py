@@ -1,15 +1,42 @@
-"""Who is asking: key and connector -> Caller, or a refusal; webhook -> carrier account."""
+"""Who is asking: a key, and whom it may send for -> Caller, or a refusal; webhook -> carrier."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from textback.core.commands import Caller
-from textback.core.errors import BadKey, BadRequest, UnknownConnector, WrongAccount
+from textback.core.commands import Caller, Scope
+from textback.core.errors import (
+    BadKey,
+    BadRequest,
+    MissingScope,
+    NumberNotProvisioned,
+    UnknownConnector,
+    UnknownResource,
+    WrongAccount,
+)
 from textback.core.ids import AccountId
+from textback.core.policy import Environment
 from textback.core.ports import CarrierAccount, Vault
 from textback.db import callers, tenants
+from textback.db.callers import ConnectorRow, SenderRow
 from textback.db.session import transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a good key."""
+
+    account_id: AccountId
+    key_id: str
+    """`key_...`, or the public half of a pair."""
+    scopes: frozenset[str] | None
+    """None: everything."""
+
+    def need(self, scope: Scope) -> None:
+        """Raises MissingScope."""
+        if self.scopes is not None and scope not in self.scopes:
+            raise MissingScope(f'This API key may not do that: it lacks the scope "{scope}".')
 
 
 async def caller(
@@ -17,13 +44,15 @@ async def caller(
 ) -> Caller:
     """In this order, so that a wrong key learns nothing about connectors (D3).
 
-    Raises BadKey, BadRequest (no connector named), UnknownConnector, WrongAccount, Unavailable.
+    Raises BadKey, MissingScope, BadRequest (no connector named), UnknownConnector, WrongAccount,
+    Unavailable.
     """
     if not key:
         msg = "Send your API key in the X-PolyAi-Auth-Token header."
         raise BadKey(msg)
     async with transaction(db) as c:
-        account_id = await _account_of(c, key, now=now)
+        by = await _holder(c, key, now=now)
+        by.need("send")
         if not connector_id:
             msg = "Name the connector to send with in the X-TOKEN-ID header."
             raise BadRequest(msg)
@@ -31,36 +60,91 @@ async def caller(
     if connector is None:
         msg = "There is no connector with the id in X-TOKEN-ID."
         raise UnknownConnector(msg)
-    if connector.account_id != account_id:
+    if connector.account_id != by.account_id:
         msg = "This API key belongs to another account than the connector in X-TOKEN-ID."
         raise WrongAccount(msg)
-    return Caller(
-        account_id=connector.account_id,
-        project_id=connector.project_id,
-        connector_id=connector.id,
-        environment=connector.environment,
-        rate_limit=connector.policy.rate_limit,
-    )
+    return of_connector(connector)
 
 
-async def account(db: AsyncEngine, *, key: str | None, now: datetime) -> AccountId:
-    """Whose key it is. Raises BadKey, Unavailable."""
+async def holder(db: AsyncEngine, *, key: str | None, scope: Scope | None, now: datetime) -> Holder:
+    """Whose key it is, if it may do that. Raises BadKey, MissingScope, Unavailable.
+
+    `scope` None: any good key.
+    """
     if not key:
         msg = "Send your API key as Authorization: Bearer KEY."
         raise BadKey(msg)
     async with transaction(db) as c:
-        return await _account_of(c, key, now=now)
+        found = await _holder(c, key, now=now)
+    if scope is not None:
+        found.need(scope)
+    return found
 
 
-async def _account_of(c: AsyncConnection, key: str, *, now: datetime) -> AccountId:
-    found = await callers.find_key(c, key)
+async def sender(
+    db: AsyncEngine,
+    account_id: AccountId,
+    *,
+    agent_number: str | None = None,
+    connector: str | None = None,
+    project: str | None = None,
+    environment: Environment = "live",
+) -> Caller:
+    """For whom an account sends: by one of its connectors, or a project, or one of its numbers.
+
+    With nothing named, for its only project. Raises UnknownConnector, UnknownResource (project),
+    NumberNotProvisioned, BadRequest (several projects, and none named), Unavailable.
+    """
+    async with transaction(db) as c:
+        if connector is not None:
+            row = await callers.find_connector(c, connector)
+            if row is None or row.account_id != account_id:
+                raise UnknownConnector(f'This account has no connector "{connector}".')
+            return of_connector(row)
+        if agent_number is not None and project is None:
+            found = await callers.find_sender(c, account_id, agent_number)
+            if found is None:
+                msg = f"{agent_number} is not one of this account's numbers."
+                raise NumberNotProvisioned(msg)
+            return _of_project(found, found.environment)
+        projects = await callers.projects_of(c, account_id, project)
+    if project is not None and not projects:
+        raise UnknownResource(f'This account has no project "{project}".')
+    if len(projects) != 1:
+        msg = "Name the project to send for: this account has none, or more than one."
+        raise BadRequest(msg)
+    return _of_project(projects[0], environment)
+
+
+def of_connector(row: ConnectorRow) -> Caller:
+    return Caller(
+        account_id=row.account_id,
+        project_id=row.project_id,
+        connector_id=row.id,
+        environment=row.environment,
+        rate_limit=row.policy.rate_limit,
+    )
+
+
+def _of_project(row: SenderRow, environment: Environment) -> Caller:
+    return Caller(
+        account_id=row.account_id,
+        project_id=row.project_id,
+        connector_id=None,
+        environment=environment,
+        rate_limit=row.policy.rate_limit,
+    )
+
+
+async def _holder(c: AsyncConnection, key: str, *, now: datetime) -> Holder:
+    found = await callers.find_key(c, key, now=now)
     if found is None or found.revoked_at is not None:
         msg = "The API key is not valid; check it, or ask for a new one."
         raise BadKey(msg)
     if found.expires_at is not None and found.expires_at <= now:
         msg = "The API key has expired; ask for a new one."
         raise BadKey(msg)
-    return found.account_id
+    return Holder(account_id=found.account_id, key_id=found.id, scopes=found.scopes)
 
 
 async def carrier_account(

@@ -51,7 +51,8 @@ async def _expire(
             await conversations.save(c, before, after, policy=policy.idle, now=now)
         case Warn(after=after, text=text):
             await conversations.save(c, before, after, policy=policy.idle, now=now)
-            await _say(c, before, "warning", text, policy, now=now)
+            if text is not None:
+                await _say(c, before, "warning", text, policy, now=now)
         case Close(after=after, text=text):
             await conversations.save(c, before, after, policy=policy.idle, now=now)
             if text is not None:

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import conversation as talk
+from textback.core.commands import Notify
 from textback.core.conversation import Closed, Conversation, Engaged, HandedOff, Live, Paused
 from textback.core.errors import BadRequest, UnknownAgent, WrongState
 from textback.core.ids import ConversationId, MessageId, new_message_id
 from textback.core.policy import ProjectPolicy
 from textback.core.turn import HANDED_OFF
-from textback.db import agents, conversations, hand_off, inbound, turns
+from textback.db import agents, briefs, conversations, hand_off, inbound, turns
 from textback.db.session import transaction
 from textback.flows import reply_budget
 from textback.flows.say import Who, add, check_text, conversation_of, named, policy_of, storable
@@ -44,12 +45,15 @@ async def off(
     *,
     who: Who,
     metadata: Mapping[str, object] | None = None,
+    actor: str | None = None,
+    notify: Notify | None = None,
     now: datetime,
 ) -> Done:
     """Hand it to a person. The agent falls silent, and no time runs, until it is resumed.
 
-    One that a person has already stays as it is. Raises BadRequest, UnknownConversation,
-    WrongState (it is over), Unavailable.
+    `actor`: who asks for it, as the caller names them, for the event. `notify`: its events go there
+    from now on. One that a person has already stays as it is. Raises BadRequest,
+    UnknownConversation, WrongState (it is over), Unavailable.
     """
     _check_reason(why)
     async with transaction(db) as c:
@@ -59,7 +63,10 @@ async def off(
         if isinstance(before, Closed):
             raise WrongState(f"{before.id} is {named(before)}: there is nothing to hand over.")
         after = talk.handed_off(before, why, now=now)
-        more = {"metadata": dict(metadata)} if metadata else {}
+        more: dict[str, object] = {"metadata": dict(metadata)} if metadata else {}
+        more |= _by(actor)
+        if notify is not None:
+            await briefs.notify(c, before, notify, now=now)
         idle = (await policy_of(c, before)).idle
         await conversations.save(c, before, after, policy=idle, now=now, by=who.by, more=more)
         await fall_silent(c, conversation_id, why=HANDED_OFF, now=now)
@@ -74,13 +81,16 @@ async def resume(
     message: str | None = None,
     reply: bool = False,
     node: str | None = None,
+    actor: str | None = None,
+    if_held: bool = False,
     now: datetime,
 ) -> Done:
     """The agent has it again, from a person or after a pause, and owes no answer to older texts.
 
     With `message` it says that. With `reply` it answers what the user said since the last text of
     ours, or goes on by itself if that is nothing. Else it waits for the user; but what a pause
-    kept is answered. A flow goes on at `node`.
+    kept is answered. A flow goes on at `node`. `if_held`: one that is live, and neither paused nor
+    a person's, stays as it is, if nothing else is asked.
 
     Raises BadRequest, UnknownConversation, WrongState, UnknownAgent (no such node), Unavailable.
     """
@@ -91,17 +101,17 @@ async def resume(
     message_id = None if message is None else new_message_id(now)
     async with transaction(db) as c:
         before = await conversation_of(c, conversation_id, who)
+        nothing_else = message is None and node is None and not reply
         if not isinstance(before, Paused | HandedOff):
-            msg = (
-                f"{conversation_id} is not paused or handed off, it is {named(before)}: "
-                "there is nothing to resume."
-            )
-            raise WrongState(msg)
+            return _not_held(before, stays=if_held and nothing_else)
         if node is not None:
             await _check_node(c, before, node)
         after = talk.resumed(before, now=now)
         policy = await policy_of(c, before)
-        await conversations.save(c, before, after, policy=policy.idle, now=now, by=who.by)
+        more = _by(actor)
+        await conversations.save(
+            c, before, after, policy=policy.idle, now=now, by=who.by, more=more
+        )
         if message is not None or node is not None:  # what it thinks of now is out of date
             await fall_silent(c, conversation_id, why=RESUMED, now=now)
         if message is not None and message_id is not None:
@@ -121,8 +131,25 @@ async def resume(
     return Done(before=before, after=after, message_id=message_id, answers=answers)
 
 
+def _not_held(before: Conversation, *, stays: bool) -> Done:
+    """Raises WrongState."""
+    if stays and not isinstance(before, Closed):
+        return Done(before=before, after=before)
+    msg = (
+        f"{before.id} is not paused or handed off, it is {named(before)}: "
+        "there is nothing to resume."
+    )
+    raise WrongState(msg)
+
+
 async def end(
-    db: AsyncEngine, conversation_id: ConversationId, why: str | None, *, who: Who, now: datetime
+    db: AsyncEngine,
+    conversation_id: ConversationId,
+    why: str | None,
+    *,
+    who: Who,
+    actor: str | None = None,
+    now: datetime,
 ) -> Done:
     """Close it, without a word to the user. One that is over stays as it is.
 
@@ -135,7 +162,7 @@ async def end(
         if isinstance(before, Closed):
             return Done(before=before, after=before)
         after = talk.close(before, "operator", now=now)
-        more = {} if why is None else {"why": why}
+        more = _by(actor) | ({} if why is None else {"why": why})
         idle = (await policy_of(c, before)).idle
         await conversations.save(c, before, after, policy=idle, now=now, by=who.by, more=more)
         await fall_silent(c, conversation_id, why="the conversation was ended", now=now)
@@ -168,6 +195,10 @@ async def _check_node(c: AsyncConnection, before: Live, node: str) -> None:
     if agent is None or node not in agent.nodes:
         msg = f'Agent "{before.agent_id}" has no node "{node}" to go on from.'
         raise UnknownAgent(msg)
+
+
+def _by(actor: str | None) -> dict[str, object]:
+    return {} if actor is None else {"actor": actor}
 
 
 def _check_reason(why: str) -> None:

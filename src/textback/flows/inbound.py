@@ -23,7 +23,6 @@ from textback.core.phone import Phone
 from textback.core.ports import Inbound
 from textback.core.throttle import Verdict
 from textback.db import (
-    agents,
     conversations,
     events,
     inbound,
@@ -36,7 +35,7 @@ from textback.db import (
 from textback.db.agents import AgentVersion
 from textback.db.session import transaction
 from textback.db.tenants import NumberRow, ProjectRow
-from textback.flows import opt_out, reply_budget
+from textback.flows import beginning, opt_out, reply_budget, routing
 from textback.flows.reply_budget import Left
 
 Outcome = Literal["heard", "keyword", "unanswered", "duplicate", "unknown_number", "unroutable"]
@@ -55,20 +54,20 @@ async def hear(db: AsyncEngine, carrier_id: CarrierId, said: Inbound, *, now: da
 
     Raises Unavailable: then nothing was stored, and the carrier may bring it again.
     """
-    agent, user = phone.agent_number(said.agent_number), phone.user_number(said.user_number)
+    user = phone.user_address(said.user_number)
     if user is None:
         return Heard("unroutable", why="the sender is not a number that can be answered")
     async with transaction(db) as c:
-        number = await tenants.find_number(c, agent) if agent else None
-        if number is None or number.carrier_id != carrier_id:
+        route = await routing.find(c, carrier_id, user, said)
+        if route is None:
             return Heard("unknown_number")
+        number, user = route.number, route.user
         await locks.pair(c, number.number, user)
         if await inbound.is_known(c, carrier_id, said.carrier_message_id):
             return Heard("duplicate")
         project = await tenants.get_project(c, number.project_id)
         at = min(said.said_at or now, now)
-        label = project.label(number.environment)
-        agent = await agents.current(c, project.agent_id, label)
+        agent = await beginning.agent_of(c, number, project, project.label(number.environment))
         text = _Text(c, number, project, agent, user, said, new_message_id(now), at, now)
         opted_out = await opt_outs.stands(c, number.number, user)
         word = said.opt_out or opt_out.word(said.text, project.policy, opted_out=opted_out)
@@ -97,11 +96,9 @@ class _Text:
 
     async def for_the_agent(self) -> Heard:
         live = await conversations.lock_live(self.c, self.number.number, self.user)
-        if isinstance(live, HandedOff):  # limits are for agents
-            return await self.keep(why="handed_off")
-        over = await self._over_the_limits()
-        if over is not None:
-            return await self.keep(why=over)
+        why = await self._not_for_the_agent(live)
+        if why is not None:
+            return await self.keep(why=why)
         known = await conversations.knows(self.c, self.number.number, self.user)
         policy = self.project.policy
         if not known and policy.unknown_user == "ignore":
@@ -129,6 +126,17 @@ class _Text:
                 not_before=left.not_before,
             )
         return Heard("heard", engaged.id, self.id)
+
+    async def _not_for_the_agent(self, live: Live | None) -> str | None:
+        if isinstance(live, HandedOff):  # limits are for agents
+            return "handed_off"
+        if not self.number.replies:
+            return "replies_off"
+        if self.number.defaults.ignores_text(self.said.text):
+            return "ignored_words"
+        if live is None and await conversations.stays_over(self.c, self.number.number, self.user):
+            return "timed_out"
+        return await self._over_the_limits()
 
     async def keyword(self, word: Word, *, opted_out: bool) -> Heard:
         """Keywords never reach the agent; they restart the idle clock like any text."""
@@ -183,34 +191,24 @@ class _Text:
         return Heard("unanswered", conversation_id, self.id, why)
 
     async def _left(self, conversation_id: ConversationId) -> Left:
+        budget, agent, user = self.project.policy.reply_budget, self.number.number, self.user
         return await reply_budget.left(
-            self.c,
-            self.number.number,
-            self.user,
-            conversation_id=conversation_id,
-            budget=self.project.policy.reply_budget,
-            now=self.now,
+            self.c, agent, user, conversation_id=conversation_id, budget=budget, now=self.now
         )
 
     async def _over_the_limits(self) -> Verdict | None:
         limits = self.project.policy.inbound
+        since, most = self.at - throttle.look_back(limits), int(limits.per_sender.amount)
         earlier = await inbound.recent_from_sender(
-            self.c,
-            self.number.number,
-            self.user,
-            since=self.at - throttle.look_back(limits),
-            until=self.at,
-            at_most=int(limits.per_sender.amount),
+            self.c, self.number.number, self.user, since=since, until=self.at, at_most=most
         )
         verdict = throttle.of_sender(self.said.text, earlier, limits, now=self.at)
         if verdict is not None:
             return verdict
+        of_all = limits.per_project
+        since, most = self.at - timedelta(seconds=of_all.seconds), int(of_all.amount)
         answered = await inbound.count_answered(
-            self.c,
-            self.project.id,
-            since=self.at - timedelta(seconds=limits.per_project.seconds),
-            until=self.at,
-            at_most=int(limits.per_project.amount),
+            self.c, self.project.id, since=since, until=self.at, at_most=most
         )
         return throttle.of_project(answered, limits)
 
@@ -218,7 +216,8 @@ class _Text:
         idle = self.project.policy.idle
         if live is None:
             live = self._new()
-            await conversations.add(self.c, live, policy=idle, now=self.now)
+            brief = beginning.brief(self.number, self.agent)
+            await conversations.add(self.c, live, policy=idle, now=self.now, brief=brief)
         engaged = talk.user_texted(live, now=self.now)
         await conversations.save(self.c, live, engaged, policy=idle, now=self.now)
         return engaged
@@ -233,8 +232,9 @@ class _Text:
         return await conversations.latest_of_pair(self.c, self.number.number, self.user)
 
     async def _open_and_close(self, reason: CloseReason) -> ConversationId:
-        closed = talk.close(self._new(), reason, now=self.now)
-        await conversations.add(self.c, closed, policy=self.project.policy.idle, now=self.now)
+        closed, idle = talk.close(self._new(), reason, now=self.now), self.project.policy.idle
+        brief = beginning.brief(self.number, self.agent)
+        await conversations.add(self.c, closed, policy=idle, now=self.now, brief=brief)
         return closed.id
 
     def _new(self) -> Opened:
@@ -249,6 +249,7 @@ class _Text:
             user_number=self.user,
             opened_at=self.now,
             active_at=self.now,
+            idle=beginning.idle(self.number),
         )
 
     async def _store(

@@ -77,7 +77,7 @@ async def say(
             after = await add(c, before, text, _KINDS[sender], message_id, now=now)
     except Unavailable as error:
         # Told 503, somebody without an idempotency key would say again what may be stored.
-        after = await _find_said(db, ids) if error.in_doubt else None
+        after = await _find_said(db, conversation_id, message_id) if error.in_doubt else None
         if after is None:
             raise
     return Said(message_id=message_id, conversation=after)
@@ -139,10 +139,13 @@ async def _said_before(
     if first is None:  # it ran out between the two statements
         raise Unavailable
     conversation = await conversation_of(c, first.conversation_id, who)
-    return Said(message_id=first.message_id, conversation=conversation, replayed=True)
+    message_id = first.message_id or MessageId("")  # what is said has always one
+    return Said(message_id=message_id, conversation=conversation, replayed=True)
 
 
-async def _find_said(db: AsyncEngine, ids: Accepted) -> Conversation | None:
+async def _find_said(
+    db: AsyncEngine, conversation_id: ConversationId, message_id: MessageId
+) -> Conversation | None:
     """The conversation, if a commit that nobody confirmed took hold; None also if nobody knows."""
     with suppress(TimeoutError):
         async with asyncio.timeout(IN_DOUBT_SECONDS):
@@ -150,8 +153,8 @@ async def _find_said(db: AsyncEngine, ids: Accepted) -> Conversation | None:
                 try:
                     async with transaction(db) as c:
                         # It is the commit's until that ends: then there is no doubt any more.
-                        found = await conversations.lock(c, ids.conversation_id)
-                        stored = await messages.find(c, ids.message_id)
+                        found = await conversations.lock(c, conversation_id)
+                        stored = await messages.find(c, message_id)
                         return None if stored is None else found
                 except Unavailable:
                     await asyncio.sleep(IN_DOUBT_SECONDS / 20)

@@ -71,6 +71,7 @@ def request(
         conversation_id=turn.conversation_id,
         agent_id=turn.agent_id,
         project_id=turn.project_id,
+        channel=turn.channel,
         transcript=turn.transcript,
         heard=turn.heard,
         metadata=turn.metadata,
