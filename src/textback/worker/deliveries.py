@@ -1,0 +1,110 @@
+"""Events on their way out: posted to the endpoints that want them."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+
+import structlog
+
+from textback import metrics
+from textback.core.webhook import Answered, NotAnswered
+from textback.flows import deliver
+from textback.flows.deliver import Held, Post, Recorded
+from textback.runtime import Runtime
+from textback.worker.loop import Loop, persist
+
+log = structlog.stdlib.get_logger()
+
+AT_ONCE = 32
+"""Posts of one worker; they wait for others' servers more than they work."""
+
+SHARE = 4
+"""Of one endpoint, and of one host of one account, which may hang."""
+
+UNSIGNED_WAIT = timedelta(seconds=30)
+"""A secret cannot be opened: an operator has to put its key back."""
+
+BATCH = 1000
+
+
+class Deliveries:
+    def __init__(self, rt: Runtime) -> None:
+        self.rt = rt
+        self._under_way = Counter[str]()
+        self._posts = Loop(
+            "deliver", self._claim, self._deliver, concurrency=AT_ONCE, poll=rt.poll, now=rt.now
+        )
+        self._tidy = Loop(
+            "tidy-webhooks", self._tidy_up, _nothing, concurrency=1, poll=rt.sweep, now=rt.now
+        )
+        self.loops = (self._posts, self._tidy)
+
+    def wake(self) -> None:
+        self._posts.wake()
+
+    async def _claim(self, limit: int) -> tuple[Sequence[Held], datetime | None]:
+        held, upcoming = await deliver.claim(
+            self.rt.db, limit=limit, share=SHARE, under_way=self._under_way, now=self.rt.now()
+        )
+        self._under_way.update(each.target for each in held)
+        return held, upcoming
+
+    async def _deliver(self, held: Held) -> None:
+        try:
+            done = await self._run(held)
+        finally:
+            self._under_way[held.target] -= 1
+            self._under_way += Counter()  # forgets who has none
+        metrics.WEBHOOKS.labels(done.came).inc()
+        if done.paused is not None:
+            metrics.WEBHOOKS_PAUSED.inc()
+            log.error("webhook.paused", endpoint_id=held.endpoint_id, why=done.paused)
+
+    async def _run(self, held: Held) -> Recorded:
+        rt, began = self.rt, monotonic()
+        written = await deliver.write(rt.db, held, rt.formats, now=rt.now())
+        if isinstance(written, Recorded):
+            return written
+        try:
+            post = deliver.signed(held, written, rt.formats, rt.vault, now=rt.now())
+        except (KeyError, ValueError):
+            log.exception("webhook.unsigned", endpoint_id=held.endpoint_id)
+            await deliver.give_back(rt.db, held, until=rt.now() + UNSIGNED_WAIT)
+            return Recorded(came="lost")
+        outcome = await self._post(held, post, began)
+        done = await persist(lambda: deliver.record(rt.db, held, outcome, now=rt.now()))
+        log.info(
+            "webhook.posted",
+            came=done.came,
+            endpoint_id=held.endpoint_id,
+            delivery_id=held.id,
+            tries=held.tries,
+            status=outcome.status if isinstance(outcome, Answered) else None,
+            why=outcome.why if isinstance(outcome, NotAnswered) else None,
+            ms=outcome.milliseconds,
+        )
+        return done
+
+    async def _post(self, held: Held, post: Post, began: float) -> Answered | NotAnswered:
+        try:
+            return await self.rt.webhooks.post(held.url, post.headers, post.body)
+        except BaseException as error:
+            # We are being stopped, or it is a bug. At once by another worker, rather than when the
+            # lease runs out; that it may have arrived is what "at least once" is for.
+            if not isinstance(error, Exception):
+                with contextlib.suppress(Exception):
+                    await deliver.give_back(self.rt.db, held, until=self.rt.now())
+                raise
+            log.exception("webhook.sender_failed", endpoint_id=held.endpoint_id)
+            spent = round((monotonic() - began) * 1000)
+            return NotAnswered(why=f"the sender raised {type(error).__name__}", milliseconds=spent)
+
+    async def _tidy_up(self, _limit: int) -> tuple[Sequence[None], datetime | None]:
+        await deliver.tidy(self.rt.db, limit=BATCH, now=self.rt.now())
+        return (), None
+
+
+async def _nothing(_item: None) -> None:
+    """The claim did it all."""

@@ -1,0 +1,99 @@
+"""The worker posts what happens, to real receivers, and nothing stands in anything's way."""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+from tests.support.deployment import ACME, second
+from tests.support.fake_twilio.server import Answer, LoopbackServer, Request
+from tests.support.provision import VAULT
+from tests.support.receiver import Receiver
+from tests.support.running import Shop
+from tests.support.webhooks import Postman
+from textback.core import signing
+from textback.core.phone import Phone
+from textback.flows import webhooks
+from textback.flows.webhooks import Made, Wanted
+from textback.wiring import FORMATS
+from textback.worker.deliveries import SHARE
+
+
+async def to(shop: Shop, url: str, *kinds: str) -> Made:
+    return await webhooks.create(
+        shop.rt.db,
+        ACME,
+        Wanted(url=url, kinds=kinds),
+        formats=FORMATS,
+        vault=VAULT,
+        private=True,
+        now=shop.clock(),
+    )
+
+
+async def test_what_happens_to_a_text_is_posted_in_order_as_it_happens(shop: Shop) -> None:
+    async with Receiver() as receiver:
+        made = await to(shop, receiver.url)
+        async with shop.working():
+            await shop.until_listening()
+            await shop.world.accept("Your appointment is at 3pm.", now=shop.clock())
+            got = await receiver.arrived(4)
+    told = [json.loads(each.body)["type"] for each in got]
+    assert told == [
+        "conversation.opened",
+        "message.accepted",
+        "message.sent",
+        "message.delivered",
+    ]
+    assert len({each.headers["webhook-id"] for each in got}) == 4
+    for each in got:
+        assert signing.fault(made.secret, each.headers, each.body, now=shop.clock()) is None
+
+
+async def test_a_receiver_that_hangs_keeps_nobody_elses_events_and_no_worker_from_stopping(
+    shop: Shop,
+) -> None:
+    got, here = list[Request](), asyncio.Event()
+
+    async def hang(request: Request) -> Answer:
+        got.append(request)
+        if len(got) == SHARE:
+            here.set()
+        await asyncio.sleep(3600)
+        return Answer(200)
+
+    bad = LoopbackServer(hang)
+    await bad.start()
+    shop.rt = replace(shop.rt, drain=timedelta(milliseconds=50))
+    async with Receiver() as good:
+        await to(shop, f"http://127.0.0.1:{bad.port}/", "message.queued")
+        await to(shop, good.url, "message.queued")
+        for n in range(SHARE + 2):
+            await shop.world.accept(user=Phone(f"+1415555{3000 + n}"))
+        async with shop.working():
+            await good.arrived(SHARE + 2)
+            await here.wait()
+    await bad.stop()
+    assert len(got) == SHARE
+    # What the worker held is given back, and no attempt is counted: the next one goes on.
+    states = await Postman(shop.world).deliveries()
+    assert sorted(states) == [("delivered", 1)] * (SHARE + 2) + [("waiting", 0)] * (SHARE + 2)
+
+
+async def test_what_failed_is_tried_again_in_time(shop: Shop) -> None:
+    async with Receiver() as receiver:
+        receiver.status = 500
+        await to(shop, receiver.url, "message.queued")
+        async with shop.working():
+            await shop.world.accept()
+
+            async def put_off() -> bool:
+                return await Postman(shop.world).deliveries() == [("waiting", 1)]
+
+            await shop.until(put_off)
+            receiver.status = 200
+            shop.clock.now += timedelta(minutes=1)
+            got = await receiver.arrived(2)
+    assert got[0].body == got[1].body
+    assert got[0].headers["webhook-id"] == got[1].headers["webhook-id"]
+    assert int(got[1].headers["webhook-timestamp"]) == int(second(60).timestamp())
