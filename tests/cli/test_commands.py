@@ -37,7 +37,7 @@ NEEDED = {
     "uncertain": ["DATABASE_URL"],
     "work": ["DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "SECRET_KEY"],
 }
-"""Every command but `demo`, which brings all it needs, and `agent`, which is several."""
+"""Every command but `demo`, which brings all it needs, `agent`, `key` and `listen`."""
 
 GOOD = {
     "TEXTBACK_DATABASE_URL": "postgresql://postgres@127.0.0.1:9/textback",
@@ -97,7 +97,7 @@ def test_these_are_the_commands() -> None:
         "conversations",
         "doctor",
     }
-    assert set(COMMANDS) == {"demo", "agent", *NEEDED}
+    assert set(COMMANDS) == {"demo", "agent", "key", "listen", *NEEDED}
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

@@ -15,8 +15,8 @@ from tests.support.provision import (
     STANDARD_YAML,
     TOKEN,
     VAULT,
+    apply_file,
     environment,
-    provision,
 )
 from tests.support.provisioned import changed, everything, names, row, versions
 from textback.core.conversation import Live, close, deadline
@@ -37,7 +37,7 @@ SCRIPTED = '{kind: scripted, default: "You said: {text}"}'
 
 
 async def test_everything_in_the_file_is_there_afterwards(engine: AsyncEngine) -> None:
-    report = await provision(engine)
+    report = await apply_file(engine)
     assert len(report.created) == 15
     assert (report.updated, report.removed, report.unchanged, report.api_keys) == ([], [], 0, [])
     async with transaction(engine) as c:
@@ -67,16 +67,16 @@ async def test_the_same_file_again_changes_nothing(engine: AsyncEngine) -> None:
     words = "agent: bookings\n        opt_out_words: {stop: [basta, no mas, jamais, genug]}"
     file = changed(("agent: bookings", words), (SCRIPTED, REMOTE))
     env = {"TURN_SECRET": SECRET}
-    await provision(engine, file, env)
+    await apply_file(engine, file, env)
     before = await everything(engine)
-    report = await provision(engine, file, env, now=LATER)
+    report = await apply_file(engine, file, env, now=LATER)
     assert (report.created, report.updated, report.removed) == ([], [], [])
     assert report.unchanged == 15
     assert await everything(engine) == before
 
 
 async def test_only_what_differs_is_updated(engine: AsyncEngine) -> None:
-    await provision(engine)
+    await apply_file(engine)
     before = await everything(engine)
     file = changed(
         ("Acme Dental", "Acme"),
@@ -84,7 +84,7 @@ async def test_only_what_differs_is_updated(engine: AsyncEngine) -> None:
         ("- {id: conn-live, environment: live}", "- {id: conn-live, environment: dev}"),
         ('"+14155550101", environment: live', '"+14155550101", segments_per_second: 4'),
     )
-    report = await provision(engine, file)
+    report = await apply_file(engine, file)
     assert names(report, "updated") == [
         "account acme",
         "agent bookings",
@@ -100,9 +100,9 @@ async def test_only_what_differs_is_updated(engine: AsyncEngine) -> None:
 
 
 async def test_what_the_file_no_longer_names_stays(engine: AsyncEngine) -> None:
-    await provision(engine)
+    await apply_file(engine)
     before = await everything(engine)
-    report = await provision(engine, "accounts: [{id: acme, name: Acme Dental}]")
+    report = await apply_file(engine, "accounts: [{id: acme, name: Acme Dental}]")
     assert report.unchanged == 1
     assert await everything(engine) == before
 
@@ -118,7 +118,7 @@ async def test_a_dry_run_says_what_would_change_and_changes_nothing(engine: Asyn
 
 async def test_two_applies_at_once_are_one_after_the_other(engine: AsyncEngine) -> None:
     async with asyncio.TaskGroup() as group:
-        applies = [group.create_task(provision(engine)) for _ in range(4)]
+        applies = [group.create_task(apply_file(engine)) for _ in range(4)]
     reports = [apply.result() for apply in applies]
     assert sorted(len(report.created) for report in reports) == [0, 0, 0, 15]
     assert sorted(report.unchanged for report in reports) == [0, 15, 15, 15]
@@ -129,20 +129,20 @@ async def test_two_applies_at_once_are_one_after_the_other(engine: AsyncEngine) 
 
 async def test_an_engines_secret_is_sealed(engine: AsyncEngine) -> None:
     file = changed((SCRIPTED, REMOTE))
-    await provision(engine, file, {"TURN_SECRET": SECRET})
+    await apply_file(engine, file, {"TURN_SECRET": SECRET})
     (version,) = await versions(engine, "globex-agent")
     assert (version.can_open, version.engine["secret"]) == (True, None)
     assert SECRET not in str(version)
     assert VAULT.open(version.secrets["secret"]) == SECRET
     other = "whsec_" + "WFla" * 10
-    report = await provision(engine, file, {"TURN_SECRET": other})
+    report = await apply_file(engine, file, {"TURN_SECRET": other})
     assert names(report, "updated") == ["agent globex-agent"]
     (version,) = await versions(engine, "globex-agent")
     assert VAULT.open(version.secrets["secret"]) == other
 
 
 async def test_a_token_that_no_key_opens_any_more_is_sealed_anew(engine: AsyncEngine) -> None:
-    await provision(engine)
+    await apply_file(engine)
     new = FernetVault("b" * 43 + "=")
     file = read(STANDARD_YAML, environment(), engines=KINDS)
     report = await flow.apply(engine, file.plan, vault=new, now=NOW)
@@ -155,18 +155,18 @@ async def test_a_token_that_no_key_opens_any_more_is_sealed_anew(engine: AsyncEn
 
 async def test_a_sandbox_without_a_token_gets_one_and_keeps_it(engine: AsyncEngine) -> None:
     file = "accounts: [{id: acme, carriers: [{id: box, kind: sandbox}]}]"
-    await provision(engine, file)
+    await apply_file(engine, file)
     first = await row(engine, "carrier", "box")
     assert (first["account_sid"], first["base_url"]) == ("SANDBOX-box", "")
     assert len(VAULT.open(first["auth_token"])) == 43
-    assert (await provision(engine, file)).unchanged == 2
+    assert (await apply_file(engine, file)).unchanged == 2
     assert await row(engine, "carrier", "box") == first
 
 
 async def test_a_twilio_token_does_not_become_the_sandboxs(engine: AsyncEngine) -> None:
     carrier = "{id: box, kind: twilio, account_sid: ACx, auth_token: the-twilio-token}"
-    await provision(engine, f"accounts: [{{id: acme, carriers: [{carrier}]}}]")
-    await provision(engine, "accounts: [{id: acme, carriers: [{id: box, kind: sandbox}]}]")
+    await apply_file(engine, f"accounts: [{{id: acme, carriers: [{carrier}]}}]")
+    await apply_file(engine, "accounts: [{id: acme, carriers: [{id: box, kind: sandbox}]}]")
     box = await row(engine, "carrier", "box")
     assert box["kind"] == "sandbox"
     assert VAULT.open(box["auth_token"]) != "the-twilio-token"
@@ -195,7 +195,7 @@ async def test_a_twilio_token_does_not_become_the_sandboxs(engine: AsyncEngine) 
 async def test_live_conversations_follow_new_lengths_of_silence(
     engine: AsyncEngine, inactivity: str, idle: IdlePolicy
 ) -> None:
-    await provision(engine)
+    await apply_file(engine)
     lives = [
         replace(live, id=ConversationId(f"conv_{i}"), user_number=Phone(f"+1415555012{i}"))
         for i, live in enumerate(make.lives())
@@ -205,7 +205,7 @@ async def test_live_conversations_follow_new_lengths_of_silence(
         for conversation in [*lives, over]:
             await conversations.add(c, conversation, policy=IdlePolicy(), now=NOW)
     file = changed(("agent: bookings", f"agent: bookings\n        inactivity: {inactivity}"))
-    assert names(await provision(engine, file), "updated") == ["project reminders"]
+    assert names(await apply_file(engine, file), "updated") == ["project reminders"]
     t = tables.conversations
     async with transaction(engine) as c:
         rows = (await c.execute(select(t.c.id, t.c.deadline_at))).all()
@@ -214,12 +214,12 @@ async def test_live_conversations_follow_new_lengths_of_silence(
 
 
 async def test_other_changes_leave_deadlines_alone(engine: AsyncEngine) -> None:
-    await provision(engine)
+    await apply_file(engine)
     live: Live = make.engaged()
     odd = IdlePolicy(warn_after=timedelta(seconds=7))
     async with transaction(engine) as c:
         await conversations.add(c, live, policy=odd, now=NOW)
-    await provision(
+    await apply_file(
         engine, changed(("agent: bookings", "agent: bookings\n        unknown_user: greet"))
     )
     t = tables.conversations

@@ -8,7 +8,7 @@ from tests.support.provision import (
     ACME_KEY,
     GLOBEX_KEY,
     NOW,
-    provision,
+    apply_file,
 )
 from tests.support.provisioned import (
     changed,
@@ -31,7 +31,7 @@ def keys(*entries: str) -> str:
 
 async def found(engine: AsyncEngine, key: str) -> KeyRow | None:
     async with transaction(engine) as c:
-        return await callers.find_key(c, key)
+        return await callers.find_key(c, key, now=NOW)
 
 
 async def works(engine: AsyncEngine, key: str) -> bool:
@@ -41,25 +41,25 @@ async def works(engine: AsyncEngine, key: str) -> bool:
 
 async def test_a_key_left_out_is_made_once_and_kept(engine: AsyncEngine) -> None:
     file = keys("{name: made}")
-    (made,) = (await provision(engine, file)).api_keys
+    (made,) = (await apply_file(engine, file)).api_keys
     assert (made.account_id, made.name) == ("acme", "made")
     assert made.key.startswith("tb_")
     assert len(made.key) == len("tb_") + 43
     assert await works(engine, made.key)
     assert made.key not in str(await everything(engine))
-    again = await provision(engine, file, now=LATER)
+    again = await apply_file(engine, file, now=LATER)
     assert (again.api_keys, again.unchanged) == ([], 2)
     assert await works(engine, made.key)
 
 
 async def test_every_key_made_is_another(engine: AsyncEngine) -> None:
-    report = await provision(engine, keys("{name: a}", "{name: b}"))
+    report = await apply_file(engine, keys("{name: a}", "{name: b}"))
     assert len({made.key for made in report.api_keys}) == 2
 
 
 async def test_another_key_under_the_same_name_replaces_it(engine: AsyncEngine) -> None:
-    await provision(engine)
-    report = await provision(engine, env={"ACME_API_KEY": "the-next-key-of-acme"})
+    await apply_file(engine)
+    report = await apply_file(engine, env={"ACME_API_KEY": "the-next-key-of-acme"})
     assert names(report, "updated") == ["api_key acme/ci"]
     assert await works(engine, "the-next-key-of-acme")
     assert await found(engine, ACME_KEY) is None
@@ -68,19 +68,19 @@ async def test_another_key_under_the_same_name_replaces_it(engine: AsyncEngine) 
 
 async def test_keys_are_rotated_by_moving_them_to_another_name(engine: AsyncEngine) -> None:
     first, second, third = (f"{name}-key-0123456789" for name in ("first", "second", "third"))
-    await provision(engine, keys(f"{{name: current, key: {first}}}"))
+    await apply_file(engine, keys(f"{{name: current, key: {first}}}"))
     for current, previous in [(second, first), (third, second)]:
         file = keys(f"{{name: current, key: {current}}}", f"{{name: previous, key: {previous}}}")
-        await provision(engine, file)
+        await apply_file(engine, file)
         assert await works(engine, current)
         assert await works(engine, previous)
     assert await found(engine, first) is None
     swapped = keys(f"{{name: current, key: {second}}}", f"{{name: previous, key: {third}}}")
-    assert len((await provision(engine, swapped)).updated) == 2
+    assert len((await apply_file(engine, swapped)).updated) == 2
 
 
 async def test_a_key_of_another_entry_is_refused(engine: AsyncEngine) -> None:
-    await provision(engine)
+    await apply_file(engine)
     assert await refused(engine, keys("{name: other, key: '${ACME_API_KEY}'}")) == [
         '3: accounts[0].api_keys[0].key: is that of api_key "acme/ci" already; use its name'
     ]
@@ -91,35 +91,35 @@ async def test_a_key_of_another_entry_is_refused(engine: AsyncEngine) -> None:
 
 
 async def test_a_key_is_revoked_and_comes_back(engine: AsyncEngine) -> None:
-    await provision(engine)
+    await apply_file(engine)
     revoked = changed(('{name: ci, key: "${ACME_API_KEY}"}', "{name: ci, revoked: true}"))
-    await provision(engine, revoked, now=LATER)
+    await apply_file(engine, revoked, now=LATER)
     known = await found(engine, ACME_KEY)
     assert known is not None
     assert known.revoked_at == LATER
-    again = await provision(engine, revoked, now=LATER + timedelta(days=1))
+    again = await apply_file(engine, revoked, now=LATER + timedelta(days=1))
     assert again.unchanged == 15
-    await provision(engine)
+    await apply_file(engine)
     assert await works(engine, ACME_KEY)
 
 
 async def test_a_key_expires_when_the_file_says(engine: AsyncEngine) -> None:
     file = changed(('key: "${ACME_API_KEY}"', "expires_at: 2027-01-31"))
-    await provision(engine)
-    assert names(await provision(engine, file), "updated") == ["api_key acme/ci"]
+    await apply_file(engine)
+    assert names(await apply_file(engine, file), "updated") == ["api_key acme/ci"]
     known = await found(engine, ACME_KEY)
     assert known is not None
     assert known.expires_at == datetime(2027, 1, 31, tzinfo=UTC)
-    assert (await provision(engine, file)).unchanged == 15
+    assert (await apply_file(engine, file)).unchanged == 15
 
 
 # --- Pruning --------------------------------------------------------------------------------------
 
 
 async def test_pruning_removes_what_the_file_does_not_name(engine: AsyncEngine) -> None:
-    await provision(engine)
+    await apply_file(engine)
     before = await everything(engine)
-    report = await provision(engine, without_globex(), prune=True, now=LATER)
+    report = await apply_file(engine, without_globex(), prune=True, now=LATER)
     assert names(report, "removed") == [
         "account globex",
         "agent globex-agent",
@@ -132,17 +132,17 @@ async def test_pruning_removes_what_the_file_does_not_name(engine: AsyncEngine) 
     assert report.unchanged == 8
     assert not await works(engine, GLOBEX_KEY)
     assert (await row(engine, "number", "+14155550199"))["removed_at"] == LATER
-    again = await provision(engine, without_globex(), prune=True)
+    again = await apply_file(engine, without_globex(), prune=True)
     assert (again.removed, again.unchanged) == ([], 8)
-    back = await provision(engine)
+    back = await apply_file(engine)
     assert len(back.updated) == 7
     assert await everything(engine) == before
 
 
 async def test_a_pruned_key_comes_back_without_its_value(engine: AsyncEngine) -> None:
-    await provision(engine, keys("{name: a, key: a-key-0123456789}", "{name: b}"))
-    await provision(engine, keys("{name: b}"), prune=True)
+    await apply_file(engine, keys("{name: a, key: a-key-0123456789}", "{name: b}"))
+    await apply_file(engine, keys("{name: b}"), prune=True)
     assert not await works(engine, "a-key-0123456789")
-    report = await provision(engine, keys("{name: a}", "{name: b}"))
+    report = await apply_file(engine, keys("{name: a}", "{name: b}"))
     assert report.api_keys == []
     assert await works(engine, "a-key-0123456789")

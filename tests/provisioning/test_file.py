@@ -276,6 +276,8 @@ def test_an_engines_deadline_is_the_one_that_it_keeps() -> None:
         ("+447700900123", 10, "carrier"),
         ("+18005550100", 3, "carrier"),
         ("12345", 100, "ours"),
+        ("whatsapp:+14155550100", 10, "ours"),
+        ("MG" + "0a" * 16, 10, "carrier"),
     ],
 )
 def test_a_numbers_pace_and_opt_out_replies_follow_from_what_it_is(

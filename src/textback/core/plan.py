@@ -9,9 +9,16 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from textback.core.engine import AnalysisSettings
-from textback.core.ids import AccountId, AgentId, CarrierId, ConnectorId, ProjectId
-from textback.core.phone import Phone, is_short_code, is_toll_free
-from textback.core.policy import Environment, OptOutReplies, ProjectPolicy
+from textback.core.ids import (
+    AccountId,
+    AgentId,
+    CarrierId,
+    ConnectorId,
+    EndpointId,
+    ProjectId,
+)
+from textback.core.phone import Phone, channel, is_short_code, is_toll_free
+from textback.core.policy import Environment, OptOutReplies, ProjectPolicy, Registration
 
 Path: TypeAlias = tuple[str | int, ...]
 CarrierKind = Literal["twilio", "sandbox"]
@@ -22,6 +29,10 @@ class Account:
     path: Path
     id: AccountId
     name: str
+    agent_template: AgentId | None = None
+    """Agents that an API makes with a prompt alone run as this one does."""
+    webhook_secret: str | None = field(default=None, repr=False)
+    """Signs what dialects post to the URL of one conversation. None: keep the one that is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +41,26 @@ class ApiKey:
     account_id: AccountId
     name: str
     key: str | None = field(repr=False)
-    """None: keep the one that is there, or make one."""
+    """None: keep the one that is there, or make one. Of a pair: `ID:SECRET`."""
     expires_at: datetime | None
     revoked: bool
+    scopes: tuple[str, ...] | None = None
+    """In alphabetical order; None: everything."""
+    public_id: str | None = None
+    """Of a pair: its id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwtApp:
+    path: Path
+    client_id: str
+    account_id: AccountId
+    name: str
+    secret: str | None = field(repr=False)
+    """None: keep the one that is there, or make one."""
+    scopes: tuple[str, ...] | None
+    require_jti: bool
+    """Each of its tokens must name itself, and is good once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +101,8 @@ class Agent:
     account_id: AccountId
     production: AgentContent
     draft: AgentContent | None
+    extra: Mapping[str, object] | None = None
+    """What the dialect that made it keeps of it; None: as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,23 +136,54 @@ class Number:
     """None: `usual_pace`."""
     opt_out_replies: OptOutReplies | None
     """None: `usual_opt_out_replies`."""
+    agent_id: AgentId | None = None
+    """Who answers there; None: the project's agent."""
+    replies: bool = True
+    """False: what users say is kept, and the agent does not answer."""
+    registration: Registration | None = None
+    """None: nobody said."""
+    messaging_service_sid: str | None = None
+    """Twilio's: texts are sent through it, as from the number."""
+    config: Mapping[str, object] | None = None
+    """What a dialect keeps of it; None: as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    path: Path
+    id: EndpointId
+    account_id: AccountId
+    project_id: ProjectId | None
+    """None: the events of the whole account go there."""
+    url: str
+    kinds: tuple[str, ...]
+    """In alphabetical order; none: every kind."""
+    format: str
+    secret: str | None = field(repr=False)
+    """None: the account's `webhook_secret` signs, if there is one."""
+    description: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     accounts: tuple[Account, ...] = ()
     api_keys: tuple[ApiKey, ...] = ()
+    """Key pairs are among them."""
+    jwt_apps: tuple[JwtApp, ...] = ()
     carriers: tuple[Carrier, ...] = ()
     agents: tuple[Agent, ...] = ()
     projects: tuple[Project, ...] = ()
     connectors: tuple[Connector, ...] = ()
     numbers: tuple[Number, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
 
 
 def usual_pace(number: Phone, kind: CarrierKind) -> float:
     """Segments per second that a number's carrier takes (facts on Twilio, section 6)."""
     if kind == "sandbox" or is_short_code(number):
         return 100
+    if channel(number) != "sms":
+        return 10  # https://www.twilio.com/docs/whatsapp/best-practices-and-faqs; RCS is not told
     if is_toll_free(number):
         return 3
     return 1 if number.startswith("+1") else 10
@@ -130,4 +191,6 @@ def usual_pace(number: Phone, kind: CarrierKind) -> float:
 
 def usual_opt_out_replies(number: Phone, kind: CarrierKind) -> OptOutReplies:
     """Twilio confirms STOP by itself for long codes and toll-free, and would refuse ours."""
-    return "ours" if kind == "sandbox" or is_short_code(number) else "carrier"
+    if kind == "sandbox" or is_short_code(number) or channel(number) == "whatsapp":
+        return "ours"
+    return "carrier"

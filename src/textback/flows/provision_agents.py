@@ -258,7 +258,12 @@ def _places(engine: Mapping[str, object], secrets: Mapping[str, object]) -> dict
 
     A tool that was put before another moves the other's path, and not its secret.
     """
-    return {path: tuple(_place(engine, path.split("."))) for path in secrets}
+    return {path: place(engine, path.split(".")) for path in secrets}
+
+
+def place(engine: Mapping[str, object], steps: Sequence[str]) -> Place:
+    """The last part of it says whose the secret is: another address has another."""
+    return tuple(_place(engine, steps))
 
 
 def _place(engine: Mapping[str, object], steps: Sequence[str]) -> Iterator[object]:

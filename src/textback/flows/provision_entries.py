@@ -1,35 +1,40 @@
 """A plan beside what is provisioned: what differs, and what stands in the way."""
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import cast
 
+from textback.core.entries import Source
 from textback.core.errors import ProvisioningError
-from textback.core.ids import AccountId, AgentId, new_key_id
+from textback.core.ids import AgentId
 from textback.core.plan import (
+    Account,
     Agent,
     ApiKey,
     Carrier,
     CarrierKind,
     Connector,
+    JwtApp,
     Number,
     Path,
     Plan,
     Project,
+    Webhook,
     usual_opt_out_replies,
     usual_pace,
 )
 from textback.core.policy import AgentLabel, ProjectPolicy
 from textback.core.ports import Vault
-from textback.db.callers import key_hash
-from textback.db.provisioning import Changes, Key, Kind, Row, gone_column, key_columns
+from textback.db.provisioning import Key, Kind, Row
 from textback.db.tenants import POLICY
+from textback.flows.provision_access import Sealing, app_row, key_row, webhook_row
 from textback.flows.provision_agents import LABELS, Reread, Versions
-from textback.flows.provision_report import NewKey, Relabelled, Thing
+from textback.flows.provision_ledger import Ledger
+from textback.flows.provision_report import NewKey, Relabelled
 
 
-class Comparison:
+class Comparison(Ledger):
     """Decides everything, reads and writes nothing. With `errors`, the rest is worth nothing."""
 
     def __init__(
@@ -41,21 +46,13 @@ class Comparison:
         vault: Vault,
         reread: Reread,
         now: datetime,
-        prune: bool,
+        prune: bool = False,
+        source: Source = "file",
     ) -> None:
         """`there`: all entries of the database by kind and key, removed ones too."""
-        self._plan = plan
-        self._there, self._versions = there, versions
-        self._vault, self._reread = vault, reread
-        self._now = now
-        self._prune = prune
-        self._named: dict[Kind, set[Key]] = {kind: set() for kind in there}
-        self.changes = Changes()
-        self.errors: list[ProvisioningError] = []
-        self.created: list[Thing] = []
-        self.updated: list[Thing] = []
-        self.removed: list[Thing] = []
-        self.unchanged = 0
+        super().__init__(there, now=now, prune=prune, source=source)
+        self._plan, self._versions = plan, versions
+        self._vault, self._reread, self._sealing = vault, reread, Sealing(vault)
         self.made: list[NewKey] = []
         self.relabelled: list[Relabelled] = []
         self.lost: dict[AgentId, tuple[Path, Sequence[int]]] = {}
@@ -67,45 +64,74 @@ class Comparison:
 
     def _compare(self) -> None:
         for account in self._plan.accounts:
-            self._settle("account", {"id": account.id, "name": account.name})
+            self._account(account)
         hashes = [((*key.path, "key"), *self._api_key(key)) for key in self._plan.api_keys]
-        self._unshared("api_key", "hash", hashes)
+        still = {
+            row["previous_hash"]: key
+            for key, row in self._there["api_key"].items()
+            if (until := cast("datetime | None", row["previous_until"])) and until > self._now
+        }
+        self._unshared("api_key", "hash", hashes, also=still)
+        pairs = [
+            ((*pair.path, "id"), (str(pair.account_id), pair.name), pair.public_id)
+            for pair in self._plan.api_keys
+            if pair.public_id is not None
+        ]
+        self._unshared("api_key", "public_id", pairs)
+        for app in self._plan.jwt_apps:
+            self._jwt_app(app)
         sids = [((*new.path, "account_sid"), *self._carrier(new)) for new in self._plan.carriers]
         self._unshared("carrier", "account_sid", sids)
         for agent in self._plan.agents:
             self._agent(agent)
+        for account in self._plan.accounts:
+            if account.agent_template is not None:
+                at = (*account.path, "agent_template")
+                self._refers("agent", account.agent_template, account.id, at)
         for project in self._plan.projects:
             self._project(project)
         for connector in self._plan.connectors:
             self._connector(connector)
         for number in self._plan.numbers:
             self._number(number)
+        for webhook in self._plan.webhooks:
+            self._webhook(webhook)
+
+    def _account(self, new: Account) -> None:
+        there = self._there["account"].get((new.id,))
+        sealed = there["webhook_secret"] if there is not None else None
+        if new.webhook_secret is not None:
+            sealed = self._sealing.sealed(sealed, new.webhook_secret)
+        columns = {
+            "id": new.id,
+            "name": new.name,
+            "agent_template": new.agent_template,
+            "webhook_secret": sealed,
+        }
+        self._settle("account", columns)
 
     def _api_key(self, new: ApiKey) -> tuple[Key, object]:
         there = self._there["api_key"].get((new.account_id, new.name))
-        key = new.key
-        if key is None and there is None:
-            key = "tb_" + secrets.token_urlsafe(32)
-            self.made.append(NewKey(account_id=new.account_id, name=new.name, key=key))
-        hashed = there["hash"] if key is None and there is not None else key_hash(key or "")
-        since = there["revoked_at"] if there is not None else None
-        columns = {
-            "account_id": new.account_id,
-            "name": new.name,
-            "hash": hashed,
-            "expires_at": new.expires_at,
-            "revoked_at": (since or self._now) if new.revoked else None,
-        }
-        if there is None:
-            columns |= {"id": new_key_id(self._now), "created_at": self._now}
-        return self._settle("api_key", columns), hashed
+        columns, made = key_row(new, there, now=self._now)
+        self.made += [made] if made else []
+        return self._settle("api_key", columns), columns["hash"]
+
+    def _jwt_app(self, new: JwtApp) -> None:
+        there = self._owned("jwt_app", new.client_id, new.account_id, (*new.path, "client_id"))
+        columns, made = app_row(new, there, self._sealing, now=self._now)
+        self.made += [made] if made else []
+        self._settle("jwt_app", columns)
+
+    def _webhook(self, new: Webhook) -> None:
+        there = self._owned("webhook", new.id, new.account_id, (*new.path, "id"))
+        self._settle("webhook", webhook_row(new, there, self._sealing, now=self._now))
 
     def _carrier(self, new: Carrier) -> tuple[Key, object]:
-        there = self._owned("carrier", new.id, new.account_id, new.path)
+        there = self._owned("carrier", new.id, new.account_id, (*new.path, "id"))
         sealed = there["auth_token"] if there is not None else None
         if new.auth_token is not None:
-            sealed = self._sealed(sealed, new.auth_token)
-        elif there is None or there["kind"] != new.kind or self._opened(sealed) is None:
+            sealed = self._sealing.sealed(sealed, new.auth_token)
+        elif there is None or there["kind"] != new.kind or self._sealing.opened(sealed) is None:
             sealed = self._vault.seal(secrets.token_urlsafe(32))
         columns = {
             "id": new.id,
@@ -118,7 +144,7 @@ class Comparison:
         return self._settle("carrier", columns), new.account_sid
 
     def _agent(self, new: Agent) -> None:
-        there = self._owned("agent", new.id, new.account_id, new.path) or {}
+        there = self._owned("agent", new.id, new.account_id, (*new.path, "id")) or {}
         known = self._versions.get(new.id, {})
         versions = Versions(new.id, known, vault=self._vault, reread=self._reread, now=self._now)
         at: dict[AgentLabel, int | None] = {
@@ -135,11 +161,13 @@ class Comparison:
                 for label in LABELS
                 if numbers[label] != at[label]
             ]
-        columns = {"id": new.id, "account_id": new.account_id, **numbers}
+        columns: dict[str, object] = {"id": new.id, "account_id": new.account_id, **numbers}
+        if new.extra is not None:
+            columns["extra"] = dict(new.extra)
         self._settle("agent", columns, also=bool(versions.changed))
 
     def _project(self, new: Project) -> None:
-        there = self._owned("project", new.id, new.account_id, new.path)
+        there = self._owned("project", new.id, new.account_id, (*new.path, "id"))
         self._refers("agent", new.agent_id, new.account_id, (*new.path, "agent"))
         policy: object = POLICY.dump_python(new.policy, mode="json")
         if there is not None:
@@ -161,24 +189,36 @@ class Comparison:
         there = self._there["connector"].get((new.id,))
         if there is not None:
             self._of_account(self._owner(there), new.account_id, (*new.path, "id"))
+        self._refers("project", new.project_id, new.account_id, (*new.path, "project"))
         columns = {"id": new.id, "project_id": new.project_id, "environment": new.environment}
         self._settle("connector", columns)
 
     def _number(self, new: Number) -> None:
         there = self._there["number"].get((new.number,))
-        if there is not None and there["removed_at"] is None and not self._prune:
+        if there is not None and there["removed_at"] is None and not self._prunes(there):
             # A number can change hands, but only once its account lets go of it.
             self._of_account(self._owner(there), new.account_id, (*new.path, "number"))
+        self._refers("project", new.project_id, new.account_id, (*new.path, "project"))
         self._refers("carrier", new.carrier_id, new.account_id, (*new.path, "carrier"))
+        if new.agent_id is not None:
+            self._refers("agent", new.agent_id, new.account_id, (*new.path, "agent"))
         kind = self._kind_of(new)
-        columns = {
+        columns: dict[str, object] = {
             "number": new.number,
             "project_id": new.project_id,
             "environment": new.environment,
             "carrier_id": new.carrier_id,
             "segments_per_second": new.segments_per_second or usual_pace(new.number, kind),
             "opt_out_replies": new.opt_out_replies or usual_opt_out_replies(new.number, kind),
+            "agent_id": new.agent_id,
+            "replies": new.replies,
+            "registration": new.registration,
+            "messaging_service_sid": new.messaging_service_sid,
         }
+        if new.config is not None:
+            columns["config"] = dict(new.config)
+        elif there is not None and self._owner(there) != new.account_id:
+            columns["config"] = {}  # whoever had it says nothing of its conversations any more
         self._settle("number", columns)
 
     def _kind_of(self, number: Number) -> CarrierKind:
@@ -188,90 +228,16 @@ class Comparison:
         there = self._there["carrier"].get((number.carrier_id,), {})
         return cast("CarrierKind", there.get("kind", "twilio"))
 
-    def _settle(self, kind: Kind, columns: Row, *, also: bool = False) -> Key:
-        """Note the entry as named, and as new, changed (`also`: elsewhere) or unchanged."""
-        key = tuple(str(columns[name]) for name in key_columns(kind))
-        columns = {gone_column(kind): None, **columns}
-        self._named[kind].add(key)
-        there = self._there[kind].get(key)
-        if there is None:
-            self.changes.new.setdefault(kind, []).append(columns)
-            self.created.append(_thing(kind, key))
-            return key
-        changed = {name: value for name, value in columns.items() if there[name] != value}
-        if changed:
-            self.changes.changed.setdefault(kind, {})[key] = changed
-        if changed or also:
-            self.updated.append(_thing(kind, key))
-        else:
-            self.unchanged += 1
-        return key
-
-    def _remove_the_rest(self) -> None:
-        for kind, rows in self._there.items():
-            gone = gone_column(kind)
-            for key, row in rows.items():
-                if key not in self._named[kind] and row[gone] is None:
-                    self.changes.changed.setdefault(kind, {})[key] = {gone: self._now}
-                    self.removed.append(_thing(kind, key))
-
-    def _owned(self, kind: Kind, name: str, account_id: AccountId, path: Path) -> Row | None:
-        there = self._there[kind].get((name,))
-        if there is not None:
-            self._of_account(there["account_id"], account_id, (*path, "id"))
-        return there
-
-    def _owner(self, there: Row) -> object:
-        """The account of a connector or a number."""
-        return self._there["project"][str(there["project_id"]),]["account_id"]
-
-    def _of_account(self, owner: object, account_id: AccountId, path: Path) -> None:
-        if owner != account_id:
-            self._complain(path, f'belongs to account "{owner}" already')
-
-    def _refers(self, kind: Kind, name: str, account_id: AccountId, path: Path) -> None:
-        """What is not in the file must be in the database, and stay."""
-        if (name,) in self._named[kind]:
-            return
-        there = self._there[kind].get((name,))
-        if there is None or there["account_id"] != account_id:
-            self._complain(path, f'there is no {kind} "{name}" in account "{account_id}"')
-        elif there["removed_at"] is not None:
-            self._complain(path, f'{kind} "{name}" was removed; put it into the file again')
-        elif self._prune:
-            self._complain(path, f'{kind} "{name}" is not in the file, so --prune removes it')
-
-    def _unshared(
-        self, kind: Kind, column: str, wanted: Iterable[tuple[Path, Key, object]]
-    ) -> None:
-        named = self._named[kind]
-        taken = {row[column]: key for key, row in self._there[kind].items() if key not in named}
-        for path, key, value in wanted:
-            other = taken.setdefault(value, key)
-            if other != key:
-                self._complain(path, f'is that of {kind} "{"/".join(other)}" already; use its name')
-
-    def _sealed(self, there: object, secret: str) -> str:
-        """As it is sealed already, if it is: sealing again would look like a change."""
-        if isinstance(there, str) and self._opened(there) == secret:
-            return there
-        return self._vault.seal(secret)
-
-    def _opened(self, sealed: object) -> str | None:
-        try:
-            return self._vault.open(str(sealed))
-        except ValueError:
-            return None
-
     def _unreachable(self) -> Iterator[ProvisioningError]:
         """Connectors that have no number to send from."""
         served = {(n.project_id, n.environment) for n in self._plan.numbers}
-        if not self._prune:
-            served |= {
-                (row["project_id"], row["environment"])
-                for key, row in self._there["number"].items()
-                if key not in self._named["number"] and row["removed_at"] is None
-            }
+        served |= {
+            (row["project_id"], row["environment"])
+            for key, row in self._there["number"].items()
+            if key not in self._named["number"]
+            and row["removed_at"] is None
+            and not self._prunes(row)
+        }
         for connector in self._plan.connectors:
             if (connector.project_id, connector.environment) not in served:
                 yield ProvisioningError(
@@ -279,13 +245,6 @@ class Comparison:
                     f'project "{connector.project_id}" has no number for'
                     f" {connector.environment}: sends that name no number are refused",
                 )
-
-    def _complain(self, path: Path, problem: str) -> None:
-        self.errors.append(ProvisioningError(path, problem))
-
-
-def _thing(kind: Kind, key: Key) -> Thing:
-    return Thing(kind, "/".join(key))
 
 
 def _policy(stored: object) -> ProjectPolicy | None:

@@ -11,11 +11,12 @@ from textback.core.ids import AccountId
 from textback.core.plan import Agent, Path, Plan
 from textback.core.policy import ProjectPolicy
 from textback.provisioning_file import agent_shape, shape
-from textback.provisioning_file.building import build, policy_of, suspicions
+from textback.provisioning_file.building import build, suspicions
 from textback.provisioning_file.checks import between_entries, entries
 from textback.provisioning_file.contents import built, reread
 from textback.provisioning_file.engine_kind import EngineKind
 from textback.provisioning_file.findings import Findings, problem_at
+from textback.provisioning_file.policies import policy_of
 from textback.provisioning_file.yaml_lines import Problem, Tree, shown
 from textback.provisioning_file.yaml_lines import read as read_yaml
 

@@ -2,27 +2,27 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from dataclasses import fields
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from textback.core import plan
 from textback.core.errors import ProvisioningError
-from textback.core.gcra import Rate
-from textback.core.ids import AccountId, AgentId, CarrierId, ConnectorId, ProjectId
+from textback.core.ids import (
+    AccountId,
+    AgentId,
+    CarrierId,
+    ConnectorId,
+    EndpointId,
+    ProjectId,
+)
 from textback.core.phone import Phone
 from textback.core.plan import Path
-from textback.core.policy import (
-    Budget,
-    Budgets,
-    IdlePolicy,
-    InboundLimits,
-    ProjectPolicy,
-    RepeatLimit,
-    Replies,
-)
+from textback.core.webhook import normal_url, url_fault
 from textback.provisioning_file import shape
+from textback.provisioning_file.access_shape import ApiKey, JwtApp, KeyPair, Webhook
 from textback.provisioning_file.contents import Engines, built
+from textback.provisioning_file.policies import policy_of
 
 SHORTEST_KEY = 16
 
@@ -32,81 +32,178 @@ Carriers = Mapping[Path, shape.TwilioCarrier | shape.SandboxCarrier]
 
 def build(file: shape.File, carriers: Carriers, engines: Engines) -> plan.Plan:
     """`carriers` and `engines` by the path of the carrier, or of an agent's or draft's `engine`."""
-    accounts = [(("accounts", i), account) for i, account in enumerate(file.accounts)]
-    projects = [
-        ((*path, "projects", i), AccountId(account.id), project)
-        for path, account in accounts
-        for i, project in enumerate(account.projects)
+    parts = [
+        _of_account(("accounts", i), account, carriers, engines)
+        for i, account in enumerate(file.accounts)
     ]
     return plan.Plan(
-        accounts=tuple(
-            plan.Account(path=path, id=AccountId(account.id), name=account.name or account.id)
-            for path, account in accounts
+        **{
+            each.name: tuple(entry for part in parts for entry in getattr(part, each.name))
+            for each in fields(plan.Plan)
+        }
+    )
+
+
+def _of_account(
+    path: Path, account: shape.Account, carriers: Carriers, engines: Engines
+) -> plan.Plan:
+    account_id = AccountId(account.id)
+    projects = [((*path, "projects", i), project) for i, project in enumerate(account.projects)]
+    agents = [((*path, "agents", i), agent) for i, agent in enumerate(account.agents)]
+    return plan.Plan(
+        accounts=(account_of(path, account),),
+        api_keys=(
+            *(
+                key_of((*path, "api_keys", i), account_id, key)
+                for i, key in enumerate(account.api_keys)
+            ),
+            *(
+                pair_of((*path, "key_pairs", i), account_id, pair)
+                for i, pair in enumerate(account.key_pairs)
+            ),
         ),
-        api_keys=tuple(
-            plan.ApiKey(
-                path=(*path, "api_keys", i),
-                account_id=AccountId(account.id),
-                name=key.name,
-                key=key.key,
-                expires_at=key.expires_at,
-                revoked=key.revoked,
-            )
-            for path, account in accounts
-            for i, key in enumerate(account.api_keys)
+        jwt_apps=tuple(
+            app_of((*path, "jwt_apps", i), account_id, app)
+            for i, app in enumerate(account.jwt_apps)
         ),
         carriers=tuple(
-            _carrier(at, AccountId(account.id), carriers[at])
-            for path, account in accounts
+            carrier_of(at, account_id, carriers[at])
             for i in range(len(account.carriers))
             for at in [(*path, "carriers", i)]
         ),
-        agents=tuple(
-            built(at, AccountId(account.id), agent, engines)
-            for path, account in accounts
-            for i, agent in enumerate(account.agents)
-            for at in [(*path, "agents", i)]
-        ),
-        projects=tuple(
-            plan.Project(
-                path=path,
-                id=ProjectId(project.id),
-                account_id=account_id,
-                name=project.name or project.id,
-                agent_id=AgentId(project.agent),
-                policy=policy_of(project),
-            )
-            for path, account_id, project in projects
-        ),
+        agents=tuple(built(at, account_id, agent, engines) for at, agent in agents),
+        projects=tuple(project_of(at, account_id, project) for at, project in projects),
         connectors=tuple(
-            plan.Connector(
-                path=(*path, "connectors", i),
-                id=ConnectorId(connector.id),
-                account_id=account_id,
-                project_id=ProjectId(project.id),
-                environment=connector.environment,
-            )
-            for path, account_id, project in projects
+            connector_of((*at, "connectors", i), account_id, project.id, connector)
+            for at, project in projects
             for i, connector in enumerate(project.connectors)
         ),
         numbers=tuple(
-            plan.Number(
-                path=(*path, "numbers", i),
-                number=Phone(number.number),
-                account_id=account_id,
-                project_id=ProjectId(project.id),
-                environment=number.environment,
-                carrier_id=CarrierId(number.carrier),
-                segments_per_second=number.segments_per_second,
-                opt_out_replies=number.opt_out_replies,
-            )
-            for path, account_id, project in projects
+            number_of((*at, "numbers", i), account_id, project.id, number)
+            for at, project in projects
             for i, number in enumerate(project.numbers)
+        ),
+        webhooks=(
+            *(
+                webhook_of((*path, "webhooks", i), account_id, None, webhook)
+                for i, webhook in enumerate(account.webhooks)
+            ),
+            *(
+                webhook_of((*at, "webhooks", i), account_id, project.id, webhook)
+                for at, project in projects
+                for i, webhook in enumerate(project.webhooks)
+            ),
         ),
     )
 
 
-def _carrier(
+def account_of(path: Path, account: shape.Account) -> plan.Account:
+    template = account.agent_template
+    return plan.Account(
+        path=path,
+        id=AccountId(account.id),
+        name=account.name or account.id,
+        agent_template=None if template is None else AgentId(template),
+        webhook_secret=account.webhook_secret,
+    )
+
+
+def key_of(path: Path, account_id: AccountId, key: ApiKey) -> plan.ApiKey:
+    return plan.ApiKey(
+        path=path,
+        account_id=account_id,
+        name=key.name,
+        key=key.key,
+        expires_at=key.expires_at,
+        revoked=key.revoked,
+        scopes=key.scopes,
+    )
+
+
+def pair_of(path: Path, account_id: AccountId, pair: KeyPair) -> plan.ApiKey:
+    return plan.ApiKey(
+        path=path,
+        account_id=account_id,
+        name=pair.name or pair.id,
+        key=None if pair.secret is None else f"{pair.id}:{pair.secret}",
+        expires_at=None,
+        revoked=False,
+        scopes=pair.scopes,
+        public_id=pair.id,
+    )
+
+
+def app_of(path: Path, account_id: AccountId, app: JwtApp) -> plan.JwtApp:
+    return plan.JwtApp(
+        path=path,
+        client_id=app.client_id,
+        account_id=account_id,
+        name=app.name or app.client_id,
+        secret=app.secret,
+        scopes=app.scopes,
+        require_jti=app.require_jti,
+    )
+
+
+def project_of(path: Path, account_id: AccountId, project: shape.Project) -> plan.Project:
+    return plan.Project(
+        path=path,
+        id=ProjectId(project.id),
+        account_id=account_id,
+        name=project.name or project.id,
+        agent_id=AgentId(project.agent),
+        policy=policy_of(project),
+    )
+
+
+def connector_of(
+    path: Path, account_id: AccountId, project_id: str, connector: shape.Connector
+) -> plan.Connector:
+    return plan.Connector(
+        path=path,
+        id=ConnectorId(connector.id),
+        account_id=account_id,
+        project_id=ProjectId(project_id),
+        environment=connector.environment,
+    )
+
+
+def number_of(
+    path: Path, account_id: AccountId, project_id: str, number: shape.Number
+) -> plan.Number:
+    return plan.Number(
+        path=path,
+        number=Phone(number.number),
+        account_id=account_id,
+        project_id=ProjectId(project_id),
+        environment=number.environment,
+        carrier_id=CarrierId(number.carrier),
+        segments_per_second=number.segments_per_second,
+        opt_out_replies=number.opt_out_replies,
+        agent_id=None if number.agent is None else AgentId(number.agent),
+        replies=number.replies,
+        registration=number.registration,
+        messaging_service_sid=number.messaging_service_sid,
+    )
+
+
+def webhook_of(
+    path: Path, account_id: AccountId, project_id: str | None, webhook: Webhook
+) -> plan.Webhook:
+    return plan.Webhook(
+        path=path,
+        id=EndpointId(webhook.id),
+        account_id=account_id,
+        project_id=None if project_id is None else ProjectId(project_id),
+        url=normal_url(webhook.url),
+        kinds=webhook.kinds,
+        format=webhook.format,
+        secret=webhook.secret,
+        description=webhook.description,
+    )
+
+
+def carrier_of(
     path: Path, account_id: AccountId, carrier: shape.TwilioCarrier | shape.SandboxCarrier
 ) -> plan.Carrier:
     return plan.Carrier(
@@ -118,64 +215,6 @@ def _carrier(
         auth_token=carrier.auth_token,
         base_url=carrier.base_url if isinstance(carrier, shape.TwilioCarrier) else "",
     )
-
-
-def policy_of(project: shape.Project) -> ProjectPolicy:
-    idle, inbound, words = project.inactivity, project.inbound_limits, project.opt_out_words
-    warn_after = _span_or_never(idle.warn_after_seconds)
-    close_after = timedelta(seconds=idle.close_after_seconds)
-    unanswered_after = _span_or_never(idle.unanswered_after_seconds)
-    if "unanswered_after_seconds" not in idle.model_fields_set and warn_after is not None:
-        unanswered_after = warn_after + close_after
-    return ProjectPolicy(
-        rate_limit=_rate(project.rate_limit),
-        idle=IdlePolicy(
-            warn_after=warn_after,
-            close_after=close_after,
-            unanswered_after=unanswered_after,
-            warning=idle.warning,
-            closing=idle.closing,
-        ),
-        reply_delay=timedelta(seconds=project.reply_delay_seconds),
-        validity=timedelta(seconds=project.validity_seconds),
-        unknown_user=project.unknown_user,
-        stop_words=frozenset(words.stop),
-        start_words=frozenset(words.start),
-        help_words=frozenset(words.help),
-        inbound=InboundLimits(
-            per_sender=_rate(inbound.per_sender),
-            per_project=_rate(inbound.per_project),
-            repeats=RepeatLimit(
-                count=inbound.repeats.count,
-                within=timedelta(seconds=inbound.repeats.within_seconds),
-                block=timedelta(seconds=inbound.repeats.block_seconds),
-            ),
-        ),
-        reply_budget=Rate(project.reply_budget.replies, project.reply_budget.per_seconds),
-        while_thinking=project.while_thinking,
-        replies=Replies(
-            longest=project.replies.longest_characters,
-            fold=project.replies.fold,
-            part_wait=timedelta(seconds=project.replies.part_wait_seconds),
-        ),
-        budgets=Budgets(
-            conversation=_budget(project.budgets.conversation), day=_budget(project.budgets.day)
-        ),
-        timezone=project.timezone,
-        draft_environments=frozenset(project.draft_environments),
-    )
-
-
-def _budget(budget: shape.BudgetOfConversation | shape.BudgetOfDay) -> Budget:
-    return Budget(turns=budget.turns, tokens=budget.tokens, cost_usd=budget.cost_usd)
-
-
-def _span_or_never(seconds: float | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)
-
-
-def _rate(limit: shape.RateLimit) -> Rate:
-    return Rate(limit.requests, limit.per_seconds)
 
 
 def suspicions(made: plan.Plan) -> Iterator[ProvisioningError]:
@@ -198,6 +237,12 @@ def suspicions(made: plan.Plan) -> Iterator[ProvisioningError]:
         if parts.scheme != "https" and not _is_here(parts.hostname or ""):
             yield ProvisioningError(
                 (*carrier.path, "base_url"), "is not https: the auth token travels in the clear"
+            )
+    for webhook in made.webhooks:
+        if (fault := url_fault(webhook.url, private=False)) is not None:
+            yield ProvisioningError(
+                (*webhook.path, "url"),
+                f"{fault}; nothing is posted there without TEXTBACK_PRIVATE_WEBHOOKS=true",
             )
 
 

@@ -4,7 +4,7 @@ Works on what was written, whether or not each entry is right by itself, so that
 can be said at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 from textback.core import optout
@@ -24,7 +24,14 @@ def between_entries(tree: Tree) -> list[ProvisioningError]:
         *_twice(tree, "account_sid", "accounts", "carriers"),
         *_twice(tree, "key", "accounts", "api_keys"),
         *_twice(tree, "name", "accounts", "api_keys", within=_account),
+        *_twice(tree, "id", "accounts", "key_pairs"),
+        *_twice(tree, "name", "accounts", "key_pairs", within=_account),
+        *_keys_and_pairs(tree),
+        *_twice(tree, "client_id", "accounts", "jwt_apps"),
+        *_same(tree, "id", [("accounts", "webhooks"), ("accounts", "projects", "webhooks")]),
+        *_elsewhere(tree, "agent_template", (), "agents"),
         *_elsewhere(tree, "agent", ("projects",), "agents"),
+        *_elsewhere(tree, "agent", ("projects", "numbers"), "agents"),
         *_elsewhere(tree, "carrier", ("projects", "numbers"), "carriers"),
         *_words(tree),
     ]
@@ -56,8 +63,34 @@ def _account(path: Path) -> Path:
 def _twice(
     tree: Tree, field: str, *names: str, within: Callable[[Path], Path] = _nothing
 ) -> Iterator[ProvisioningError]:
+    return _same(tree, field, [names], within=within)
+
+
+def _keys_and_pairs(tree: Tree) -> Iterator[ProvisioningError]:
+    """Both are keys, and of an account's keys no two have the same name."""
+    named = {
+        (path[:2], str(entry.get("name"))): path
+        for path, entry in entries(tree.value, "accounts", "api_keys")
+    }
+    for path, pair in entries(tree.value, "accounts", "key_pairs"):
+        name = pair.get("name") or pair.get("id")
+        if (before := named.get((path[:2], str(name)))) is not None:
+            line = tree.line((*before, "name"))
+            yield ProvisioningError(
+                (*path, "name"), f"is the same as in {shown(before)} (line {line})"
+            )
+
+
+def _same(
+    tree: Tree,
+    field: str,
+    lists: Sequence[tuple[str, ...]],
+    *,
+    within: Callable[[Path], Path] = _nothing,
+) -> Iterator[ProvisioningError]:
     first: dict[tuple[Path, str], Path] = {}
-    for path, entry in entries(tree.value, *names):
+    found = (each for names in lists for each in entries(tree.value, *names))
+    for path, entry in found:
         value = entry.get(field)
         if not isinstance(value, str) or not value:
             continue
@@ -88,20 +121,24 @@ def _elsewhere(
 
 
 def _words(tree: Tree) -> Iterator[ProvisioningError]:
+    for path, project in entries(tree.value, "accounts", "projects"):
+        for where, problem in meanings(project, path):
+            yield ProvisioningError(where, problem)
+
+
+def meanings(project: Mapping[str, object], path: Path) -> Iterator[tuple[Path, str]]:
     """A word means one thing; the usual words cannot be given another meaning."""
     usual = {"stop": optout.STOP, "start": optout.START | {optout.YES}, "help": optout.HELP}
-    for path, project in entries(tree.value, "accounts", "projects"):
-        given = project.get("opt_out_words")
-        if not isinstance(given, dict):
+    given = project.get("opt_out_words")
+    if not isinstance(given, dict):
+        return
+    meaning: dict[str, str] = {word: kind for kind, words in usual.items() for word in words}
+    for kind, words in cast("dict[str, object]", given).items():
+        if kind not in usual or not isinstance(words, list):
             continue
-        meaning: dict[str, str] = {word: kind for kind, words in usual.items() for word in words}
-        for kind, words in cast("dict[str, object]", given).items():
-            if kind not in usual or not isinstance(words, list):
+        for place, word in enumerate(cast("list[object]", words)):
+            if not isinstance(word, str):
                 continue
-            for place, word in enumerate(cast("list[object]", words)):
-                if not isinstance(word, str):
-                    continue
-                known = meaning.setdefault(optout.normal(word), kind)
-                if known != kind:
-                    where = (*path, "opt_out_words", kind, place)
-                    yield ProvisioningError(where, f"means {known} already")
+            known = meaning.setdefault(optout.normal(word), kind)
+            if known != kind:
+                yield (*path, "opt_out_words", kind, place), f"means {known} already"

@@ -1,5 +1,6 @@
 """Reading parts of a file by the models that say their shape, and collecting what is wrong."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -21,7 +22,7 @@ _Kind = TypeVar("_Kind")
 _NOT_EMPTY: Final = "must not be empty"
 _OURS: Final = frozenset({"value_error", "flow"})
 """Errors whose sentences, and the places they name, are of the models' own checks."""
-_NEVER_NULL: Final = frozenset({"secret", "api_key"})
+NEVER_NULL: Final = frozenset({"secret", "api_key"})
 
 
 def problem_at(tree: Tree, path: Path, problem: str, *, of_key: bool = False) -> Problem:
@@ -39,8 +40,13 @@ class Findings:
         if not self._tree.is_bad(path):
             self.problems.append(problem_at(self._tree, path, problem, of_key=of_key))
 
-    def valid(self, model: type[_Model], value: object, path: Path) -> _Model | None:
+    def valid(
+        self, model: type[_Model], value: object, path: Path, *, as_json: bool = False
+    ) -> _Model | None:
+        """`as_json`: a number is no text, as JSON tells them apart; YAML need not."""
         try:
+            if as_json:
+                return model.model_validate_json(json.dumps(value), strict=True)
             return model.model_validate(value)
         except ValidationError as errors:
             found = [(_there(value, e), e) for e in errors.errors(include_url=False)]
@@ -130,9 +136,31 @@ class Findings:
         for where, inner in _inside(value, path):
             if isinstance(inner, float) and not math.isfinite(inner):
                 self.add(where, "must be a finite number")
-            elif inner is None and where[-1] in _NEVER_NULL and "pathway" not in where:
+            elif inner is None and where[-1] in NEVER_NULL and "pathway" not in where:
                 # Nothing behind it is a forgotten value, not a wish to have none.
                 self.add(where, _NOT_EMPTY)
+
+
+def without_refused_nulls(model: type[BaseModel], value: dict[str, object]) -> None:
+    """Take out of `value` each null that the model does not allow."""
+    try:
+        model.model_validate(value)
+    except ValidationError as errors:
+        for error in errors.errors(include_url=False):
+            if error["input"] is None and error["type"] != "extra_forbidden":
+                _take_out(value, _there(value, error))
+
+
+def _take_out(value: object, path: Path) -> None:
+    """A field; what stands in a list keeps its place."""
+    inner: Any = value
+    try:
+        for step in path[:-1]:
+            inner = inner[step]
+    except (LookupError, TypeError):  # it went with what it was in
+        return
+    if path and isinstance(inner, dict):
+        cast("dict[str | int, object]", inner).pop(path[-1], None)
 
 
 def _inside(value: object, path: Path) -> Iterator[tuple[Path, object]]:

@@ -15,9 +15,11 @@ from textback.core.policy import (
     Environment,
     OptOutReplies,
     ProjectPolicy,
+    Registration,
     UnknownUser,
     WhileThinking,
 )
+from textback.provisioning_file.access_shape import ApiKey, JwtApp, KeyPair, QuietHours, Webhook
 from textback.provisioning_file.agent_shape import Agent
 from textback.provisioning_file.values import (
     Count,
@@ -25,7 +27,6 @@ from textback.provisioning_file.values import (
     Dollars,
     Entry,
     Id,
-    Moment,
     Name,
     Seconds,
     Shape,
@@ -36,18 +37,12 @@ from textback.provisioning_file.values import (
     Word,
     is_agent_number,
     is_base_url,
+    is_messaging_service,
     is_number,
     is_twilio_sid,
 )
 
 _DEFAULT: Final = ProjectPolicy()
-
-
-class ApiKey(Shape):
-    name: Name
-    key: Credential | None = None
-    expires_at: Moment | None = None
-    revoked: bool = False
 
 
 class TwilioCarrier(Shape):
@@ -93,7 +88,7 @@ class Inactivity(Shape):
     close_after_seconds: Seconds = _DEFAULT.idle.close_after.total_seconds()
     unanswered_after_seconds: Seconds | None = None
     """Left out: as long as an engaged conversation may be silent; null: never."""
-    warning: Text = _DEFAULT.idle.warning
+    warning: Text = _DEFAULT.idle.warning or ""
     closing: Text | None = _DEFAULT.idle.closing
 
 
@@ -178,6 +173,13 @@ class Number(Shape):
         | None
     ) = None
     opt_out_replies: OptOutReplies | None = None
+    agent: Id | None = None
+    """Who answers there; null: the project's."""
+    replies: bool = True
+    """False: what users say is kept, and the agent does not answer."""
+    registration: Registration | None = None
+    """Of a US number, for A2P 10DLC; null: not said, and nothing is refused for it."""
+    messaging_service_sid: Annotated[str, AfterValidator(is_messaging_service)] | None = None
 
 
 class Project(Shape):
@@ -204,6 +206,9 @@ class Project(Shape):
     timezone: Timezone = _DEFAULT.timezone
     draft_environments: tuple[Literal["dev", "sandbox"], ...] = ()
     """Where conversations begin on the agent's draft; users in the others never meet it."""
+    quiet_hours: QuietHours | None = None
+    """By the recipient's clock."""
+    webhooks: tuple[Webhook, ...] = ()
     connectors: tuple[Connector, ...] = ()
     numbers: tuple[Number, ...] = ()
 
@@ -211,7 +216,14 @@ class Project(Shape):
 class Account(Shape):
     id: Id
     name: Name | None = None
+    agent_template: Id | None = None
+    """Agents that an API makes with a prompt alone run as this one does."""
+    webhook_secret: Credential | None = None
+    """Signs what dialects post to the URL of one conversation."""
     api_keys: tuple[ApiKey, ...] = ()
+    key_pairs: tuple[KeyPair, ...] = ()
+    jwt_apps: tuple[JwtApp, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
     carriers: tuple[Entry, ...] = ()
     agents: tuple[Agent, ...] = ()
     projects: tuple[Project, ...] = ()

@@ -18,6 +18,7 @@ from textback.core.policy import MAX_TEXT
 _LONGEST: Final = 315_360_000  # ten years
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_OURS = "chat:"
 _VISIBLE = re.compile(r"[!-~]{1,512}")
 _TWILIO_SID = re.compile(r"AC[0-9A-Za-z]{1,62}")
 
@@ -27,6 +28,8 @@ def _is_id(value: str) -> str:
         raise ValueError(
             "must be 1 to 128 letters, digits or . _ : - and start with a letter or digit"
         )
+    if value.startswith(_OURS):
+        raise ValueError(f"must not start with {_OURS} as what we make for chats does")
     return value
 
 
@@ -62,6 +65,12 @@ def is_agent_number(value: str) -> str:
         raise ValueError(
             "must be a phone number such as +14155550100 (E.164), or a short code of 3 to 8 digits"
         )
+    return value
+
+
+def is_messaging_service(value: str) -> str:
+    if not phone.is_messaging_service(value):
+        raise ValueError("must be MG and 32 digits or letters from a to f, as Twilio shows it")
     return value
 
 
@@ -148,7 +157,15 @@ Dollars = Annotated[
 class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    @field_validator("key", "auth_token", "account_sid", mode="before", check_fields=False)
+    @field_validator(
+        "key",
+        "auth_token",
+        "account_sid",
+        "secret",
+        "webhook_secret",
+        mode="before",
+        check_fields=False,
+    )
     @classmethod
     def _not_null(cls, value: object) -> object:
         # `key:` with nothing behind it is a forgotten value, not a wish to have one made.

@@ -21,7 +21,7 @@ MAX_DEPTH: Final = 50
 MAX_VALUES: Final = 100_000
 """After aliases were followed: a few nested ones can stand for millions of values."""
 
-SECRETS: Final = frozenset({"key", "auth_token", "secret", "api_key", "token"})
+SECRETS: Final = frozenset({"key", "auth_token", "secret", "api_key", "token", "webhook_secret"})
 """Fields whose values are never shown."""
 
 # The C parser where PyYAML was built with it: ten times as fast.

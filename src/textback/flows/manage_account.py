@@ -1,0 +1,78 @@
+"""An account's own settings: its name, its template for agents, its secret for webhooks."""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from secrets import token_bytes
+from typing import Any, cast
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core import signing
+from textback.core.entries import Source
+from textback.core.errors import BadRequest, UnknownResource
+from textback.core.ids import AccountId
+from textback.db import managed, provisioning
+from textback.db.session import transaction
+from textback.flows.manage_shown import SAME, Managing, Same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountShown:
+    id: AccountId
+    name: str
+    agent_template: str | None
+    has_webhook_secret: bool
+    managed_by: Source
+
+
+async def get(m: Managing) -> AccountShown:
+    """Raises UnknownResource (there is no such account any more), Unavailable."""
+    async with transaction(m.db) as c:
+        return await _load(c, m)
+
+
+async def update(
+    m: Managing,
+    *,
+    name: str | None = None,
+    agent_template: str | Same | None = SAME,
+) -> AccountShown:
+    """Raises BadRequest (the account has no such agent), Unavailable."""
+    async with transaction(m.db) as c:
+        await provisioning.alone(c)
+        changed: dict[str, object] = {} if name is None else {"name": name}
+        if not isinstance(agent_template, Same):
+            if agent_template is not None:
+                found = await managed.one(c, m.account_id, "agent", agent_template)
+                if found is None:
+                    problem = f'names no agent of this account: "{agent_template}"'
+                    raise BadRequest(
+                        f"agent_template {problem}.", faults={"agent_template": problem}
+                    )
+            changed["agent_template"] = agent_template
+        if changed:
+            await managed.change_account(c, m.account_id, **changed)
+        return await _load(c, m)
+
+
+async def new_webhook_secret(m: Managing) -> str:
+    """Make another, from now on; this is the one time it is shown. Raises Unavailable."""
+    secret = signing.PREFIX + b64encode(token_bytes(32)).decode()
+    async with transaction(m.db) as c:
+        await provisioning.alone(c)
+        await managed.change_account(c, m.account_id, webhook_secret=m.vault.seal(secret))
+    return secret
+
+
+async def _load(c: AsyncConnection, m: Managing) -> AccountShown:
+    found = await managed.account(c, m.account_id)
+    if found is None:
+        raise UnknownResource(f'There is no account "{m.account_id}".')
+    row = cast("dict[str, Any]", found)
+    return AccountShown(
+        id=AccountId(row["id"]),
+        name=row["name"],
+        agent_template=row["agent_template"],
+        has_webhook_secret=row["webhook_secret"] is not None,
+        managed_by=row["source"],
+    )
