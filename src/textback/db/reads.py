@@ -37,7 +37,10 @@ class ConversationRecord:
     analysis: Mapping[str, Any] | None
     """`summary`, `values`, `outcome`, or else `error`; and when, in `at`. None: there is none."""
     objective: str | None
+    variables: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    dialect: str | None
+    """It was opened through; None: the user opened it."""
     message_count: int
     last_text: str | None
 
@@ -45,6 +48,12 @@ class ConversationRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
     id: str
+    seq: int
+    """Its place in the order of the two numbers."""
+    conversation_id: str
+    project_id: str
+    agent_number: str
+    user_number: str
     direction: str
     kind: str
     text: str
@@ -64,6 +73,8 @@ class MessageRecord:
     sent_at: datetime | None
     delivered_at: datetime | None
     failed_at: datetime | None
+    expires_at: datetime | None
+    template: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +116,15 @@ class NumberRecord:
     carrier_id: str
 
 
+MESSAGE = [
+    func.coalesce(messages.c.drop_reason, messages.c.note).label(name)
+    if name == "reason"
+    else messages.c[name]
+    for name in MessageRecord.__dataclass_fields__
+]
+"""The columns of a `MessageRecord`."""
+
+
 async def list_conversations(
     db: AsyncEngine,
     *,
@@ -124,30 +144,27 @@ async def list_conversations(
         query = query.where(t.c.user_number == user)
     async with transaction(db) as c:
         ids = list(await c.scalars(query))
-    return await _conversations(db, ids)
+    return await by_ids(db, ids)
 
 
 async def get_conversation(
-    db: AsyncEngine, conversation_id: str
+    db: AsyncEngine, conversation_id: str, *, latest: int | None = None
 ) -> tuple[ConversationRecord, list[MessageRecord]] | None:
-    """One conversation and its texts in the order they were said."""
-    found = await _conversations(db, [conversation_id])
+    """One conversation and its texts, or the latest of them, in the order they were said."""
+    found = await by_ids(db, [conversation_id])
     if not found:
         return None
-    t = messages
+    query = select(*MESSAGE).where(messages.c.conversation_id == conversation_id)
     async with transaction(db) as c:
-        rows = await c.execute(
-            select(t, func.coalesce(t.c.drop_reason, t.c.note).label("reason"))
-            .where(t.c.conversation_id == conversation_id)
-            .order_by(t.c.seq)
-        )
-        names = MessageRecord.__dataclass_fields__
-        texts = [MessageRecord(**{n: row[n] for n in names}) for row in rows.mappings()]
-    return found[0], texts
+        rows = await c.execute(query.order_by(messages.c.seq.desc()).limit(latest))
+        return found[0], [MessageRecord(**row) for row in reversed(rows.mappings().all())]
 
 
-async def whole_conversation(db: AsyncEngine, conversation_id: str) -> WholeRecord | None:
-    found = await get_conversation(db, conversation_id)
+async def whole_conversation(
+    db: AsyncEngine, conversation_id: str, *, latest: int | None = None
+) -> WholeRecord | None:
+    """`latest`: no more texts than that."""
+    found = await get_conversation(db, conversation_id, latest=latest)
     if found is None:
         return None
     conversation, texts = found
@@ -177,7 +194,8 @@ async def events_after(db: AsyncEngine, last: int, *, limit: int = 200) -> list[
     """What happened since event `last`, oldest first, with the words that go with it."""
     query = (
         select(
-            events,
+            *(events.c[name] for name in ("id", "at", "kind", "conversation_id", "message_id")),
+            events.c.data,
             conversations.c.agent_number,
             conversations.c.user_number,
             messages.c.text,
@@ -246,7 +264,8 @@ async def texts_for(
         return [(row.seq, row.agent_number, row.id, row.text) for row in rows]
 
 
-async def _conversations(db: AsyncEngine, ids: Sequence[str]) -> list[ConversationRecord]:
+async def by_ids(db: AsyncEngine, ids: Sequence[str]) -> list[ConversationRecord]:
+    """The latest first."""
     t = conversations
     count = (
         select(func.count())

@@ -80,18 +80,23 @@ async def record(
         now=at or now,
     ):
         return False
-    # First the conversation: whoever holds it may be adding to what has to be dropped.
-    live = await conversations.lock_live(c, agent, user)
-    await messages.drop_queued(c, agent, user, reason="opted_out", now=now)
-    if live is not None:
-        await _close(c, live, now=now)
+    await stop(c, agent, user, now=now)
     event = Event(kind="user.opted_out", conversation_id=conversation_id, data={"source": source})
     await events.append(c, [event], now=now)
     return True
 
 
-async def _close(c: AsyncConnection, live: Live, *, now: datetime) -> None:
-    policy = (await tenants.get_project(c, live.project_id)).policy
-    closed = talk.close(live, "opted_out", now=now)
-    await conversations.save(c, live, closed, policy=policy.idle, now=now)
-    await turns.drop_waiting(c, live.id, why=OPTED_OUT, now=now)
+async def stop(c: AsyncConnection, agent: Phone, user: Phone, *, now: datetime) -> Live | None:
+    """Drop what waits for the pair and close its live conversation; gives that as it was.
+
+    Call with the pair locked, and the opt-out recorded.
+    """
+    # First the conversation: whoever holds it may be adding to what has to be dropped.
+    live = await conversations.lock_live(c, agent, user)
+    await messages.drop_queued(c, agent, user, reason="opted_out", now=now)
+    if live is not None:
+        policy = (await tenants.get_project(c, live.project_id)).policy
+        closed = talk.close(live, "opted_out", now=now)
+        await conversations.save(c, live, closed, policy=policy.idle, now=now)
+        await turns.drop_waiting(c, live.id, why=OPTED_OUT, now=now)
+    return live

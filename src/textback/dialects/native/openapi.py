@@ -1,141 +1,58 @@
-"""What /openapi.json says of our own routes: exactly what they do."""
+"""What the documents say of our routes about conversations: exactly what they do."""
 
-from typing import Any, cast
+from textback.dialects.native import conversation_wire, wire
+from textback.dialects.native.describing import path_id, route
+from textback.dialects.native.paging import Page, Query
 
-from pydantic import BaseModel
-from starlette.responses import Response
-
-from textback.api.openapi_headers import EVERY, RETRY
-from textback.dialects.native import wire
-
-_CHALLENGE = {
-    "WWW-Authenticate": {
-        "description": "Bearer.",
-        "required": True,
-        "schema": {"type": "string"},
-    }
-}
-_REPLAYED = {
-    "Idempotent-Replayed": {
-        "description": "`true` when this is the answer to an earlier request with the same key.",
-        "schema": {"type": "string"},
-    }
-}
-_ID = {
-    "name": "conversation_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": wire.ID},
-    "example": "conv_01kk2v5m7xq1t8c9d0e2f3g4h5",
-}
-_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "The same key with the same body within 24 hours gives the same answer and says "
-    "nothing more.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": wire.MAX_KEY},
-}
-_UNKNOWN = "Your account has no such conversation."
-_FAULT = {
-    "type": "object",
-    "properties": {"detail": {"type": "string"}},
-    "required": ["detail"],
-}
-
-
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    """In one piece: it is put somewhere in a larger document, where its own references fail."""
-    whole = model.model_json_schema(mode="serialization")
-    parts: dict[str, Any] = whole.pop("$defs", {})
-
-    def put(found: object) -> object:
-        if isinstance(found, dict):
-            inner = cast("dict[str, object]", found)
-            reference = inner.get("$ref")
-            if isinstance(reference, str):
-                return put(parts[reference.rpartition("/")[2]])
-            return {name: put(each) for name, each in inner.items()}
-        return (
-            [put(each) for each in cast("list[object]", found)]
-            if isinstance(found, list)
-            else found
-        )
-
-    return cast("dict[str, Any]", put(whole))
-
-
-def _problem(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        "description": description,
-        "headers": EVERY | (headers or {}),
-        "content": {"application/problem+json": {"schema": wire.Problem.model_json_schema()}},
-    }
-
-
-def _route(
-    name: str,
-    summary: str,
-    description: str,
-    answer: type[BaseModel],
-    asked: type[BaseModel] | None = None,
-    *,
-    status: int = 200,
-    wrong: str = "The body is not as described.",
-    conflict: str | None = None,
-    keyed: bool = False,
-) -> dict[str, Any]:
-    """What FastAPI is told of a route."""
-    good = {
-        "description": summary + ".",
-        "headers": EVERY | (_REPLAYED if keyed else {}),
-        "content": {"application/json": {"schema": _schema(answer)}},
-    }
-    responses = {
-        str(status): good,
-        "400": _problem(wrong),
-        "401": _problem("The API key is missing, unknown, revoked or expired.", _CHALLENGE),
-        "404": _problem(_UNKNOWN),
-        "413": _problem(f"The body has over {wire.MAX_BODY // 1024} KB."),
-        "500": {
-            "description": "Our fault.",
-            "headers": EVERY,
-            "content": {"application/json": {"schema": _FAULT}},
-        },
-        "503": _problem("The database cannot be reached: try again.", RETRY),
-    }
-    if conflict is not None:
-        responses["409"] = _problem(conflict)
-    operation: dict[str, Any] = {
-        "operationId": name,
-        "description": description,
-        "parameters": [_ID, _KEY] if keyed else [_ID],
-        "responses": responses,
-    }
-    if asked is not None:
-        schema = _schema(asked)
-        operation["requestBody"] = {
-            "required": "required" in schema,
-            "description": f"At most {wire.MAX_BODY // 1024} KB.",
-            "content": {"application/json": {"schema": schema}},
-        }
-    return {
-        "status_code": status,
-        "response_class": Response,
-        "summary": summary,
-        "openapi_extra": operation,
-    }
-
-
+_ID = path_id("conversation_id", wire.ID, "conv_01kk2v5m7xq1t8c9d0e2f3g4h5")
+_UNKNOWN = {404: "Your account has no such conversation."}
 _LIVE = "The conversation is over."
 
-GET = _route(
-    "getConversation",
-    "One conversation, with all that was said",
-    "Who has it, what state it is in, every text and what became of it.",
-    wire.Conversation,
+LIST = route(
+    "listConversations",
+    "Conversations, the latest first",
+    "Also by `metadata.KEY=VALUE`, for up to 5 keys of your metadata.",
+    Page[wire.ConversationItem],
+    query=conversation_wire.Conversations,
 )
-HAND_OFF = _route(
+GET = route(
+    "getConversation",
+    "One conversation, with what was said",
+    "Who has it, what state it is in, its latest texts and what became of them.",
+    wire.Conversation,
+    path=[_ID],
+    problems=_UNKNOWN,
+)
+CHANGE = route(
+    "changeConversation",
+    "Change what you said of a conversation",
+    "The agent reads it from its next turn on.",
+    wire.Conversation,
+    conversation_wire.Change,
+    path=[_ID],
+    problems=_UNKNOWN | {409: "The conversation is over: only its metadata may change."},
+)
+ERASE = route(
+    "eraseConversation",
+    "Erase a conversation for good",
+    "With its texts, events, calls of tools and webhook deliveries. One that lives is closed "
+    "first, and what is queued in it is never sent. Opt-outs stay. At the carrier's nothing is "
+    "erased.",
+    wire.Erased,
+    path=[_ID],
+    problems=_UNKNOWN
+    | {409: "A text may be on its way: try again when it is known what became of it."},
+)
+TEXTS = route(
+    "listConversationMessages",
+    "What was said in a conversation, oldest first",
+    "Both ways, also what was not sent.",
+    Page[wire.Text],
+    path=[_ID],
+    query=Query,
+    problems=_UNKNOWN,
+)
+HAND_OFF = route(
     "handOffConversation",
     "Hand a conversation to a person",
     "The agent falls silent: what it was about to say is dropped, texts that are queued go out. "
@@ -144,21 +61,26 @@ HAND_OFF = _route(
     "a person has already stays as it is.",
     wire.HandedOff,
     wire.HandOff,
-    conflict=_LIVE,
+    path=[_ID],
+    problems=_UNKNOWN | {409: _LIVE},
 )
-MESSAGES = _route(
+MESSAGES = route(
     "sayInConversation",
     "Write to the user in the same thread",
     "As a person, or as the agent; in any state but closed. 202 means that the text is stored and "
     "will be sent, in its order; whether it arrived is not known yet.",
     wire.Queued,
     wire.Message,
+    path=[_ID],
     status=202,
-    conflict="The conversation is over, the user has opted out, or the idempotency key came before "
-    "with another body.",
+    problems=_UNKNOWN
+    | {
+        409: "The conversation is over, the user has opted out, or the idempotency key came before "
+        "with another body."
+    },
     keyed=True,
 )
-RESUME = _route(
+RESUME = route(
     "resumeConversation",
     "Give a conversation back to its agent",
     "From a person, or after a pause. What was said meanwhile is in the transcript that the agent "
@@ -166,13 +88,19 @@ RESUME = _route(
     "are answered, unless `message` is given.",
     wire.Resumed,
     wire.Resume,
-    wrong="The body is not as described, or the agent has no such node.",
-    conflict="The conversation is neither handed off nor paused.",
+    path=[_ID],
+    problems=_UNKNOWN
+    | {
+        400: "The body is not as described, or the agent has no such node.",
+        409: "The conversation is neither handed off nor paused.",
+    },
 )
-END = _route(
+END = route(
     "endConversation",
     "End a conversation",
     "Sends nothing to the user. Texts that are queued go out. One that is over stays as it is.",
     wire.Ended,
     wire.End,
+    path=[_ID],
+    problems=_UNKNOWN,
 )

@@ -1,10 +1,10 @@
 """What became of a conversation, in our own shapes."""
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from textback.core.conversation import NAMES, Closed, Conversation, HandedOff
-from textback.db.reads import HandOffRecord, MessageRecord, WholeRecord
+from textback.db.reads import ConversationRecord, HandOffRecord, MessageRecord, WholeRecord
 from textback.dialects.native import wire
 from textback.dialects.native.wire import State
 from textback.flows.hand import Done
@@ -53,29 +53,43 @@ def state_of(c: Conversation) -> State:
     return cast("State", NAMES[type(c)])
 
 
+def item(c: ConversationRecord) -> wire.ConversationItem:
+    return wire.ConversationItem(**_fields(c))
+
+
 def conversation(found: WholeRecord) -> wire.Conversation:
     c = found.conversation
     return wire.Conversation(
-        id=c.id,
-        state=cast("State", c.state),
-        reason=c.reason,
-        project_id=c.project_id,
-        connector_id=c.connector_id,
-        agent=wire.Agent(id=c.agent_id, version=c.agent_version),
-        agent_number=c.agent_number,
-        user_number=c.user_number,
-        objective=c.objective,
-        metadata=dict(c.metadata),
-        opened_at=c.opened_at,
-        last_activity_at=c.last_activity_at,
-        deadline_at=c.deadline_at,
-        paused_until=c.paused_until,
-        closed_at=c.closed_at,
+        **_fields(c),
+        variables=dict(c.variables),
         hand_off=_held_by(found.hand_off),
         tool_calls=found.tool_calls,
         analysis=None if c.analysis is None else dict(c.analysis),
-        messages=[_text(m) for m in found.messages],
+        messages=[text(m) for m in found.messages],
     )
+
+
+def _fields(c: ConversationRecord) -> dict[str, Any]:
+    return {
+        "id": c.id,
+        "state": c.state,
+        "reason": c.reason,
+        "project_id": c.project_id,
+        "connector_id": c.connector_id,
+        "agent": wire.Agent(id=c.agent_id, version=c.agent_version),
+        "agent_number": c.agent_number,
+        "user_number": c.user_number,
+        "dialect": c.dialect,
+        "objective": c.objective,
+        "metadata": dict(c.metadata),
+        "message_count": c.message_count,
+        "last_text": c.last_text,
+        "opened_at": c.opened_at,
+        "last_activity_at": c.last_activity_at,
+        "deadline_at": c.deadline_at,
+        "paused_until": c.paused_until,
+        "closed_at": c.closed_at,
+    }
 
 
 def _held_by(found: HandOffRecord | None) -> wire.HeldBy | None:
@@ -87,7 +101,7 @@ def _held_by(found: HandOffRecord | None) -> wire.HeldBy | None:
 _ROLES: Mapping[str, Literal["agent", "person"]] = {"person": "person"}
 
 
-def _text(m: MessageRecord) -> wire.Text:
+def text(m: MessageRecord) -> wire.Text:
     return wire.Text(
         id=m.id,
         role="user" if m.direction == "inbound" else _ROLES.get(m.kind, "agent"),

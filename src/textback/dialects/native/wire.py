@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -10,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from textback.core import errors
 from textback.core.policy import MAX_TEXT
 
-ROUTE = "/v1/conversations/{conversation_id}"
+LIST = "/v1/conversations"
+ROUTE = LIST + "/{conversation_id}"
 ID = r"^conv_[0-9a-z]{26}$"
 
 MAX_BODY = 64 * 1024
@@ -18,20 +20,23 @@ MAX_KEY = 255
 MAX_REASON = 500
 
 
-class TooLarge(errors.BadRequest):
-    """The body was not read to its end."""
-
-
 STATUS: Mapping[type[errors.Refusal], int] = {
     errors.BadRequest: 400,
     errors.UnknownAgent: 400,
+    errors.NothingToSay: 400,
+    errors.NumberNotProvisioned: 400,
     errors.BadKey: 401,
+    errors.MissingScope: 403,
     errors.WrongAccount: 403,
+    errors.OptedOut: 403,
     errors.UnknownConnector: 404,
+    errors.UnknownResource: 404,
+    errors.NoNumber: 404,
     errors.UnknownConversation: 404,
+    errors.Conflict: 409,
     errors.KeyReused: 409,
     errors.WrongState: 409,
-    TooLarge: 413,
+    errors.TooLarge: 413,
     errors.RateLimited: 429,
     errors.Unavailable: 503,
 }
@@ -157,7 +162,7 @@ class Text(BaseModel):
     created_at: datetime
 
 
-class Conversation(BaseModel):
+class ConversationItem(BaseModel):
     id: str
     state: State
     reason: Annotated[str | None, Field(description="Why it is closed.")]
@@ -166,8 +171,13 @@ class Conversation(BaseModel):
     agent: Agent
     agent_number: str
     user_number: str
+    dialect: Annotated[
+        str | None, Field(description="It was opened through; null: the user opened it.")
+    ]
     objective: str | None
     metadata: Annotated[dict[str, Any], Field(description="Yours, from the send.")]
+    message_count: Annotated[int, Field(ge=0)]
+    last_text: Annotated[str | None, Field(description="What was said last, by either side.")]
     opened_at: datetime
     last_activity_at: datetime
     deadline_at: Annotated[
@@ -175,10 +185,22 @@ class Conversation(BaseModel):
     ]
     paused_until: datetime | None
     closed_at: datetime | None
+
+
+class Conversation(ConversationItem):
+    variables: dict[str, Any]
     hand_off: Annotated[HeldBy | None, Field(description="While a person has it.")]
     tool_calls: Annotated[int, Field(description="How many the agent made.", ge=0)]
     analysis: Annotated[dict[str, Any] | None, Field(description="What was made of it at its end.")]
-    messages: Annotated[list[Text], Field(description="Oldest first.")]
+    messages: Annotated[
+        list[Text],
+        Field(description="The latest 200, oldest first; all are at .../messages."),
+    ]
+
+
+class Erased(BaseModel):
+    id: str
+    erased: Literal[True] = True
 
 
 class Problem(BaseModel):
@@ -188,6 +210,13 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: Annotated[str, Field(description="One sentence that says what to change.")]
+
+
+def fault(status: int, sentence: str) -> Problem:
+    """Of a path as such: the status says all there is to say (RFC 9457, 4.2.1)."""
+    return Problem(
+        type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=sentence
+    )
 
 
 def problem(refusal: errors.Refusal) -> Problem:

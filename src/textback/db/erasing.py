@@ -1,0 +1,161 @@
+"""What goes with a conversation, or with single texts of it, when they are erased."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    cast,
+    delete,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core.ids import CarrierId, ConversationId
+from textback.core.phone import Phone
+from textback.db.metadata import WHEN
+from textback.db.tables import (
+    conversations,
+    erased_texts,
+    events,
+    messages,
+    planned_sends,
+    tool_calls,
+    turns,
+    webhook_attempts,
+    webhook_deliveries,
+    webhook_endpoints,
+)
+
+_SETTLED = frozenset({"received", "sent", "delivered", "failed", "suppressed"})
+_UNDER_WAY = frozenset({"sending", "uncertain"})
+
+# Of a send that was planned: it stays among its batch's rows, without what it said and to whom.
+_BLANK: dict[str, Any] = {
+    "user_number": "",
+    "text": None,
+    "template": None,
+    "objective": None,
+    "variables": {},
+    "metadata": {},
+    "extra": {},
+    "notify": None,
+}
+
+
+async def pair_of(
+    c: AsyncConnection, conversation_id: ConversationId
+) -> tuple[Phone, Phone] | None:
+    """Not locked: the pair comes before the conversation. It never changes."""
+    t = conversations.c
+    query = select(t.agent_number, t.user_number).where(t.id == conversation_id)
+    row = (await c.execute(query)).one_or_none()
+    return None if row is None else (Phone(row.agent_number), Phone(row.user_number))
+
+
+async def lock_texts(
+    c: AsyncConnection, conversation_id: ConversationId, ids: Collection[str] | None = None
+) -> dict[str, str]:
+    """State by id: of all, or of those of `ids` that are there. Their turns are locked as well.
+
+    Call with the conversation locked. From here on nobody writes to any of it: what would, waits
+    for one of these locks, or for the conversation's key.
+    """
+    mine = select(turns.c.id).where(turns.c.conversation_id == conversation_id)
+    await c.execute(mine.order_by(turns.c.id).with_for_update())
+    t = messages.c
+    query = select(t.id, t.state).where(t.conversation_id == conversation_id)
+    if ids is not None:
+        query = query.where(t.id.in_(ids))
+    rows = await c.execute(query.order_by(t.seq).with_for_update())
+    found = {str(row.id): str(row.state) for row in rows}
+    key = select(conversations.c.id).where(conversations.c.id == conversation_id)
+    await c.execute(key.with_for_update())
+    return found
+
+
+def under_way(states: dict[str, str]) -> list[str]:
+    """Ids of texts that may be out, or on their way out."""
+    return [each for each, state in states.items() if state in _UNDER_WAY]
+
+
+def unsettled(states: dict[str, str]) -> list[str]:
+    """Ids of texts of which something is still to come."""
+    return [each for each, state in states.items() if state not in _SETTLED]
+
+
+async def has_turn(c: AsyncConnection, conversation_id: ConversationId) -> bool:
+    """Whether the agent is about to answer."""
+    t = turns.c
+    mine = select(t.id).where(t.conversation_id == conversation_id, t.state != "ended")
+    return await c.scalar(mine.limit(1)) is not None
+
+
+async def whole(c: AsyncConnection, conversation_id: ConversationId, *, now: datetime) -> None:
+    """Everything. Call after `lock_texts`."""
+    endpoints = select(webhook_endpoints.c.id).where(
+        webhook_endpoints.c.conversation_id == conversation_id
+    )
+    await c.execute(endpoints.with_for_update())  # before their deliveries, as everybody does
+    d = webhook_deliveries.c
+    await _deliveries(c, or_(d.conversation_id == conversation_id, d.endpoint_id.in_(endpoints)))
+    await _remember(c, messages.c.conversation_id == conversation_id, now=now)
+    for table in (webhook_endpoints, events, tool_calls, turns, messages):
+        await c.execute(delete(table).where(table.c.conversation_id == conversation_id))
+    p = planned_sends.c
+    await c.execute(
+        update(planned_sends)
+        .where(p.conversation_id == conversation_id, p.state != "planned")
+        .values(user_number="", command=p.command.concat(cast(_BLANK, JSONB)), error=None)
+    )
+    await c.execute(delete(conversations).where(conversations.c.id == conversation_id))
+
+
+async def texts(c: AsyncConnection, ids: Collection[str], *, now: datetime) -> None:
+    """These, and what was told of them. Call after `lock_texts`."""
+    told = select(events.c.id).where(events.c.message_id.in_(ids))
+    await c.execute(told.with_for_update())
+    await _deliveries(c, webhook_deliveries.c.event_id.in_(told))
+    await _remember(c, messages.c.id.in_(ids), now=now)
+    await c.execute(delete(events).where(events.c.message_id.in_(ids)))
+    await c.execute(delete(messages).where(messages.c.id.in_(ids)))
+
+
+def among_erased(carrier_id: CarrierId, carrier_message_ids: Collection[str]) -> Select[tuple[str]]:
+    t = erased_texts.c
+    return select(t.carrier_message_id).where(
+        t.carrier_id == carrier_id, t.carrier_message_id.in_(carrier_message_ids)
+    )
+
+
+async def forget_old(c: AsyncConnection, *, before: datetime, limit: int) -> int:
+    """By then no carrier brings them any more."""
+    t = erased_texts
+    some = select(t.c.carrier_id, t.c.carrier_message_id).where(t.c.erased_at < before).limit(limit)
+    these = tuple_(t.c.carrier_id, t.c.carrier_message_id).in_(some)
+    return (await c.execute(delete(t).where(these))).rowcount
+
+
+async def _deliveries(c: AsyncConnection, which: ColumnElement[bool]) -> None:
+    gone = select(webhook_deliveries.c.id).where(which)
+    await c.execute(gone.order_by(webhook_deliveries.c.id).with_for_update())
+    await c.execute(delete(webhook_attempts).where(webhook_attempts.c.delivery_id.in_(gone)))
+    await c.execute(delete(webhook_deliveries).where(which))
+
+
+async def _remember(c: AsyncConnection, which: ColumnElement[bool], *, now: datetime) -> None:
+    """That the user's were here, so that the carrier's list does not bring them back."""
+    t = messages.c
+    heard = select(t.carrier_id, t.carrier_message_id, literal(now, WHEN)).where(
+        which, t.direction == "inbound", t.carrier_message_id.is_not(None)
+    )
+    names = ["carrier_id", "carrier_message_id", "erased_at"]
+    await c.execute(insert(erased_texts).from_select(names, heard))

@@ -1,0 +1,20 @@
+"""What the documents say of our routes about the account."""
+
+from textback.dialects.native import usage_wire as wire
+from textback.dialects.native.describing import route
+
+USAGE = route(
+    "getUsage",
+    "What was used: texts, segments, conversations, turns",
+    "Counted when asked. Days are those of each project's own time zone.",
+    wire.Usage,
+    query=wire.UsageQuery,
+)
+ME = route(
+    "getMe",
+    "Whose API key it is, and what it may do",
+    "For any good key, whatever its scopes.",
+    wire.Me,
+    scoped=False,
+)
+PROJECTS = route("listProjects", "Your projects", "By id.", wire.Projects)
