@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from textback.api.body import parse
 from textback.core.commands import Idempotency, SendText
 from textback.core.errors import BadRequest, Refusal
 from textback.core.policy import MAX_TEXT
@@ -26,7 +27,7 @@ def cases(name: str) -> list[Any]:
 
 def command(content_type: str | None, body: bytes, *, key: str | None = None) -> SendText:
     """What a request means, from its bytes. Raises BadRequest."""
-    parsed = wire.parse_json(content_type, body)
+    parsed = parse(content_type, body, at_most=wire.MAX_BODY, storable=False)
     return wire.to_command(parsed, wire.idempotency(key, "conn-live", parsed))
 
 
@@ -55,7 +56,7 @@ def test_a_wrong_request_is_told_in_one_sentence_what_to_change(case: dict[str, 
 
 def test_a_body_that_was_too_large_to_read_is_refused_before_its_type_is_looked_at() -> None:
     with pytest.raises(BadRequest, match="64 KB at most"):
-        wire.parse_json(None, None)
+        parse(None, None, at_most=wire.MAX_BODY, storable=False)
 
 
 def test_the_length_of_a_text_is_counted_in_code_points() -> None:
@@ -79,7 +80,9 @@ def test_every_refusal_has_a_status_polyai_documents_or_the_issue_adds() -> None
 
 
 def fingerprint(body: bytes, connector_id: str = "conn-live", key: str = "k") -> bytes:
-    found = wire.idempotency(key, connector_id, wire.parse_json(JSON, body))
+    found = wire.idempotency(
+        key, connector_id, parse(JSON, body, at_most=wire.MAX_BODY, storable=False)
+    )
     assert isinstance(found, Idempotency)
     return found.fingerprint
 

@@ -9,14 +9,18 @@ from starlette.responses import JSONResponse, Response
 
 from textback import metrics
 from textback.api import deps
+from textback.api.body import parse_json
+from textback.api.dialect import Dialect
 from textback.core.commands import Accepted, Caller
 from textback.core.errors import BadRequest, RateLimited, Refusal, Unavailable
-from textback.dialects.polyai import wire
+from textback.dialects.polyai import chat_routes, history_routes, platform, wire
 from textback.dialects.polyai.openapi import OPERATION
 from textback.flows import accept, admit
 from textback.runtime import Runtime
 
 router = APIRouter()
+router.include_router(history_routes.router)
+router.include_router(chat_routes.router)
 
 
 @router.post(
@@ -49,7 +53,7 @@ async def outbound_sms(request: Request) -> Response:
     (metrics.REPLAYED if accepted.replayed else metrics.ACCEPTED).labels("polyai").inc()
     headers |= {
         "X-Conversation-Id": accepted.conversation_id,
-        "X-Message-Id": accepted.message_id,
+        "X-Message-Id": accepted.message_id or "",  # a new conversation's text always has one
     }
     if accepted.replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -64,8 +68,10 @@ async def _accept(
     headers |= counted.headers
     if counted.refusal is not None:
         raise counted.refusal
-    parsed = wire.parse_json(request.headers.get("content-type"), body)
-    key = wire.idempotency(request.headers.get("idempotency-key"), caller.connector_id, parsed)
+    parsed = parse_json(request, body, at_most=wire.MAX_BODY, storable=False)
+    key = wire.idempotency(
+        request.headers.get("idempotency-key"), caller.connector_id or "", parsed
+    )
     accepted = await accept.send_text(rt.db, caller, wire.to_command(parsed, key), now=rt.now())
     if accepted.replayed:  # a twin of this request, sent at the same time, was faster
         await deps.uncount(rt, caller)
@@ -80,8 +86,10 @@ async def _replayed(
     if "idempotency-key" not in request.headers:
         return None
     try:
-        parsed: Mapping[str, Any] = wire.parse_json(request.headers.get("content-type"), body)
-        key = wire.idempotency(request.headers["idempotency-key"], caller.connector_id, parsed)
+        parsed: Mapping[str, Any] = parse_json(request, body, at_most=wire.MAX_BODY, storable=False)
+        key = wire.idempotency(
+            request.headers["idempotency-key"], caller.connector_id or "", parsed
+        )
     except BadRequest:
         return None  # said again, and counted, where every body is looked at
     return await accept.replay(rt.db, caller, key, now=rt.now()) if key else None
@@ -93,3 +101,12 @@ def _refused(refusal: Refusal, headers: dict[str, str]) -> Response:
     if isinstance(refusal, RateLimited):
         metrics.REFUSED_BY_LIMIT.labels("polyai").inc()
     return JSONResponse({"detail": refusal.sentence}, wire.STATUS[type(refusal)], headers)
+
+
+DIALECT = Dialect(
+    name="polyai",
+    title="textback: PolyAI",
+    description="PolyAI's routes (https://docs.poly.ai/api-reference).",
+    router=router,
+    fault_at=platform.fault_at,
+)

@@ -1,0 +1,185 @@
+"""PolyAI's Conversations API and Chat API, over HTTP, with a worker beside them."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.support.api import client, settings, started
+from tests.support.deployment import AGENT, NOW, SECOND, second
+from tests.support.provision import ACME_KEY, GLOBEX_KEY, provision
+from tests.support.running import FOREVER, Shop
+from tests.support.world import World
+from textback.runtime import Runtime
+
+PROJECT = "/v3/acme/reminders/conversations"
+CHAT = "/v1/acme/reminders/chat"
+KEY = {"x-api-key": ACME_KEY}
+TOKEN = KEY | {"X-TOKEN": "conn-live"}
+UNKNOWN = "conv_01kk2v5m7xq1t8c9d0e2f3g4h5"
+
+KEYS = f"""
+accounts:
+  - id: acme
+    api_keys: [{{name: ci, key: {ACME_KEY}}}]
+  - id: globex
+    api_keys: [{{name: ci, key: {GLOBEX_KEY}}}]
+"""
+
+
+@pytest.fixture
+async def world(engine: AsyncEngine) -> AsyncGenerator[World]:
+    made = World(engine)
+    await made.provision()
+    await provision(engine, KEYS)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def rt(world: World, database_url: str, redis_url: str) -> AsyncGenerator[Runtime]:
+    found = settings(database_url, redis_url, dialects=("polyai",))
+    async with started(found, lambda: world.now) as made:
+        yield made
+
+
+@pytest.fixture
+async def http(rt: Runtime) -> AsyncGenerator[httpx.AsyncClient]:
+    async with client(rt) as made:
+        yield made
+
+
+def code_of(answer: httpx.Response) -> tuple[int, str]:
+    """In the platform's one shape."""
+    body = answer.json()
+    assert set(body) == {"success", "error", "error_id", "error_code", "error_message", "data"}
+    assert (body["success"], body["data"]) == (False, None)
+    assert body["error_id"] == answer.headers["x-polyai-correlation-id"]
+    return answer.status_code, body["error_code"]
+
+
+async def test_what_was_said_is_listed_and_found_again(
+    world: World, http: httpx.AsyncClient
+) -> None:
+    ids = await world.accept("Is 3pm good?")
+    await world.hear("can we do 4pm", now=second(5))
+    await world.think(now=second(6))
+    listed = (await http.get(PROJECT, headers=KEY)).json()
+    [found] = listed["conversations"]
+    assert found["id"] == f"TW_SMS_{ids.conversation_id}"
+    said = [(turn["user_input"], turn["agent_response"]) for turn in found["turns"]]
+    assert said == [("", "Is 3pm good?"), ("can we do 4pm", "You said: can we do 4pm")]
+    assert (listed["cursor"], "next_offset" in listed) == (None, False)
+    for agent in ("bookings", "reminders"):
+        one = await http.get(f"/v1/agents/{agent}/conversations/{found['id']}", headers=KEY)
+        assert one.status_code == 200
+        assert one.json()["conversationId"] == found["id"]
+        assert len(one.json()["turns"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({}, 1),
+        ({"channel": ["WEBCHAT", "SMS"]}, 1),
+        ({"channel": "CHAT"}, 0),
+        ({"client_env": "dev"}, 0),
+        ({"in_progress": "true"}, 1),
+        ({"in_progress": "false"}, 0),
+        ({"query": "appointment"}, 1),
+        ({"query": "refund"}, 0),
+        ({"start_time": "2026-03-02T09:00:00Z"}, 1),
+        ({"end_time": "2026-03-02T09:00:00Z"}, 0),
+        ({"sample": "random", "limit": "1"}, 1),
+        ({"offset": "1"}, 0),
+        ({"cursor": UNKNOWN}, 1),
+        ({"variant_id": "v1"}, 0),
+    ],
+)
+async def test_a_list_holds_what_was_asked_for(
+    world: World, http: httpx.AsyncClient, query: dict[str, str | list[str]], expected: int
+) -> None:
+    await world.accept()
+    answer = await http.get(PROJECT, headers=KEY, params=query)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["conversations"]) == expected
+
+
+async def test_what_is_wrong_or_not_there_is_told_in_the_platforms_shape(
+    world: World, http: httpx.AsyncClient
+) -> None:
+    ids = await world.accept()
+    one = f"/v1/agents/bookings/conversations/{ids.conversation_id}"
+
+    async def get(path: str, key: str | None = ACME_KEY) -> tuple[int, str]:
+        return code_of(await http.get(path, headers={} if key is None else {"x-api-key": key}))
+
+    assert await get(PROJECT, None) == (401, "UNAUTHORIZED")
+    assert await get(PROJECT, "nobody's") == (401, "UNAUTHORIZED")
+    missing = (404, "CONVERSATIONS_NOT_FOUND")
+    assert await get(PROJECT, GLOBEX_KEY) == missing
+    assert await get("/v3/acme/elsewhere/conversations") == missing
+    assert await get("/v3/acme/%00/conversations") == missing
+    assert await get(one, GLOBEX_KEY) == missing
+    assert await get(f"/v1/agents/other/conversations/{ids.conversation_id}") == missing
+    assert await get("/v1/agents/bookings/conversations/%00") == missing
+    assert await get(f"{PROJECT}?limit=0") == (400, "CONVERSATIONS_VALIDATION_FAILED")
+
+
+async def test_a_chat_goes_from_greeting_to_end(
+    world: World, rt: Runtime, http: httpx.AsyncClient, database_url: str
+) -> None:
+    await world.put_off_sweeps(NOW + FOREVER)
+    shop = Shop(world, database_url)
+    shop.rt = replace(shop.rt, carriers=rt.carriers)
+    async with shop.working():
+        begun = await http.post(f"{CHAT}/create", headers=TOKEN, json={"channel": "chat"})
+        assert begun.status_code == 200, begun.text
+        chat = begun.json()["conversation_id"]
+        assert begun.json()["response"] == "Hello, how can I help?"
+
+        async def say(**body: object) -> httpx.Response:
+            given = {"conversation_id": chat, **body}
+            return await http.post(f"{CHAT}/respond", headers=TOKEN, json=given)
+
+        said = await say(message="do you open on Sunday?")
+        assert said.json() == {
+            "conversation_id": chat,
+            "response": "You said: do you open on Sunday?",
+            "end_conversation": False,
+        }
+        over = (await say(message="bye")).json()
+        assert (over["response"], over["end_conversation"]) == ("Bye.", True)
+        assert code_of(await say(message="hello?")) == (410, "ChatConversationEnded")
+        closed = await http.put(f"{CHAT}/close", headers=TOKEN, json={"conversation_id": chat})
+        assert (closed.status_code, closed.json()) == (200, {"success": True})
+    listed = (await http.get(PROJECT, headers=KEY)).json()["conversations"]
+    assert [(one["channel"], one["id"]) for one in listed] == [("CHAT", chat)]
+    # Nobody is ever texted from a chat's end.
+    assert (await world.accept(agent_number=None)).agent_number in {AGENT, SECOND}
+
+
+async def test_what_is_wrong_with_a_chat_is_told_in_the_platforms_shape(
+    world: World, http: httpx.AsyncClient
+) -> None:
+    ids = await world.accept()
+
+    async def post(
+        body: object, headers: dict[str, str] = TOKEN, path: str = f"{CHAT}/respond"
+    ) -> tuple[int, str]:
+        return code_of(await http.post(path, headers=headers, json=body))
+
+    assert await post({}, {}) == (401, "UNAUTHORIZED")
+    assert await post({}, {**TOKEN, "x-api-key": GLOBEX_KEY}) == (403, "FORBIDDEN")
+    assert await post({}, {**KEY, "X-TOKEN": "nobody"}) == (400, "CHAT_DRAFT_NOT_EXIST")
+    other = "/v1/acme/other/chat/respond"
+    assert await post({}, path=other) == (400, "CHAT_DRAFT_NOT_EXIST")
+    assert await post({}) == (400, "CHAT_VALIDATION_FAILED")
+    assert await post([]) == (400, "CHAT_VALIDATION_FAILED")
+    unknown = (404, "CHAT_CONVERSATION_NOT_FOUND")
+    assert await post({"conversation_id": "x"}) == unknown
+    assert await post({"conversation_id": UNKNOWN, "message": "hi"}) == unknown
+    by_text = {"conversation_id": ids.conversation_id, "message": "hi"}
+    assert await post(by_text) == unknown  # that one is had by texting
