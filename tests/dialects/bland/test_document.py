@@ -1,0 +1,110 @@
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# schemathesis' own types are half open.
+"""Bland AI's document, against the standard and against what the routes really do."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.support.api import served
+from tests.support.bland import AGENT, KEY, USER, send
+from textback.runtime import Runtime
+
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+)
+KNOWN = {"user_number": USER, "agent_number": AGENT, "phone_number": AGENT}
+
+
+def exercise(url: str, conversation: str) -> dict[str, set[int]]:
+    """Ask of each operation what the description allows, and what not; gives what it answered."""
+    document = schemathesis.openapi.from_url(f"{url}/openapi/bland.json")
+    seen: dict[str, set[int]] = {}
+    for found in document.get_all_operations():
+        assert isinstance(found, Ok)
+        operation: Any = found.ok()
+        name = f"{operation.method.upper()} {operation.path}"
+        seen[name] = set()
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            if mode is GenerationMode.NEGATIVE and not operation.body:
+                continue  # nothing of it can be wrong but what is asked with other routes, too
+            seen[name] |= asked(operation, mode, conversation)
+    return seen
+
+
+def asked(operation: Any, mode: GenerationMode, conversation: str) -> set[int]:
+    statuses = set[int]()
+    is_good = mode is GenerationMode.POSITIVE
+
+    @settings(
+        max_examples=5,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        if is_good and isinstance(case.body, dict):
+            case.body |= {name: KNOWN[name] for name in KNOWN if name in case.body}
+        if is_good and "conversation_id" in (case.path_parameters or {}):
+            case.path_parameters = {"conversation_id": conversation}
+        checks = [*CHECKS, *([] if is_good else [negative_data_rejection])]
+        answer = case.call_and_validate(checks=checks, headers={"authorization": KEY})
+        statuses.add(answer.status_code)
+
+    ask()
+    return statuses
+
+
+async def test_whatever_is_asked_is_answered_as_described(
+    rt: Runtime, http: httpx.AsyncClient
+) -> None:
+    conversation = (await send(http))["conversation_id"]
+    async with served(rt) as url:
+        seen = await asyncio.to_thread(exercise, url, conversation)
+    for name, statuses in seen.items():
+        assert statuses <= {200, 202, 400, 401, 404, 409, 413, 429}, name
+    good = {name for name, statuses in seen.items() if statuses & {200, 202}}
+    assert good >= {
+        "POST /v1/sms/send",
+        "POST /v1/sms/number/update",
+        "GET /v1/sms/numbers",
+        "POST /v1/sms/conversations/{conversation_id}/end",
+    }
+
+
+async def test_the_document_is_valid_and_says_how_each_route_refuses(
+    http: httpx.AsyncClient,
+) -> None:
+    document = (await http.get("/openapi/bland.json")).json()
+    schemathesis.openapi.from_dict(document).validate()
+    names = [
+        (method, path, operation)
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    assert len(names) > len(document["paths"]) > 10
+    for _, path, operation in names:
+        told = set(operation["responses"])
+        assert told >= {"400", "401", "403", "500", "503"}, path
+        assert ("404" in told) >= ("{conversation_id}" in path)
+        assert operation["security"] == [{"Bland": []}]
