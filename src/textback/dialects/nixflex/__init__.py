@@ -1,0 +1,1 @@
+"""Nixflex's routes."""
