@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Generic, TypeVar
@@ -20,6 +20,7 @@ from textback.core.engine import (
     TurnReply,
     TurnRequest,
 )
+from textback.core.entries import Provisioner
 from textback.core.errors import Unavailable
 from textback.core.gcra import Rate
 from textback.core.ids import AgentId, CarrierId
@@ -32,9 +33,12 @@ from textback.core.ports import (
     Hooks,
     Limiter,
     Malformed,
+    NumberImporter,
     Unreachable,
     Vault,
 )
+from textback.core.told import WebhookFormat
+from textback.core.webhook import WebhookSender
 from textback.db import agents, tenants
 from textback.db.agents import AgentVersion
 from textback.db.session import transaction
@@ -195,6 +199,19 @@ class Runtime:
     """Seconds that have certainly passed, or more: also while the machine slept."""
     set_clock: Callable[[], Awaitable[None]]
     """Set `now` by Postgres' clock. Raises Unavailable."""
+    webhooks: WebhookSender
+    formats: Mapping[str, WebhookFormat]
+    """How dialects tell of events, by their names."""
+    provisioner: Provisioner
+    """Reads entries that come through an API by the rules of the provisioning file."""
+    private_webhooks: bool = False
+    """Webhooks may lead to private addresses, and be plain http."""
+    dialects: tuple[str, ...] = ()
+    """Whose routes there are."""
+    importers: Mapping[str, NumberImporter] = field(default_factory=dict[str, NumberImporter])
+    """Who is asked when a number is taken over, by the kind of its carrier."""
+    twilio_url: str = "https://api.twilio.com"
+    """Of Twilio accounts that callers bring."""
 
     async def keep_time(self) -> None:
         """For as long as the process runs."""
@@ -221,6 +238,7 @@ class Runtime:
     async def close(self) -> None:
         await self.carriers.close()
         await self.engines.close()
+        await self.webhooks.close()
         await self.quota.close()
         await self.pace.close()
         with suppress(TimeoutError):  # a database that hangs must not keep the process

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -12,6 +12,8 @@ from textback.core.policy import SendPolicy
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
+DialectName = Literal["native", "polyai", "bland", "kore", "nixflex"]
+DIALECTS: Final[tuple[DialectName, ...]] = get_args(DialectName)
 
 _POSTGRES = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 
@@ -81,11 +83,24 @@ class Settings(BaseSettings):
         0, ge=0, le=65_535, description="Port on which `work` serves its own /metrics; 0: nowhere"
     )
     data: Path = Field(Path(".textback"), description="Folder where `demo` keeps its state")
+    dialects: Annotated[tuple[DialectName, ...], NoDecode] = Field(
+        DIALECTS, description="Whose routes there are; leave one out to switch it off"
+    )
 
-    @field_validator("settle_seconds", mode="before")
+    twilio_url: str = Field(
+        "https://api.twilio.com",
+        description="Twilio's API, for numbers that callers import with an account of theirs",
+    )
+    private_webhooks: bool = Field(
+        default=False,
+        description="true: webhooks, and what agents given through the API call, may lead to private "
+        "addresses, and be plain http; for development",
+    )
+
+    @field_validator("settle_seconds", "dialects", mode="before")
     @classmethod
     def _from_commas(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("settle_seconds")
     @classmethod
@@ -141,6 +156,15 @@ class Settings(BaseSettings):
         parts = _address(value, "http", "https")
         if parts is None or not parts.hostname or parts.query or parts.fragment or parts.username:
             msg = "give the address that callers see, such as https://sms.example.com"
+            raise ValueError(msg)
+        return value.rstrip("/")
+
+    @field_validator("twilio_url")
+    @classmethod
+    def _is_twilio(cls, value: str) -> str:
+        parts = _address(value, "http", "https")
+        if parts is None or not parts.hostname or parts.query or parts.fragment or parts.username:
+            msg = "give an address such as https://api.twilio.com"
             raise ValueError(msg)
         return value.rstrip("/")
 

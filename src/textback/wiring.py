@@ -1,26 +1,40 @@
 """The composition root: settings in, a runtime out. Only here is anything chosen."""
 
+import importlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.types import ASGIApp
 
 from textback import engine_kinds, metrics
+from textback.carriers.chat import ChatCarrier
 from textback.carriers.sandbox.client import SandboxCarrier
 from textback.carriers.sandbox.hooks import SandboxHooks
+from textback.carriers.sandbox.importing import SandboxNumbers
 from textback.carriers.twilio.hooks import TwilioHooks
+from textback.carriers.twilio.importing import TwilioNumbers
 from textback.core.engine import Engine
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, CarrierAccount, Hooks, Vault
+from textback.core.told import WebhookFormat
 from textback.db.agents import AgentVersion
 from textback.db.clock import SharedClock
 from textback.db.session import create_engine
+from textback.dialects.bland.events import BlandFormat
+from textback.dialects.native.events import NativeFormat
+from textback.dialects.nixflex.events import NixflexFormat
 from textback.limiter import FallbackLimiter, LocalLimiter, RedisLimiter
+from textback.provisioning_file.single import OneEntry
 from textback.runtime import Carriers, Engines, Runtime
 from textback.settings import Settings
 from textback.vault import FernetVault
+from textback.webhook_sender import HttpSender
+
+if TYPE_CHECKING:  # a worker runs without a web framework
+    from textback.api.dialect import Dialect
 
 log = structlog.stdlib.get_logger()
 
@@ -30,6 +44,11 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 NOTABLE = timedelta(seconds=1)
 
 HOOKS: dict[str, Hooks] = {"twilio": TwilioHooks(), "sandbox": SandboxHooks()}
+
+# Also of a dialect that is switched off: what it promised to tell is told.
+FORMATS: dict[str, WebhookFormat] = {
+    each.name: each for each in (NativeFormat(), BlandFormat(), NixflexFormat())
+}
 
 
 def clock() -> datetime:
@@ -88,6 +107,16 @@ def runtime(settings: Settings) -> Runtime:
         pace=redis,
         policy=policy,
         public_url=given["public_url"],
+        webhooks=HttpSender(private=settings.private_webhooks),
+        formats=FORMATS,
+        provisioner=OneEntry(engine_kinds.KINDS, private=settings.private_webhooks),
+        private_webhooks=settings.private_webhooks,
+        dialects=settings.dialects,
+        importers={
+            "twilio": TwilioNumbers(timeout=policy.carrier_timeout),
+            "sandbox": SandboxNumbers(),
+        },
+        twilio_url=settings.twilio_url,
         poll=timedelta(seconds=settings.poll_seconds),
         sweep=timedelta(seconds=settings.sweep_seconds),
         drain=timedelta(seconds=settings.drain_seconds),
@@ -98,13 +127,18 @@ def runtime(settings: Settings) -> Runtime:
 
 
 def application(rt: Runtime, *, owns: bool = True) -> ASGIApp:
-    """The web application, with every dialect; `owns`: it closes the runtime when it stops."""
+    """The web application, with its dialects; `owns`: it closes the runtime when it stops."""
     # Here and not above: a worker runs without a web framework.
     from textback.api.app import create_app  # noqa: PLC0415
-    from textback.dialects.native import routes as native  # noqa: PLC0415
-    from textback.dialects.polyai import routes as polyai  # noqa: PLC0415
 
-    return create_app(rt, [polyai.router, native.router], owns=owns)
+    return create_app(rt, [dialect(name) for name in rt.dialects], owns=owns)
+
+
+def dialect(name: str) -> "Dialect":
+    """Only what is switched on is loaded."""
+    module = importlib.import_module(f"textback.dialects.{name}.routes")
+    found: Dialect = module.DIALECT
+    return found
 
 
 def carrier_maker(
@@ -119,6 +153,8 @@ def carrier_maker(
                 return TwilioCarrier(account, timeout=policy.carrier_timeout, steady=stopwatch)
             case "sandbox":
                 return SandboxCarrier(account, clock=now)
+            case "chat":
+                return ChatCarrier()
             case _:
                 raise ValueError(f"carrier {account.carrier_id} is of unknown kind {account.kind}")
 

@@ -132,7 +132,7 @@ async def test_one_carrier_account_cannot_speak_for_a_number_of_another(world: W
     assert await world.may_text()
 
 
-@pytest.mark.parametrize("who", ["12345", "BANK", "", "whatsapp:+14155550111", "+1"])
+@pytest.mark.parametrize("who", ["12345", "BANK", "", "whatsapp:4155550111", "+1"])
 async def test_a_sender_that_cannot_be_texted_is_not_stored(world: World, who: str):
     heard = await world.hear("Your code is 1234", user=who)
 

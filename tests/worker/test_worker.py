@@ -45,6 +45,7 @@ async def test_a_worker_does_a_whole_conversation(shop: Shop, redis_url: str):
         await shop.until_said(*said)
 
         clock.now = hour(25)
+        assert DEFAULT.warning is not None
         said.append(DEFAULT.warning)
         await shop.until_said(*said)
 

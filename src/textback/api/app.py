@@ -1,31 +1,34 @@
 """The web application: envelope, error shape, health, hooks, and the dialects it is handed."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from textback import __version__
 from textback.api import health, hooks, replies
+from textback.api.dialect import Dialect, fault_of
 from textback.api.envelope import Envelope
 from textback.runtime import Runtime
 
 DESCRIPTION = """
 Text people, and let an agent carry on when they text back.
 
-`POST /v1/outbound-sms` is PolyAI's route, byte for byte where PolyAI documents it; the others are
-ours. Every error has `{"detail": "<one sentence>"}`.
+Beside our own routes there are those of four vendors, byte for byte where they document them; each
+family has a document of its own at `/openapi/NAME.json` and a page at `/docs/NAME`.
 """
 
 
-def create_app(rt: Runtime, dialects: Sequence[APIRouter], *, owns: bool = True) -> ASGIApp:
+def create_app(rt: Runtime, dialects: Sequence[Dialect], *, owns: bool = True) -> ASGIApp:
     """`owns`: the runtime is the application's own, and closed when it has shut down."""
 
     @asynccontextmanager
@@ -48,8 +51,14 @@ def create_app(rt: Runtime, dialects: Sequence[APIRouter], *, owns: bool = True)
         redirect_slashes=False,
     )
     app.state.runtime = rt
+    served = [(d, route) for d in dialects for route in _routes(d.router)]
+    app.state.dialects = {route.path: d for d, route in served}
+    app.state.methods = _methods(route for _, route in served)
+    app.state.described = {d.name: d for d in dialects}
+    app.state.documents = dict[str, JSONResponse]()
     app.add_exception_handler(HTTPException, _http_error)
-    for router in (*dialects, replies.router, hooks.router, health.router, _docs):
+    of_dialects = [d.router for d in dialects]
+    for router in (*of_dialects, replies.router, hooks.router, health.router, _docs):
         app.include_router(router)
     # Swagger UI comes with us: the page works without the internet.
     app.mount("/docs/assets", _Whole(packages=[("fastapi_swagger", "resources")]))
@@ -69,29 +78,82 @@ class _Whole(StaticFiles):
 _docs = APIRouter()
 
 
+def _routes(router: APIRouter) -> Iterator[Route]:
+    for route in router.routes:
+        if isinstance(route, Route):
+            yield route
+        elif isinstance(inside := getattr(route, "original_router", None), APIRouter):
+            yield from _routes(inside)
+
+
+def _methods(routes: Iterable[Route]) -> dict[str, set[str]]:
+    """By path."""
+    found: dict[str, set[str]] = {}
+    for route in routes:
+        found.setdefault(route.path, set()).update(route.methods or ())
+    return found
+
+
 @_docs.get("/docs", include_in_schema=False)
 async def docs() -> Response:
+    return _page("openapi.json", "textback API", "docs/assets")
+
+
+@_docs.get("/docs/{name}", include_in_schema=False)
+async def docs_of(request: Request, name: str) -> Response:
+    dialect = _described(request, name)
+    return _page(f"../openapi/{name}.json", dialect.title, "assets")
+
+
+@_docs.get("/openapi/{name}.json", include_in_schema=False)
+async def openapi_of(request: Request, name: str) -> Response:
+    dialect = _described(request, name)
+    written: dict[str, JSONResponse] = request.app.state.documents
+    if name not in written:
+        document = get_openapi(
+            title=dialect.title,
+            version=__version__,
+            description=dialect.description,
+            routes=dialect.router.routes,
+        )
+        written[name] = JSONResponse(document)
+    return written[name]
+
+
+def _described(request: Request, name: str) -> Dialect:
+    found: dict[str, Dialect] = request.app.state.described
+    if name not in found:
+        raise HTTPException(404)
+    return found[name]
+
+
+def _page(document: str, title: str, assets: str) -> Response:
     return get_swagger_ui_html(
-        openapi_url="openapi.json",
-        title="textback API",
-        swagger_js_url="docs/assets/swagger-ui-bundle.js",
-        swagger_css_url="docs/assets/swagger-ui.css",
-        swagger_favicon_url="docs/assets/favicon-32x32.png",
-        swagger_ui_parameters={"docExpansion": "full", "tryItOutEnabled": True},
+        openapi_url=document,
+        title=title,
+        swagger_js_url=f"{assets}/swagger-ui-bundle.js",
+        swagger_css_url=f"{assets}/swagger-ui.css",
+        swagger_favicon_url=f"{assets}/favicon-32x32.png",
+        swagger_ui_parameters={"docExpansion": "list", "tryItOutEnabled": True},
     )
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """404 and 405 of the router, in our shape."""
+    """404 and 405 of the router, in the shape of whose path it is."""
     if not isinstance(error, HTTPException):
         raise error
-    path = request.url.path
+    path, headers = request.url.path, dict(error.headers or {})
     match error.status_code:
         case 404:
             detail = f"There is nothing at {path}; the API is described at /docs."
         case 405:
-            allowed = (error.headers or {}).get("Allow", "another method")
+            # Starlette names the methods of the first route alone that has the path.
+            route = getattr(request.scope.get("route"), "path", None)
+            if others := request.app.state.methods.get(route):
+                headers["Allow"] = ", ".join(sorted(others))
+            allowed = headers.get("Allow", "another method")
             detail = f"{request.method} does not work at {path}; use {allowed}."
         case _:
             detail = str(error.detail)
-    return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)
+    media_type, body = fault_of(request.scope)(error.status_code, detail)
+    return Response(body, error.status_code, headers=headers, media_type=media_type)

@@ -3,17 +3,27 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from math import ceil
 from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
+import structlog
 from starlette.requests import Request
 
 from textback.core.commands import Caller
 from textback.core.errors import RateLimited
 from textback.core.gcra import Denied, Granted
+from textback.core.ids import ProjectId
+from textback.flows import limits
 from textback.runtime import Runtime
 
+log = structlog.stdlib.get_logger()
+
 T = TypeVar("T")
+
+LIMIT_SECONDS = 1.0
+"""To tell an account that its limit is reached, while a caller waits for the 429."""
 
 
 def runtime(request: Request) -> Runtime:
@@ -88,6 +98,7 @@ async def count(rt: Runtime, caller: Caller) -> Counted:
     }
     if isinstance(answer, Granted):
         return Counted(headers, None)
+    await _tell_of_limit(rt, caller)
     seconds = max(1, ceil(answer.retry_after))
     message = f"The project's rate limit is used up; try again in {seconds} s."
     return Counted(
@@ -99,6 +110,24 @@ async def count(rt: Runtime, caller: Caller) -> Counted:
 async def uncount(rt: Runtime, caller: Caller) -> None:
     """The request turned out to be a repetition, which is not counted."""
     await rt.quota.give_back(_key(caller), caller.rate_limit)
+
+
+# By database: tests have several, a process has one.
+_told_of_limits = WeakKeyDictionary[object, dict[ProjectId, datetime]]()
+"""When each project's account was told last, as far as this process knows."""
+
+
+async def _tell_of_limit(rt: Runtime, caller: Caller) -> None:
+    """Once a minute at most, and then within a second; that this fails changes no answer."""
+    told, now = _told_of_limits.setdefault(rt.db, {}), rt.now()
+    last = told.get(caller.project_id)
+    if last is not None and now - last < limits.AT_MOST_EVERY:
+        return
+    told[caller.project_id] = now
+    try:
+        await in_time(limits.reached(rt.db, caller, now=now), LIMIT_SECONDS)
+    except Exception as error:  # noqa: BLE001 - whatever it is: the caller is owed the 429
+        log.warning("limit.not_told", project_id=caller.project_id, why=type(error).__name__)
 
 
 def _key(caller: Caller) -> str:

@@ -3,7 +3,6 @@
 Pure ASGI: Starlette's BaseHTTPMiddleware costs more than half the throughput.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -14,13 +13,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from textback import metrics
+from textback.api.dialect import fault_of
 from textback.core.ids import new_correlation_id
 
 log = structlog.stdlib.get_logger()
 
-SERVER_ERROR = json.dumps(
-    {"detail": "Something went wrong on our side; it was logged under the X-PolyAI-Correlation-Id."}
-).encode()
+SERVER_ERROR = "Something went wrong on our side; it was logged under the X-PolyAI-Correlation-Id."
 
 _HEADERS = [(b"x-content-type-options", b"nosniff")]
 
@@ -56,7 +54,7 @@ class Envelope:
                 log.exception("http.failed", method=scope["method"], path=scope["path"])
                 if status:  # too late for another answer: break the connection off
                     raise
-                await _server_error(send_with_id, scope["state"].get("headers", {}))
+                await _server_error(scope, send_with_id)
             route = getattr(scope.get("route"), "path", "none")
             metrics.ANSWERED.labels(route, status).inc()
             probe = scope["path"].startswith(("/health/", "/metrics"))
@@ -70,12 +68,14 @@ class Envelope:
             )
 
 
-async def _server_error(send: Send, told: Mapping[str, str]) -> None:
-    """`told`: the headers that the route would have sent."""
+async def _server_error(scope: Scope, send: Send) -> None:
+    """With the headers that the route would have sent, in the shape of its dialect."""
+    media_type, body = fault_of(scope)(500, SERVER_ERROR)
+    told: Mapping[str, str] = scope["state"].get("headers", {})
     headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(SERVER_ERROR)).encode()),
+        (b"content-type", media_type.encode()),
+        (b"content-length", str(len(body)).encode()),
         *((name.lower().encode(), value.encode()) for name, value in told.items()),
     ]
     await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": SERVER_ERROR})
+    await send({"type": "http.response.body", "body": body})

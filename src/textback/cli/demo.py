@@ -133,11 +133,12 @@ def _announce(found: Settings, demo_file: Path) -> None:
     demo_file.write_text(json.dumps(here))
 
 
-def _settings(found: Settings, data: Path, servers: Servers) -> dict[str, str]:
+def _settings(found: Settings, data: Path, servers: Servers) -> dict[str, object]:
     return {
         "database_url": servers.database_url,
         "redis_url": servers.redis_url,
         "public_url": f"http://127.0.0.1:{found.port}",
+        "private_webhooks": True,  # receivers that are being developed are on this machine
         "secret_key": _kept(
             data / "secret.key", lambda: urlsafe_b64encode(os.urandom(32)).decode()
         ),

@@ -7,7 +7,7 @@ import typer
 
 from textback import __version__
 from textback.cli import agent as agents
-from textback.cli import context, hand_commands
+from textback.cli import context, hand_commands, key_commands
 
 app = typer.Typer(
     name="textback",
@@ -175,6 +175,44 @@ hand_commands.register(app)
 
 
 @app.command()
+def listen(  # noqa: PLR0917 - Typer takes them by name
+    server: Annotated[
+        str | None, typer.Option(help="Whose events; default: TEXTBACK_PUBLIC_URL, or the demo.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="TEXTBACK_API_KEY", help="An API key with the scope webhooks."),
+    ] = None,
+    kinds: Annotated[
+        str, typer.Option(help="Only these, with commas: message.failed,conversation.closed")
+    ] = "",
+    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
+    forward: Annotated[
+        str | None, typer.Option(help="Post each one here, too: http://localhost:3000/hook")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one event a line.")] = False,
+) -> None:
+    """Print events as they happen, and forward them to a URL on this machine.
+
+    For developing a webhook receiver: what is forwarded is signed as the real ones are, with a
+    secret that is printed at the start. Survives restarts of the server. Ctrl-C stops.
+    """
+    from textback.cli import listen as command  # noqa: PLC0415
+
+    wanted = tuple(each.strip() for each in kinds.split(",") if each.strip())
+    asked = command.asked(
+        context.settings(),
+        server=server,
+        key=key,
+        kinds=wanted,
+        project=project,
+        forward=forward,
+        as_json=as_json,
+    )
+    command.command(asked)
+
+
+@app.command()
 def uncertain(
     message_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="One text, to say what became of it.")
@@ -239,6 +277,7 @@ def doctor() -> None:
 
 
 app.add_typer(agents.app)
+app.add_typer(key_commands.app)
 
 
 def main() -> None:

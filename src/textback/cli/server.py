@@ -127,12 +127,18 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._lame_duck = lame_duck
         self._drain, config.timeout_graceful_shutdown = config.timeout_graceful_shutdown, None
+        self._stop = asyncio.Event()
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.lifespan.state["stop"] = self._stop  # for requests that wait for something
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._stop.set()
         await self._serve_on()
         drain = self._drain or 0
         over = asyncio.get_running_loop().call_later(drain, self._break_off)

@@ -4,14 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, ColumnElement, ScalarSelect, Subquery, func, select, text
+from sqlalchemy import Column, ColumnElement, ScalarSelect, Subquery, func, select, text, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.db.session import transaction
-from textback.db.tables import conversations, messages, numbers, turns
+from textback.db.tables import (
+    conversations,
+    messages,
+    numbers,
+    planned_sends,
+    turns,
+    webhook_deliveries,
+    webhook_endpoints,
+)
 
 MOST = 10_000
 """Up to here texts are counted."""
+
+QUEUES = ("messages", "turns", "conversations", "plans", "deliveries")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +84,8 @@ async def queues(db: AsyncEngine) -> Queues:
         first(m.c.due_at, m.c.state == "queued").label("messages"),
         first(w.c.due_at, w.c.state == "waiting").label("turns"),
         first(c.c.deadline_at, c.c.deadline_at.is_not(None)).label("conversations"),
+        first(planned_sends.c.due_at, planned_sends.c.state == "planned").label("plans"),
+        _oldest_delivery().label("deliveries"),
         first(numbers.c.swept_until, numbers.c.removed_at.is_(None)).label("swept_until"),
     )
     async with transaction(db) as connection:
@@ -81,8 +93,24 @@ async def queues(db: AsyncEngine) -> Queues:
     return Queues(
         looked_up=row["looked_up"],
         unsettled=row["unsettled"],
-        oldest={name: row[name] for name in ("messages", "turns", "conversations")},
+        oldest={name: row[name] for name in QUEUES},
         swept_until=row["swept_until"],
+    )
+
+
+def _oldest_delivery() -> ScalarSelect[datetime]:
+    """Of endpoints that answer: what waits for one that is away is its owner's business."""
+    w, d = webhook_endpoints, webhook_deliveries
+    of_it = select(func.min(d.c.due_at).label("due_at")).where(
+        d.c.endpoint_id == w.c.id, d.c.state == "waiting"
+    )
+    each = of_it.correlate(w).lateral()
+    return (
+        select(func.min(each.c.due_at))
+        .select_from(w)
+        .join(each, true())
+        .where(w.c.state == "active", w.c.failures == 0, w.c.url.is_not(None))
+        .scalar_subquery()
     )
 
 

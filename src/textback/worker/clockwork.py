@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from textback import metrics
-from textback.flows import expire, lapse, send, tidy, turn
+from textback.flows import deliver, expire, lapse, send, tidy, turn
 from textback.runtime import Runtime
 from textback.worker.loop import Claim, Loop
 from textback.worker.sweeping import Patience
@@ -55,7 +55,8 @@ class Clockwork:
         rt, now = self.rt, self.rt.now()
         texts = await send.rescue(rt.db, policy=rt.policy, limit=BATCH, now=now)
         turns = await turn.rescue(rt.db, limit=BATCH, now=now)
-        for queue, found in (("messages", texts), ("turns", turns)):
+        told = await deliver.rescue(rt.db, limit=BATCH, now=now)
+        for queue, found in (("messages", texts), ("turns", turns), ("webhooks", told)):
             if found:
                 metrics.RESCUED.labels(queue).inc(found)
                 log.warning("rescued", queue=queue, rows=found)

@@ -1,4 +1,4 @@
-"""The worker: texts, look-ups, turns, analyses, lost replies, deadlines: a loop for each."""
+"""The worker: texts, look-ups, turns, analyses, webhooks, lost replies, deadlines: a loop each."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,9 @@ from textback.db.listen import listen
 from textback.runtime import Runtime
 from textback.worker.analyses import Analyses
 from textback.worker.clockwork import Clockwork
+from textback.worker.deliveries import Deliveries
 from textback.worker.loop import Loop, persist
+from textback.worker.plans import Plans
 from textback.worker.sweeping import Sweeps
 from textback.worker.texts import Texts
 from textback.worker.turns import Turns
@@ -33,14 +35,18 @@ class Worker:
         self._texts = Texts(rt, concurrency=concurrency)
         self._turns = Turns(rt, concurrency=concurrency)
         self._analyses = Analyses(rt)
+        self._plans = Plans(rt)
         self._sweeps = Sweeps(rt)
         self._clockwork = Clockwork(rt)
+        self._deliveries = Deliveries(rt)
         self._loops: tuple[Loop[Any], ...] = (
             *self._texts.loops,
             *self._turns.loops,
             *self._analyses.loops,
+            *self._plans.loops,
             *self._sweeps.loops,
             *self._clockwork.loops,
+            *self._deliveries.loops,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -97,5 +103,9 @@ class Worker:
     def _hint(self, queue: str) -> None:
         if queue == "messages":
             self._texts.wake()
-        else:
+        elif queue == "turns":
             self._turns.wake()
+        elif queue == "plans":
+            self._plans.wake()
+        elif queue == "webhooks":
+            self._deliveries.wake()
