@@ -15,7 +15,7 @@ from textback.core.errors import (
     UnknownResource,
     WrongAccount,
 )
-from textback.core.ids import AccountId
+from textback.core.ids import AccountId, ProjectId
 from textback.core.policy import Environment
 from textback.core.ports import CarrierAccount, Vault
 from textback.db import callers, tenants
@@ -88,11 +88,12 @@ async def sender(
     agent_number: str | None = None,
     connector: str | None = None,
     project: str | None = None,
-    environment: Environment = "live",
+    environment: Environment | None = None,
 ) -> Caller:
     """For whom an account sends: by one of its connectors, or a project, or one of its numbers.
 
-    With nothing named, for its only project. Raises UnknownConnector, UnknownResource (project),
+    With nothing named, for its only project. No environment: live, unless the project has numbers
+    in one other alone. Raises UnknownConnector, UnknownResource (project),
     NumberNotProvisioned, BadRequest (several projects, and none named), Unavailable.
     """
     async with transaction(db) as c:
@@ -108,12 +109,21 @@ async def sender(
                 raise NumberNotProvisioned(msg)
             return _of_project(found, found.environment)
         projects = await callers.projects_of(c, account_id, project)
+        if environment is None and len(projects) == 1:
+            environment = await _usual_environment(c, projects[0].project_id)
     if project is not None and not projects:
         raise UnknownResource(f'This account has no project "{project}".')
     if len(projects) != 1:
         msg = "Name the project to send for: this account has none, or more than one."
         raise BadRequest(msg)
-    return _of_project(projects[0], environment)
+    return _of_project(projects[0], environment or "live")
+
+
+async def _usual_environment(c: AsyncConnection, project_id: ProjectId) -> Environment:
+    there: set[Environment] = {
+        number.environment for number in await tenants.numbers_of(c, project_id)
+    }
+    return there.pop() if len(there) == 1 else "live"
 
 
 def of_connector(row: ConnectorRow) -> Caller:

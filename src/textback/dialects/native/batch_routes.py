@@ -52,7 +52,7 @@ async def create(request: Request) -> Response:
             agent_number=it.from_,
             connector=it.connector,
             project=it.project,
-            environment=it.environment or "live",
+            environment=it.environment,
         )
         made = await batches.create(
             rt.db,

@@ -46,7 +46,10 @@ class Common(BaseModel):
     connector: Annotated[Name | None, Field(description="Or else project, or from.")] = None
     environment: Annotated[
         Environment | None,
-        Field(description="Of the numbers to pick from, with project; live if left out."),
+        Field(
+            description="Of the numbers to pick from, with project. Left out: live, or the one "
+            "that all of its numbers have."
+        ),
     ] = None
     name: Annotated[Name | None, Field(description="For you to know it by.")] = None
     from_: Annotated[

@@ -151,8 +151,10 @@ async def hand_off(request: Request) -> Response:
 @router.post(wire.ROUTE + "/resume", **openapi.RESUME)
 async def resume(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        which, given, rt = _id(asked), asked.body(wire.Resume).model_dump(), asked.rt
-        done = await hand.resume(rt.db, which, who=asked.who, now=rt.now(), **given)
+        which, it, rt = _id(asked), asked.body(wire.Resume), asked.rt
+        if it.message is not None:
+            asked.by.need("send")
+        done = await hand.resume(rt.db, which, who=asked.who, now=rt.now(), **it.model_dump())
         return serving.shown(shown.resumed(done))
 
     return await serving.answer(request, "converse", act)

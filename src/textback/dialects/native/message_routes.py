@@ -122,7 +122,7 @@ async def _caller(asked: Asked, it: message_wire.Send) -> Caller:
         agent_number=sending.agent_number(it),
         connector=it.connector,
         project=it.project,
-        environment=it.environment or "live",
+        environment=it.environment,
     )
 
 

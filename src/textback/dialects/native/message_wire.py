@@ -107,7 +107,10 @@ class Send(_Strict):
     connector: Annotated[Name | None, Field(description="Instead of project.")] = None
     environment: Annotated[
         Literal["dev", "sandbox", "pre-release", "live"] | None,
-        Field(description="Of the numbers to pick from, with project; live if left out."),
+        Field(
+            description="Of the numbers to pick from, with project. Left out: live, or the one "
+            "that all of its numbers have."
+        ),
     ] = None
     conversation: Annotated[
         Literal["new", "resume"],
