@@ -1,11 +1,12 @@
 """What /openapi/bland.json says of each route."""
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from textback.api.openapi_headers import EVERY, RETRY
+from textback.api.openapi_schemas import in_one_piece
 from textback.dialects.bland import wire
 
 Schema = dict[str, Any]
@@ -50,24 +51,7 @@ _HEADERS: Final[dict[int, Schema]] = {401: _CHALLENGE, 429: RETRY, 503: RETRY}
 
 
 def schema(model: type[BaseModel]) -> Schema:
-    """In one piece: it is put somewhere in a larger document, where its own references fail."""
-    whole = model.model_json_schema()
-    parts: Schema = whole.pop("$defs", {})
-
-    def put(found: object) -> object:
-        if isinstance(found, dict):
-            inner = cast("dict[str, object]", found)
-            reference = inner.get("$ref")
-            if isinstance(reference, str):
-                return put(parts[reference.rpartition("/")[2]])
-            return {name: put(each) for name, each in inner.items()}
-        return (
-            [put(each) for each in cast("list[object]", found)]
-            if isinstance(found, list)
-            else found
-        )
-
-    return cast("Schema", put(whole))
+    return in_one_piece(model)
 
 
 def text(description: str, **more: object) -> Schema:

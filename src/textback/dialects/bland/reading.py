@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, cast, get_args
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
-from textback.core import phone
+from textback.core import phone, storable
 from textback.core.phone import Phone
 from textback.db.listing import FIELDS, Filter, Listed, Operator
 from textback.db.reads import MessageRecord
@@ -120,7 +120,7 @@ def _time(field: str, value: str) -> datetime:
         at = _TIME.validate_python(value)
     except ValidationError:
         at = None
-    if at is None or at.tzinfo is None:
+    if at is None or at.tzinfo is None or not storable.is_moment(at):
         raise _filter(f"The value for {field} must be a time in ISO 8601, with a zone.")
     return at
 

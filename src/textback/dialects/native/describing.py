@@ -1,12 +1,13 @@
 """How the routes of our own are described in OpenAPI: the parts that every description has."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from textback.api.openapi_headers import EVERY, RETRY
+from textback.api.openapi_schemas import in_one_piece
 from textback.dialects.native import wire
 
 _CHALLENGE = {
@@ -120,24 +121,7 @@ def route(
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:
-    """In one piece: it is put somewhere in a larger document, where its own references fail."""
-    whole = model.model_json_schema(mode="serialization")
-    parts: dict[str, Any] = whole.pop("$defs", {})
-
-    def put(found: object) -> object:
-        if isinstance(found, dict):
-            inner = cast("dict[str, object]", found)
-            reference = inner.get("$ref")
-            if isinstance(reference, str):
-                return put(parts[reference.rpartition("/")[2]])
-            return {name: put(each) for name, each in inner.items()}
-        return (
-            [put(each) for each in cast("list[object]", found)]
-            if isinstance(found, list)
-            else found
-        )
-
-    return cast("dict[str, Any]", put(whole))
+    return in_one_piece(model, "serialization")
 
 
 def _content(of: type[BaseModel] | Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _said(value: str) -> str:
 def _version(value: object) -> object:
     if isinstance(value, bool) or not (
         value is None
-        or value in {"production", "draft"}
+        or value in ("production", "draft")
         or (isinstance(value, int) and 1 <= value <= MOST_VERSION)
     ):
         raise ValueError('must be "production", "draft" or the number of a version')

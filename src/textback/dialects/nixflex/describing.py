@@ -1,12 +1,13 @@
 """How Nixflex' routes are described in OpenAPI: the parts that every description has."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from textback.api.openapi_headers import EVERY, RETRY
+from textback.api.openapi_schemas import in_one_piece
 from textback.dialects.nixflex import wire
 
 _LIMIT: Final[dict[str, Any]] = {
@@ -56,26 +57,8 @@ WHOLE: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
 _OWN: Final[Mapping[int, Mapping[str, Any]]] = {401: _CHALLENGE, 429: RETRY, 503: RETRY}
 
 
-def schema(model: type[BaseModel], mode: str = "serialization") -> dict[str, Any]:
-    """In one piece: it is put somewhere in a larger document, where its own references fail."""
-    validates = mode == "validation"
-    whole = model.model_json_schema(mode="validation" if validates else "serialization")
-    parts: dict[str, Any] = whole.pop("$defs", {})
-
-    def put(found: object) -> object:
-        if isinstance(found, dict):
-            inner = cast("dict[str, object]", found)
-            reference = inner.get("$ref")
-            if isinstance(reference, str):
-                return put(parts[reference.rpartition("/")[2]])
-            return {name: put(each) for name, each in inner.items()}
-        return (
-            [put(each) for each in cast("list[object]", found)]
-            if isinstance(found, list)
-            else found
-        )
-
-    return cast("dict[str, Any]", put(whole))
+def schema(model: type[BaseModel]) -> dict[str, Any]:
+    return in_one_piece(model, "serialization")
 
 
 def _with_nulls(of: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +150,7 @@ def route(
         "responses": dict(sorted(responses.items())),
     }
     if asked is not None:
-        body = _with_nulls(schema(asked, "validation"))
+        body = _with_nulls(in_one_piece(asked))
         operation["requestBody"] = {
             "required": "required" in body or "minProperties" in body,
             "description": f"At most {at_most // 1024} KB.",

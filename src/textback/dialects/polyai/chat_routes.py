@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from textback.api import deps
 from textback.api.body import parse_json
 from textback.api.openapi_headers import EVERY, RETRY
+from textback.api.openapi_schemas import in_one_piece
 from textback.core import errors
 from textback.core.commands import Caller
 from textback.core.conversation import Closed, HandedOff
@@ -61,13 +62,13 @@ def _operation(
         ],
         "requestBody": {
             "required": asked is not chat.Create,
-            "content": {"application/json": {"schema": asked.model_json_schema()}},
+            "content": {"application/json": {"schema": in_one_piece(asked)}},
         },
         "responses": {
             "200": {
                 "description": "Done.",
                 "headers": EVERY,
-                "content": {"application/json": {"schema": answer.model_json_schema()}},
+                "content": {"application/json": {"schema": in_one_piece(answer, "serialization")}},
             },
             "400": platform.described(
                 "The body is not as described, there is no such agent (CHAT_DRAFT_NOT_EXIST), or "

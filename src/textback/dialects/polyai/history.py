@@ -8,12 +8,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from textback.core import phone
 from textback.core.errors import BadRequest
 from textback.core.phone import Phone
 from textback.core.policy import Environment
+from textback.core.storable import is_moment
 from textback.db.transcripts import Said, Transcript, Wanted
 
 LIST: Final = "/v3/{account_id}/{project_id}/conversations"
@@ -42,7 +51,13 @@ def _written_out(value: object) -> object:
     return value
 
 
-When = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+def _of_some_age(value: datetime) -> datetime:
+    if not is_moment(value):
+        raise ValueError("must be a time of these centuries")
+    return value
+
+
+When = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_of_some_age)]
 
 
 class Query(BaseModel):
