@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import MAXYEAR, MINYEAR, datetime
 
 # In JSON as Python writes it, a NUL and not a backslash that somebody wrote before "u0000".
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -10,6 +11,11 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 def is_text(text: str) -> bool:
     """No NUL, no lone surrogate."""
     return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def is_moment(at: datetime) -> bool:
+    """Whether it can be turned into UTC, whatever its zone."""
+    return MINYEAR < at.year < MAXYEAR
 
 
 def is_json(value: object, *, longest: int) -> bool:

@@ -120,7 +120,7 @@ def _meanings(value: str) -> list[object]:
     """What was written as `value` in a URL."""
     try:
         parsed: object = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [value]
     is_plain = parsed is None or isinstance(parsed, bool | int)
     # Infinity and NaN are no JSON, though Python reads them.

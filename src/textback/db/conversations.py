@@ -33,7 +33,7 @@ from textback.core.conversation import (
     deadline,
 )
 from textback.core.errors import StaleError
-from textback.core.ids import ConversationId, ProjectId
+from textback.core.ids import AccountId, ConversationId, ProjectId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
 from textback.db import briefs, events
@@ -151,21 +151,24 @@ async def is_there(c: AsyncConnection, conversation_id: ConversationId) -> bool:
     return found is not None
 
 
-async def latest_of_pair(c: AsyncConnection, agent: Phone, user: Phone) -> ConversationId | None:
+async def latest_of_pair(
+    c: AsyncConnection, account: AccountId, agent: Phone, user: Phone
+) -> ConversationId | None:
     found = await c.scalar(
         select(t.c.id)
-        .where(t.c.agent_number == agent, t.c.user_number == user)
+        .where(t.c.account_id == account, t.c.agent_number == agent, t.c.user_number == user)
         .order_by(t.c.opened_at.desc())
         .limit(1)
     )
     return None if found is None else ConversationId(found)
 
 
-async def knows(c: AsyncConnection, agent: Phone, user: Phone) -> bool:
+async def knows(c: AsyncConnection, account: AccountId, agent: Phone, user: Phone) -> bool:
     """Whether there was more between the two than texts of the user's that were ignored."""
     found = await c.scalar(
         select(t.c.id)
         .where(
+            t.c.account_id == account,
             t.c.agent_number == agent,
             t.c.user_number == user,
             t.c.reason.is_distinct_from("ignored"),
@@ -175,11 +178,11 @@ async def knows(c: AsyncConnection, agent: Phone, user: Phone) -> bool:
     return found is not None
 
 
-async def stays_over(c: AsyncConnection, agent: Phone, user: Phone) -> bool:
+async def stays_over(c: AsyncConnection, account: AccountId, agent: Phone, user: Phone) -> bool:
     """Whether the pair's latest came to its own end, and its caller wants no other one after it."""
     latest = (
         select(t.c.reason, t.c.reopens)
-        .where(t.c.agent_number == agent, t.c.user_number == user)
+        .where(t.c.account_id == account, t.c.agent_number == agent, t.c.user_number == user)
         .order_by(t.c.opened_at.desc())
         .limit(1)
     )

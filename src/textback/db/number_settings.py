@@ -46,7 +46,10 @@ async def of_account(c: AsyncConnection, account_id: AccountId) -> Sequence[Sett
     """In the order of their numbers."""
     count = (
         select(func.count())
-        .where(conversations.c.agent_number == numbers.c.number)
+        .where(
+            conversations.c.agent_number == numbers.c.number,
+            conversations.c.account_id == account_id,
+        )
         .scalar_subquery()
     )
     rows = await c.execute(

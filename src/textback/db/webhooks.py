@@ -86,12 +86,13 @@ async def is_there(
     project_id: str | None,
     conversation_id: str | None,
 ) -> bool:
-    """Whether the account has such a project, or conversation."""
+    """Whether the account has such a project, or conversation, which then stays until the end."""
     of: Any = projects if conversation_id is None else conversations
     wanted = project_id if conversation_id is None else conversation_id
     query = select(of.c.id).where(of.c.id == wanted, of.c.account_id == account_id)
     if of is projects:
         query = query.where(of.c.removed_at.is_(None))
+    query = query.with_for_update(read=True, key_share=True)
     return await c.scalar(query) is not None
 
 

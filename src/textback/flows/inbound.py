@@ -11,6 +11,7 @@ from textback.core import optout, phone, throttle
 from textback.core.conversation import CloseReason, Engaged, HandedOff, Live, Opened, Paused
 from textback.core.events import Event
 from textback.core.ids import (
+    AccountId,
     CarrierId,
     ConversationId,
     MessageId,
@@ -96,10 +97,9 @@ class _Text:
 
     async def for_the_agent(self) -> Heard:
         live = await conversations.lock_live(self.c, self.number.number, self.user)
-        why = await self._not_for_the_agent(live)
-        if why is not None:
+        if (why := await self._not_for_the_agent(live)) is not None:
             return await self.keep(why=why)
-        known = await conversations.knows(self.c, self.number.number, self.user)
+        known = await conversations.knows(self.c, *self._pair())
         policy = self.project.policy
         if not known and policy.unknown_user == "ignore":
             return await self.keep(why="unknown_user")
@@ -134,7 +134,7 @@ class _Text:
             return "replies_off"
         if self.number.defaults.ignores_text(self.said.text):
             return "ignored_words"
-        if live is None and await conversations.stays_over(self.c, self.number.number, self.user):
+        if live is None and await conversations.stays_over(self.c, *self._pair()):
             return "timed_out"
         return await self._over_the_limits()
 
@@ -149,7 +149,6 @@ class _Text:
             live = await self._engage(live)
         conversation_id = await self._home(live, "opted_out" if word == "stop" else "ignored")
         await self._store(conversation_id, "keyword", None)
-        reply: str | None
         match word:
             case "stop":
                 fresh = await opt_out.record(
@@ -226,10 +225,11 @@ class _Text:
         """Where a text without an answer is kept: the live, else the latest, else its own."""
         if live is not None:
             return live.id
-        return await self._latest() or await self._open_and_close(reason)
+        latest = await conversations.latest_of_pair(self.c, *self._pair())
+        return latest or await self._open_and_close(reason)
 
-    async def _latest(self) -> ConversationId | None:
-        return await conversations.latest_of_pair(self.c, self.number.number, self.user)
+    def _pair(self) -> tuple[AccountId, Phone, Phone]:  # a number may have been another account's
+        return self.project.account_id, self.number.number, self.user
 
     async def _open_and_close(self, reason: CloseReason) -> ConversationId:
         closed, idle = talk.close(self._new(), reason, now=self.now), self.project.policy.idle

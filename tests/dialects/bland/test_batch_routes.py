@@ -173,6 +173,7 @@ def test_a_csv_may_have_blank_lines_quotes_and_rows_of_other_lengths() -> None:
         ("[]", "no row"),
         ("[1]", "Row 1 of the file is no JSON object"),
         ("[{]", "no JSON array"),
+        ('[{"phone_number": "+1", "a": %s}]' % ("[" * 300 + "]" * 300), "no JSON array"),
         ('[{"phone_number": NaN}]', "no JSON array"),
         ("[" * 100_000, "no JSON array"),
     ],

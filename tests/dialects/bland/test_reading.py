@@ -82,6 +82,8 @@ def test_a_filter_is_read_as_its_field_is(given: dict[str, str], meant: Filter) 
         (one("is_active", "gt", value=True), "INVALID_FILTERS"),
         (one("is_active", "eq", "true"), "INVALID_FILTERS"),
         (one("message_count", "contains", 2), "INVALID_FILTERS"),
+        (one("created_at", "gt", "0001-01-01T00:00:00+14:00"), "INVALID_FILTERS"),
+        (one("created_at", "gt", "9999-12-31T23:59:59-14:00"), "INVALID_FILTERS"),
         (one("message_count", "eq", 1 << 40), "INVALID_FILTERS"),
         (one("message_count", "eq", value=True), "INVALID_FILTERS"),
         (one("created_at", "gt", "yesterday"), "INVALID_FILTERS"),

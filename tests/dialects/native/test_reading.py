@@ -110,6 +110,11 @@ def test_the_example_of_each_request_can_be_read(model: type[BaseModel]) -> None
         ),
         (
             message_wire.Send,
+            TO | {"agent": {"version": ["draft"]}},
+            'agent.version must be "production", "draft" or the number of a version.',
+        ),
+        (
+            message_wire.Send,
             TO | {"agent": {"version": "best"}},
             'agent.version must be "production", "draft" or the number of a version.',
         ),

@@ -128,6 +128,8 @@ def test_a_chat_and_rcs_have_labels_of_their_own() -> None:
         ({"start_time": ["yesterday"]}, "start_time"),
         ({"end_time": ["0.5"]}, "end_time"),
         ({"start_time": ["2026-03-02T09:00:00"]}, "start_time"),
+        ({"start_time": ["0001-01-01T00:00:00+14:00"]}, "start_time"),
+        ({"end_time": ["9999-12-31T23:59:59-14:00"]}, "end_time"),
         ({"query_type": ["semantic"]}, "query_type"),
         ({"client_env": ["production"]}, "client_env"),
         ({"query": ["a\0b"]}, "NUL"),

@@ -4,8 +4,6 @@ https://docs.bland.ai/api-v1/post/sms-batch. No HTTP, no database.
 """
 
 import csv
-import email.parser
-import email.policy
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -13,10 +11,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Field
+from pydantic_core import from_json
 
 from textback.core import storable
 from textback.core.batch import MOST_COLUMNS, MOST_ROWS, Row
-from textback.dialects.bland import sending, wire
+from textback.dialects.bland import form, sending, wire
 from textback.dialects.bland.sending import Saying
 from textback.dialects.bland.wire import Body, Wrong
 
@@ -67,22 +66,15 @@ class Attached(Body):
 
 def uploaded(content_type: str, body: bytes) -> File:
     """multipart/form-data with `file` and `file_type`. Raises Wrong."""
-    parser = email.parser.BytesParser(policy=email.policy.HTTP)
-    whole = parser.parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
-    parts: dict[str, tuple[str, bytes]] = {}
-    for part in whole.iter_parts() if whole.is_multipart() else ():
-        name = part.get_param("name", header="content-disposition")
-        content = part.get_payload(decode=True)
-        if isinstance(name, str) and isinstance(content, bytes):
-            parts[name] = (part.get_filename() or "", content)
-    missing = [name for name in ("file", "file_type") if name not in parts]
+    given = form.fields(content_type, body)
+    missing = [name for name in ("file", "file_type") if name not in given]
     if missing:
         raise Wrong(
             "MISSING_REQUIRED_FIELDS",
             f"{' and '.join(missing)} of the form: send file and file_type.",
         )
-    name, content = parts["file"]
-    return file(name, _text(parts["file_type"][1]), _text(content))
+    table = given["file"]
+    return file(table.filename, _text(given["file_type"].content), _text(table.content))
 
 
 def file(name: str, kind: str, content: str) -> File:
@@ -140,9 +132,9 @@ def _row(values: Mapping[str, Any], wrong: str | None) -> Row:
 
 def _of_json(content: str) -> list[Given]:
     try:
-        parsed: object = json.loads(content)
-        json.dumps(parsed, allow_nan=False)
-    except (ValueError, RecursionError):
+        parsed: object = from_json(content, allow_inf_nan=False)  # nested as deep as a body may be
+        json.dumps(parsed, allow_nan=False)  # no number is too long to be written again
+    except ValueError:
         raise _bad("The file is no JSON array") from None
     found: list[Given] = []
     for number, row in enumerate(cast("list[object]", parsed), start=1):
