@@ -148,7 +148,8 @@ class RedisLimiter:
                     for place, answer in zip(forgotten, again, strict=True):
                         answers[place] = answer
                 return answers
-        except (RedisError, OSError) as error:  # OSError: also TimeoutError
+        # OSError: also TimeoutError. RuntimeError: uvloop's, on writing to what is closed
+        except (RedisError, OSError, RuntimeError) as error:
             return error
         finally:
             if self._gathering is batch:

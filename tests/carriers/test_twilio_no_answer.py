@@ -263,7 +263,7 @@ async def test_a_process_that_stalled_on_the_way_to_the_wire_sends_nothing_any_m
         account_of(twilio), timeout=timedelta(seconds=5), steady=lambda: seconds.pop(0)
     )
     if connected:
-        seconds[:] = [0.0, 0.0]
+        seconds[:] = [0.0, 0.0, 0.0]
         await stalled.look_up(outgoing(), known=frozenset())
     seconds[:] = [100.0, 105.0]
 
@@ -272,4 +272,18 @@ async def test_a_process_that_stalled_on_the_way_to_the_wire_sends_nothing_any_m
     await stalled.close()
     assert isinstance(answer, SendError)
     assert (answer.code, answer.retry) == ("connection", "slow_down")
+    assert twilio.asked("create") == []
+
+
+async def test_a_process_that_stalled_within_a_request_does_not_end_it(twilio: FakeTwilio) -> None:
+    # Its head has left; what is to be sent, and to whom, has not. That is not for us to judge.
+    seconds = [100.0, 100.0, 105.0]
+    stalled = TwilioCarrier(
+        account_of(twilio), timeout=timedelta(seconds=5), steady=lambda: seconds.pop(0)
+    )
+
+    answer = await stalled.send(outgoing())
+
+    await stalled.close()
+    assert answer == NoAnswer("timed out")
     assert twilio.asked("create") == []

@@ -9,12 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.deployment import AGENT, USER, caller, key, minute, second
+from tests.support.wire import Wire
 from tests.support.world import World
 from textback.core.commands import Accepted, AgentChoice, Notify, SendText
-from textback.core.errors import OptedOut, WrongState
+from textback.core.errors import OptedOut, Unavailable, WrongState
 from textback.core.ids import ConversationId, MessageId
 from textback.core.policy import IdlePolicy
 from textback.core.template import Template
+from textback.db.session import create_engine
 from textback.flows import accept, opening
 
 RESUME = SendText(user_number=USER, text="One more thing.", agent_number=AGENT, thread="resume")
@@ -46,6 +48,28 @@ async def test_without_one_it_opens_one_and_a_closed_one_stays_closed(world: Wor
     second_one = await accept.send_text(world.db, caller(), RESUME, now=second(9))
     assert not second_one.resumed
     assert second_one.conversation_id != first.conversation_id
+
+
+@pytest.mark.parametrize("words", ["More.", None])
+@pytest.mark.parametrize("took_hold", [True, False])
+async def test_a_commit_that_nobody_confirmed_is_looked_up_and_not_guessed_at(
+    world: World, database_url: str, words: str | None, *, took_hold: bool
+) -> None:
+    """Without a key: told that it failed, this caller would ask again, and the user hear twice."""
+    await world.accept("Is 3pm good?")
+    async with Wire(database_url) as wire:
+        db = create_engine(wire.url)
+        wire.break_at(b"UPDATE conversations", b"COMMIT", deliver=took_hold)
+        sending = accept.send_text(db, caller(), replace(RESUME, text=words), now=second(5))
+        if took_hold:
+            assert (await sending).resumed
+        else:
+            with pytest.raises(Unavailable):
+                await sending
+        await db.dispose()
+    assert wire.cuts == 2
+    assert [t.text for t in await world.ours()][1:] == ([words] if took_hold and words else [])
+    assert len(await world.turns()) == (took_hold and words is None)
 
 
 async def test_what_it_says_of_the_conversation_replaces_what_was_said(world: World) -> None:

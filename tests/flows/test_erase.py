@@ -6,6 +6,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import text as sql
 
+from tests.support import plans
 from tests.support.deployment import AGENT, NEIGHBOUR, USER, caller, hour, second
 from tests.support.doubles import NO_ANSWER, CarrierDouble
 from tests.support.world import World
@@ -215,6 +216,23 @@ async def test_what_is_told_of_it_in_this_moment_goes_too(world: World, meanwhil
     assert await left(world) == {"webhook_endpoints": 1}
 
 
+async def test_who_erases_and_who_hurries_its_deliveries_do_not_wait_for_each_other(world: World):
+    """As a worker does whose endpoint answers again, in an order of its own."""
+    mine = await whole_talk(world)
+    hurry = "update webhook_deliveries set due_at = now() where id = :id"
+    async with asyncio.TaskGroup() as group, world.transaction() as c:
+        lock = "select id from webhook_endpoints where conversation_id is null for no key update"
+        of_it = await c.scalar(sql(lock))
+        some = sql("select id from webhook_deliveries where endpoint_id = :id order by id desc")
+        last, *others = (await c.scalars(some, {"id": of_it})).all()
+        await c.execute(sql(hurry), {"id": last})
+        group.create_task(erase_it(world, mine, now=second(5)))
+        await world.blocked(1)
+        for each in others:
+            await c.execute(sql(hurry), {"id": each})
+    assert await left(world) == {"webhook_endpoints": 1}
+
+
 async def test_another_account_erases_nothing(world: World):
     accepted = await world.accept()
     who = Who("caller", AccountId("globex"))
@@ -237,6 +255,19 @@ async def test_single_texts_go_and_the_conversation_stays(world: World):
     assert (await world.talk(mine)).state == "engaged"
     assert (await world.hear("Hello", sid="IN-hello", now=second(10))).outcome == "duplicate"
     assert await world.receipt("delivered", sid="SM-x", message_id=opener.id) == "unknown"
+
+
+async def test_of_a_text_that_was_planned_its_plan_says_nothing_more_either(world: World):
+    accepted = await plans.send(world, text="Your results are in.", send_at=second(1))
+    kept = await plans.send(world, text="See you.", user_number=NEIGHBOUR, send_at=second(1))
+    assert await plans.singles(world, now=second(1)) == ["accepted", "accepted"]
+    await world.send(now=second(2))
+
+    await erase_texts(world, accepted.conversation_id, plans.id_of(accepted))
+
+    plan = await plans.plan_of(world, accepted)
+    assert (plan.text, plan.user_number, plan.state) == (None, "", "accepted")
+    assert (await plans.plan_of(world, kept)).text == "See you."
 
 
 async def test_of_several_texts_all_are_erased_or_none(world: World):

@@ -1,10 +1,16 @@
 import asyncio
+import socket
+import struct
+import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Literal
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -199,6 +205,41 @@ async def test_a_server_that_refuses_is_unreachable_too(mortal: Valkey) -> None:
     with pytest.raises(Unreachable, match="AuthenticationError"):
         await limiter.take("project", SLOW)
     await limiter.close()
+
+
+def test_a_server_that_ends_while_it_is_greeted_is_unreachable_too() -> None:
+    """Processes run on uvloop, where writing to what is closed is a RuntimeError."""
+
+    def greet_and_end() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                connection.recv(65_536)
+                connection.sendall(b"+OK\r\n")
+                reset = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                connection.close()
+
+    async def ask() -> Counter[str]:
+        limiter = RedisLimiter(f"redis://127.0.0.1:{server.getsockname()[1]}", timeout=AMPLE)
+        came = Counter[str]()
+        while came.total() < 1000 and not came["RuntimeError"]:
+            with pytest.raises(Unreachable) as refused:
+                await limiter.take("project", SLOW)
+            came[str(refused.value).partition(" ")[0]] += 1
+        await limiter.close()
+        return came
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=greet_and_end)
+        thread.start()
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                came = runner.run(ask())
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert came["RuntimeError"]
 
 
 def test_an_address_that_is_none_is_refused_at_the_start() -> None:

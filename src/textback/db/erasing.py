@@ -104,18 +104,13 @@ async def whole(c: AsyncConnection, conversation_id: ConversationId, *, now: dat
     endpoints = select(webhook_endpoints.c.id).where(
         webhook_endpoints.c.conversation_id == conversation_id
     )
-    await c.execute(endpoints.with_for_update())  # before their deliveries, as everybody does
+    await c.execute(endpoints.with_for_update())
     d = webhook_deliveries.c
     await _deliveries(c, or_(d.conversation_id == conversation_id, d.endpoint_id.in_(endpoints)))
     await _remember(c, messages.c.conversation_id == conversation_id, now=now)
     for table in (webhook_endpoints, events, tool_calls, turns, messages):
         await c.execute(delete(table).where(table.c.conversation_id == conversation_id))
-    p = planned_sends.c
-    await c.execute(
-        update(planned_sends)
-        .where(p.conversation_id == conversation_id, p.state != "planned")
-        .values(user_number="", command=p.command.concat(cast(_BLANK, JSONB)), error=None)
-    )
+    await _plans(c, planned_sends.c.conversation_id == conversation_id)
     await c.execute(delete(conversations).where(conversations.c.id == conversation_id))
 
 
@@ -127,6 +122,7 @@ async def texts(c: AsyncConnection, ids: Collection[str], *, now: datetime) -> N
     await _remember(c, messages.c.id.in_(ids), now=now)
     await c.execute(delete(events).where(events.c.message_id.in_(ids)))
     await c.execute(delete(messages).where(messages.c.id.in_(ids)))
+    await _plans(c, planned_sends.c.id.in_(ids))
 
 
 def among_erased(carrier_id: CarrierId, carrier_message_ids: Collection[str]) -> Select[tuple[str]]:
@@ -144,7 +140,21 @@ async def forget_old(c: AsyncConnection, *, before: datetime, limit: int) -> int
     return (await c.execute(delete(t).where(these))).rowcount
 
 
+async def _plans(c: AsyncConnection, which: ColumnElement[bool]) -> None:
+    p = planned_sends.c
+    await c.execute(
+        update(planned_sends)
+        .where(which, p.state != "planned")
+        .values(user_number="", command=p.command.concat(cast(_BLANK, JSONB)), error=None)
+    )
+
+
 async def _deliveries(c: AsyncConnection, which: ColumnElement[bool]) -> None:
+    """Their endpoints are locked before them, as everybody does."""
+    of = select(webhook_deliveries.c.endpoint_id).where(which)
+    theirs = select(webhook_endpoints.c.id).where(webhook_endpoints.c.id.in_(of))
+    ordered = theirs.order_by(webhook_endpoints.c.id)
+    await c.execute(ordered.with_for_update(key_share=True))
     gone = select(webhook_deliveries.c.id).where(which)
     await c.execute(gone.order_by(webhook_deliveries.c.id).with_for_update())
     await c.execute(delete(webhook_attempts).where(webhook_attempts.c.delivery_id.in_(gone)))

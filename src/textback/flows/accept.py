@@ -32,7 +32,7 @@ async def send_text(
     Unavailable is `in_doubt`.
     """
     ids = Accepted(conversation_id=new_conversation_id(now), message_id=new_message_id(now))
-    key, accepted = command.idempotency, None
+    key, accepted = command.idempotency or _own_key(command, ids), None
     try:
         async with transaction(db) as c:
             if key and not await idempotency.claim(c, caller.account_id, key, ids, now=now):
@@ -50,10 +50,17 @@ async def send_text(
         if (
             not error.in_doubt
             or accepted is None
-            or not await _is_stored(db, command.user_number, accepted)
+            or not await _is_stored(db, caller, command.user_number, key, accepted, now=now)
         ):
             raise
     return accepted
+
+
+def _own_key(command: SendText, ids: Accepted) -> Idempotency | None:
+    """What says nothing and goes on may leave no text, by which it could be found afterwards."""
+    if command.thread != "resume" or command.text is not None or command.template is not None:
+        return None
+    return Idempotency(route="", key=ids.conversation_id, fingerprint=b"")
 
 
 async def _first_answer(
@@ -65,18 +72,28 @@ async def _first_answer(
     return first
 
 
-async def _is_stored(db: AsyncEngine, user: Phone, accepted: Accepted) -> bool:
+async def _is_stored(
+    db: AsyncEngine,
+    caller: Caller,
+    user: Phone,
+    key: Idempotency | None,
+    accepted: Accepted,
+    *,
+    now: datetime,
+) -> bool:
     """Whether a commit that nobody confirmed took hold."""
     number, message_id = accepted.agent_number, accepted.message_id
 
     async def look(c: AsyncConnection) -> bool:
-        if message_id is None:
-            return False
-        if accepted.planned_for is not None:
+        if accepted.planned_for is not None and message_id is not None:
             return await planning.is_stored(c, message_id)
         if number is None:
             return False
         await locks.pair(c, number, user)
-        return await messages.find(c, message_id) is not None
+        if message_id is not None:
+            return await messages.find(c, message_id) is not None
+        if key is None:
+            return False
+        return await idempotency.find(c, caller.account_id, key, now=now) is not None
 
     return await doubt.took_hold(db, look)

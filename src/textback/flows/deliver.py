@@ -194,12 +194,14 @@ async def _after(
 ) -> Came:
     if verdict == "delivered":
         return (await _end(c, held, "delivered", now=now)).came
-    if verdict == "gone":
+    # One that was replaced meanwhile cannot be paused: it would be asked for ever.
+    is_kept = verdict == "gone" and await webhooks.lock(c, held.endpoint_id) is not None
+    if is_kept:
         kept = await webhook_deliveries.put_off(c, held, until=now, tries=held.tries - 1)
         return "kept" if kept else "lost"
     wished = outcome.retry_after if isinstance(outcome, Answered) else None
     at = rule.again_at(held.tries, now=now, retry_after=wished)
-    if verdict == "refused" or at is None:
+    if verdict in {"refused", "gone"} or at is None:
         return (await _end(c, held, "failed", now=now)).came
     again = await webhook_deliveries.put_off(c, held, until=at, tries=held.tries)
     return "again" if again else "lost"

@@ -110,10 +110,12 @@ class Exchange(AsyncHttpClient):
 
         async def not_too_late(event: str, _: object) -> None:
             # A process that stalled while it connected would go on here before its timeout strikes.
-            # By now others may think it dead, and have sent the text.
-            if event.endswith("send_request_headers.started") and self._steady() >= ends:
-                msg = "the process stalled"
-                raise httpx.ConnectTimeout(msg)
+            # By now others may think it dead, and have sent the text. The body is looked at by
+            # itself, because it is written by itself: without it nothing is sent.
+            step = event.rpartition(".send_request_")[2]
+            if step in {"headers.started", "body.started"} and self._steady() >= ends:
+                stalled = httpx.ConnectTimeout if step == "headers.started" else httpx.WriteTimeout
+                raise stalled("the process stalled")
 
         async with asyncio.timeout(self._seconds):
             answer = await self._pool.request(
