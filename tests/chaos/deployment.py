@@ -20,6 +20,7 @@ import httpx
 import yaml
 
 from tests.chaos.parts import Part, PartError
+from tests.chaos.receiver import Receiver
 from tests.support.fake_twilio import FakeTwilio, Number
 from textback.embedded import prepare_postgres
 
@@ -46,6 +47,7 @@ SETTINGS: Final = {
     "TEXTBACK_DRAIN_SECONDS": str(DRAIN_SECONDS),
     "TEXTBACK_LAME_DUCK_SECONDS": "0.5",
     "TEXTBACK_LOG_FORMAT": "json",
+    "TEXTBACK_PRIVATE_WEBHOOKS": "true",
 }
 
 _ENOUGH: Final = {"requests": 1_000_000, "per_seconds": 60}
@@ -56,7 +58,8 @@ class Deployment:
 
     def __init__(self, folder: Path, *, apis: int = 2, workers: int = 2) -> None:
         self.folder = folder
-        ports = [_port() for _ in range(apis + 2)]
+        ports = [_port() for _ in range(apis + 3)]
+        self.receiver = Receiver(ports[-3])
         self.database_url = f"postgresql://postgres@127.0.0.1:{ports[-1]}/textback"
         self.redis_url = f"redis://127.0.0.1:{ports[-2]}"
         self.urls = [f"http://127.0.0.1:{port}" for port in ports[:apis]]
@@ -87,6 +90,8 @@ class Deployment:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._http)
             await stack.enter_async_context(self.twilio)
+            await self.receiver.start()
+            stack.push_async_callback(self.receiver.stop)
             for part in (self.postgres, self.redis):
                 stack.push_async_callback(part.end)
                 await part.start()

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 
 from tests.chaos.parts import Part
-from tests.chaos.verdict import Answer, Created, Event, Row, Turn
+from tests.chaos.record import Answer, Created, Delivery, Event, Plan, Row, Turn
 from tests.support.fake_twilio import Message
 
 EXPECTED: Final = ("server sent an error response during SSL exchange",)
@@ -24,12 +24,28 @@ UNFINISHED: Final = """
     union all
     select 'brief conversation', state, count(*) from conversations
      where project_id = 'brief' and state <> 'closed' group by 2
+    union all
+    select 'plan', state, count(*) from planned_sends where state = 'planned' group by 2
+    union all
+    select 'batch', state, count(*) from batches
+     where state not in ('done', 'cancelled') group by 2
+"""
+
+UNTOLD: Final = """
+    select id, due_at > now() as is_late from webhook_deliveries
+     where state in ('waiting', 'delivering') order by id
 """
 
 
 async def unfinished(c: asyncpg.Connection) -> dict[str, int]:
     """What still has to come to its end."""
     return {f"{what} {state}": count for what, state, count in await c.fetch(UNFINISHED)}
+
+
+async def untold(c: asyncpg.Connection) -> tuple[int, list[int]]:
+    """Deliveries that are not over: how many, and those that wait for their next attempt."""
+    found = await c.fetch(UNTOLD)
+    return len(found), [row["id"] for row in found if row["is_late"]]
 
 
 async def missing(c: asyncpg.Connection, sids: list[str]) -> int:
@@ -55,6 +71,22 @@ async def turns(c: asyncpg.Connection) -> list[Turn]:
 async def events(c: asyncpg.Connection) -> list[Event]:
     found = await c.fetch("select conversation_id, kind from events order by id")
     return [Event(*row) for row in found]
+
+
+async def plans(c: asyncpg.Connection) -> list[Plan]:
+    found = await c.fetch(
+        "select id, batch_id, user_number, conversation_id, state, error,"
+        " extract(epoch from ended_at)::float8 from planned_sends order by seq"
+    )
+    return [Plan(*row) for row in found]
+
+
+async def deliveries(c: asyncpg.Connection) -> list[Delivery]:
+    found = await c.fetch(
+        "select e.id, e.kind, e.conversation_id, e.message_id, d.state"
+        " from webhook_deliveries d join events e on e.id = d.event_id order by d.id"
+    )
+    return [Delivery(*row) for row in found]
 
 
 async def reasons(c: asyncpg.Connection) -> dict[str, str | None]:

@@ -3,19 +3,21 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 
-from tests.chaos import evidence, mayhem, traffic
+from tests.chaos import evidence, later, mayhem, receiver, traffic
 from tests.chaos.chronicle import Chronicle
 from tests.chaos.deployment import DRAIN_SECONDS, Deployment
-from tests.chaos.verdict import Record, Verdict, judge
+from tests.chaos.record import Record
+from tests.chaos.verdict import Verdict, judge
 
-HEAL_SECONDS: Final = 120.0
-"""Lost texts are looked for only when they are half a minute old; then they are answered."""
+HEAL_SECONDS: Final = 180.0
+"""Lost texts are looked for only when they are half a minute old; then they are answered. What a
+killed worker was about to tell is told when its lease has run out, after three quarters of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,9 @@ class Wanted:
     """Runs beside it until everything is settled."""
     lose: bool = True
     """Some webhooks never come; then every text has to be found, which takes half a minute."""
+    tell: bool = True
+    """Everything has to arrive at the receiver, which takes a minute; else what is under way when
+    all else is settled is left at that."""
 
 
 async def run(folder: Path, wanted: Wanted, chronicle: Chronicle) -> Verdict:
@@ -48,25 +53,33 @@ async def run(folder: Path, wanted: Wanted, chronicle: Chronicle) -> Verdict:
             only=wanted.only,
             spare=wanted.spare,
         )
+        more = later.script(wanted.seed, sends=wanted.sends, seconds=wanted.seconds)
+        script = replace(script, habits={**script.habits, **more.habits})
         going = traffic.Traffic(deployment, script, seed=wanted.seed, lose=wanted.lose)
+        planning = later.Later(deployment, more, seed=wanted.seed)
+        moods = receiver.moods(wanted.seed, seconds=wanted.seconds)
         watching = asyncio.create_task((wanted.watch or _nobody)(deployment))
         try:
+            await planning.listen(deployment.receiver.url, receiver.SECRET)
             async with asyncio.TaskGroup() as group:
                 group.create_task(going.run())
+                group.create_task(planning.run())
+                group.create_task(deployment.receiver.run(moods, chronicle))
                 group.create_task(mayhem.Mayhem(deployment, chronicle).run(steps))
             going.lose_no_more()
             chronicle.say("all is well again; waiting until everything is settled")
-            await _settled(deployment, going, chronicle, lose=wanted.lose)
+            await _settled(deployment, going, planning, wanted, chronicle)
             watching.cancel()
             chronicle.say("stopping everything")
             async with asyncio.TaskGroup() as group:
                 for part in deployment.processes:
                     group.create_task(part.stop())
-            return judge(await _record(deployment, going, wanted, chronicle))
+            return judge(await _record(deployment, going, planning, wanted, chronicle))
         finally:
             watching.cancel()
             await asyncio.wait([watching])
             await going.close()
+            await planning.close()
 
 
 async def _nobody(_: Deployment) -> None:
@@ -74,7 +87,11 @@ async def _nobody(_: Deployment) -> None:
 
 
 async def _settled(
-    deployment: Deployment, going: traffic.Traffic, chronicle: Chronicle, *, lose: bool
+    deployment: Deployment,
+    going: traffic.Traffic,
+    planning: later.Later,
+    wanted: Wanted,
+    chronicle: Chronicle,
 ) -> None:
     """Until nothing is under way, twice in a row, or for as long as that may take."""
     ends = time.monotonic() + HEAL_SECONDS
@@ -85,8 +102,12 @@ async def _settled(
         while calm < 2 and time.monotonic() < ends:
             await going.quiet()
             left = await evidence.unfinished(c)
-            if lose and (missing := await evidence.missing(c, [s.sid for s in going.said])):
+            if wanted.lose and (missing := await evidence.missing(c, [s.sid for s in going.said])):
                 left["lost text"] = missing
+            untold, late = await evidence.untold(c)
+            if wanted.tell and untold:
+                left["webhook"] = untold
+                await planning.again(late)
             calm = 0 if left else calm + 1
             await asyncio.sleep(0.5)
     finally:
@@ -96,7 +117,11 @@ async def _settled(
 
 
 async def _record(
-    deployment: Deployment, going: traffic.Traffic, wanted: Wanted, chronicle: Chronicle
+    deployment: Deployment,
+    going: traffic.Traffic,
+    planning: later.Later,
+    wanted: Wanted,
+    chronicle: Chronicle,
 ) -> Record:
     await deployment.twilio.idle()
     c: asyncpg.Connection = await deployment.connect()
@@ -104,15 +129,16 @@ async def _record(
         ours = deployment.processes
         return Record(
             seed=wanted.seed,
-            accepted=going.accepted,
-            never_accepted=going.never_accepted,
+            accepted=[*going.accepted, *planning.accepted],
+            never_accepted=[*going.never_accepted, *planning.never_accepted],
             rows=await evidence.rows(c),
             created=going.created,
             said=going.said,
             turns=await evidence.turns(c),
             events=await evidence.events(c),
             reasons=await evidence.reasons(c),
-            answers=[*going.answers, *(a for part in ours for a in evidence.answers(part))],
+            answers=[*going.answers, *planning.answers]
+            + [a for part in ours for a in evidence.answers(part)],
             exits=[
                 exit_
                 for part in deployment.parts
@@ -124,6 +150,12 @@ async def _record(
             did=chronicle.did,
             drain=DRAIN_SECONDS,
             can_sweep=wanted.lose,
+            planned=planning.planned,
+            many=planning.many,
+            plans=await evidence.plans(c),
+            arrivals=deployment.receiver.arrivals,
+            deliveries=await evidence.deliveries(c),
+            has_webhook=True,
         )
     finally:
         await c.close()

@@ -3,31 +3,36 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.chaos import mayhem, run, traffic
+from tests.chaos import later, mayhem, receiver, run, traffic
 from tests.chaos.chronicle import Chronicle, Fault
 from tests.chaos.parts import Exit
-from tests.chaos.verdict import (
-    GRACE,
+from tests.chaos.record import (
     Accepted,
     Answer,
+    Arrival,
     Created,
+    Delivery,
     Event,
+    Many,
+    Plan,
+    Planned,
     Record,
     Row,
     Said,
     Turn,
-    judge,
 )
+from tests.chaos.verdict import GRACE, judge
 
 SEED = 7
 US, YOU = "+14155550100", "+14155560000"
 
 
 async def test_nothing_is_lost_or_said_twice_while_everything_is_killed(tmp_path: Path) -> None:
-    wanted = run.Wanted(seed=SEED, seconds=10, sends=80, gaps=(0.3, 1.2), lose=False)
+    wanted = run.Wanted(seed=SEED, seconds=10, sends=80, gaps=(0.3, 1.2), lose=False, tell=False)
     verdict = await run.run(tmp_path, wanted, Chronicle())
     print(f"\n{verdict.table()}")  # noqa: T201 - pytest shows it when something is wrong
     assert verdict.violations == []
@@ -140,6 +145,112 @@ def test_a_broken_promise_is_told(promise: str, record: Record) -> None:
     assert promise in broken(record)
 
 
+# What is planned, and what the account's webhook is told.
+LATER, ROW = ours(6, "later"), ours(7, "a row")
+PLANS = [
+    Plan("m6", None, YOU, "c1", "accepted", None, 20),
+    Plan("m7", "b1", YOU, "c1", "accepted", None, 21),
+    Plan("m8", None, YOU, "c8", "cancelled", None, 22),
+    Plan("m9", "b2", YOU, "c9", "cancelled", None, 23),
+]
+MANY = [
+    Many(id="b1", texts={YOU: "a row"}, pauses=[(22, 24)]),
+    Many(id="b2", texts={YOU: "a row"}, is_stopped=True, cancelled_at=23),
+]
+
+
+def arrival(nth: int, kind: str, of: str, **more: Any) -> Arrival:
+    message = of if kind.startswith("message.") else None
+    found = Arrival(f"evt_{nth}", kind, "c1", message, b"{}", signed=True, taken=True)
+    return replace(found, **more)
+
+
+FACTS = [
+    ("conversation.opened", "c1"),
+    ("message.accepted", "m1"),
+    ("message.sent", "m1"),
+    ("message.delivered", "m1"),
+    ("message.received", "m2"),
+    *((f"message.{kind}", f"m{n}") for n in (3, 4, 6, 7) for kind in ("accepted", "delivered")),
+    ("conversation.closed", "c1"),
+]
+ARRIVALS = [arrival(nth, *fact) for nth, fact in enumerate(FACTS)]
+DELIVERIES = [
+    Delivery(nth, kind, "c1", of if kind.startswith("message.") else None, "delivered")
+    for nth, (kind, of) in enumerate(FACTS)
+]
+WIDE = replace(
+    GOOD,
+    rows=[*GOOD.rows, LATER, ROW],
+    created=[*GOOD.created, taken(LATER, 20), taken(ROW, 21)],
+    planned=[Planned("later", "m6", YOU), Planned("never", "m8", YOU, cancelled_at=22)],
+    plans=PLANS,
+    many=MANY,
+    arrivals=[replace(ARRIVALS[0], taken=False), *ARRIVALS],  # it was tried twice
+    deliveries=DELIVERIES,
+    has_webhook=True,
+)
+
+
+def test_a_good_run_of_plans_batches_and_webhooks_is_counted() -> None:
+    verdict = judge(WIDE)
+    assert verdict.violations == []
+    figures = verdict.figures
+    assert (figures["planned, then accepted once"], figures["planned, then cancelled"]) == (1, 1)
+    assert (figures["rows accepted once"], figures["rows cancelled"]) == (1, 1)
+    assert (figures["webhooks arrived"], figures["webhooks tried again"]) == (14, 1)
+    assert (figures["webhooks missing"], figures["webhooks out of order"]) == (0, 0)
+
+
+def with_plan(nth: int, **changed: Any) -> Record:
+    return replace(WIDE, plans=[*PLANS[:nth], replace(PLANS[nth], **changed), *PLANS[nth + 1 :]])
+
+
+WIDELY_BROKEN: list[tuple[str, Record]] = [
+    ("lost", replace(WIDE, planned=[Planned("later", "m5", YOU)])),
+    ("lost", replace(WIDE, planned=[Planned("sooner", "m6", YOU)])),
+    ("lost", with_plan(2, state="accepted")),
+    ("lost", replace(WIDE, many=[replace(MANY[0], texts={YOU: "a row", US: "a row"}), MANY[1]])),
+    ("other words", replace(WIDE, many=[replace(MANY[0], texts={YOU: "my row"}), MANY[1]])),
+    ("never sent", with_plan(2, state="planned")),
+    ("never sent", with_plan(1, state="refused", why="Expired")),
+    ("sent all the same", with_plan(0, state="cancelled")),
+    ("sent all the same", replace(WIDE, planned=[Planned("later", "m6", YOU, cancelled_at=19)])),
+    ("mixed up", with_plan(0, conversation_id="c2")),
+    ("sent while its batch was paused", with_plan(1, ended=23)),
+    ("sent after its batch was cancelled", with_plan(1, batch_id="b2", ended=24)),
+    ("cancelled, and nobody asked for it", with_plan(3, batch_id="b1")),
+    ("webhook missing", replace(WIDE, arrivals=ARRIVALS[1:])),
+    ("webhook missing", replace(WIDE, arrivals=[
+        *ARRIVALS[:-1], replace(ARRIVALS[-1], taken=False)])),
+    ("webhook missing", replace(WIDE, deliveries=[*DELIVERIES, replace(
+        DELIVERIES[0], event_id=99)])),
+    ("webhook given up", replace(WIDE, deliveries=[replace(DELIVERIES[0], state="failed"),
+                                                   *DELIVERIES[1:]])),
+    ("webhooks out of order", replace(WIDE, arrivals=[ARRIVALS[2], *ARRIVALS])),
+    ("webhooks out of order", replace(WIDE, arrivals=[*ARRIVALS[1:], ARRIVALS[0]])),
+    ("webhooks out of order", replace(WIDE, arrivals=[
+        replace(ARRIVALS[1], taken=False), ARRIVALS[0], *ARRIVALS[2:], ARRIVALS[1]])),
+    ("webhook with other bytes", replace(WIDE, arrivals=[
+        *ARRIVALS, replace(ARRIVALS[0], body=b"{ }")])),
+    ("webhook not signed", replace(WIDE, arrivals=[
+        *ARRIVALS, replace(ARRIVALS[0], signed=False)])),
+    ("webhook of nothing", replace(WIDE, arrivals=[*ARRIVALS, arrival(99, "message.sent", "m1")])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("promise", "record"), WIDELY_BROKEN)
+def test_a_broken_promise_of_plans_and_webhooks_is_told(promise: str, record: Record) -> None:
+    assert promise in broken(record)
+
+
+def test_a_webhook_that_is_under_way_is_not_missing() -> None:
+    waiting = [*DELIVERIES[:-1], replace(DELIVERIES[-1], state="waiting")]
+    verdict = judge(replace(WIDE, arrivals=ARRIVALS[:-1], deliveries=waiting))
+    assert verdict.violations == []
+    assert verdict.figures["webhooks under way at the end"] == 1
+
+
 def test_a_text_that_nobody_can_find_yet_is_only_counted() -> None:
     verdict = judge(replace(UNHEARD, can_sweep=False))
     assert verdict.violations == []
@@ -195,6 +306,8 @@ def test_a_text_may_stay_unanswered_only_when_something_overtook_it(
         (Answer("api-0", "/", 500, 11, 11), False),
         (Answer("api-0", "/", 500, 40, 45), False),
         (Answer("api-0", "/", 403, 11, 11), False),
+        (Answer("api-0", "/v1/batches/batch_1/cancel", 409, 11, 11), True),  # it was over
+        (Answer("api-0", "/v1/messages", 409, 11, 11), False),
     ],
 )
 def test_503_is_for_when_postgres_is_away_or_slow_and_nothing_else_is_ever_said(
@@ -225,13 +338,15 @@ def test_the_table_names_the_seed_and_each_broken_promise() -> None:
 
 # --- the plans ---
 
-PLANS: list[Callable[[int], object]] = [
+SCRIPTS: list[Callable[[int], object]] = [
     lambda seed: mayhem.plan(seed, seconds=60, apis=2, workers=2),
     lambda seed: traffic.script(seed, sends=100, seconds=60),
+    lambda seed: later.script(seed, sends=100, seconds=60),
+    lambda seed: receiver.moods(seed, seconds=60),
 ]
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", SCRIPTS)
 def test_the_same_seed_plans_the_same(plan: Callable[[int], object]) -> None:
     assert plan(1) == plan(1)
     assert plan(1) != plan(2)

@@ -22,7 +22,7 @@ from tests.chaos.deployment import (
     WARNING,
     Deployment,
 )
-from tests.chaos.verdict import Accepted, Answer, Created, Said
+from tests.chaos.record import Accepted, Answer, Created, Said
 from tests.support.fake_twilio import Message, Receipts
 from tests.support.fake_twilio.resources import sid
 

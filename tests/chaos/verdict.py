@@ -5,11 +5,11 @@ Times are seconds of the wall clock.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from tests.chaos.chronicle import Fault
-from tests.chaos.parts import Exit
+from tests.chaos import planned, told
+from tests.chaos.record import Answer, Created, Record, Row, Turn
 
 GRACE: Final = 5.0
 """Seconds after an outage of Postgres' in which a 503 is still its doing: pools find their dead
@@ -18,116 +18,12 @@ connections, and a request that had begun before waits for one for as long as it
 SLOW: Final = 4.9
 """A 503 after this long is one for want of time: the machine, and not Postgres, was busy."""
 
+MAY_BE_OVER: Final = ("/v1/sends/", "/v1/batches/", "/v1/deliveries/")
+"""What a caller wants to stop, or to have again, may be under way or over by then."""
+
 STOP_GRACE: Final = 7.0
 """Seconds over the time to drain: a worker's last words (2 s), a connection to a Postgres that is
 away (3 s, which nothing cuts short), and the interpreter's own end on a machine that is busy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """One 202."""
-
-    text: str
-    message_id: str
-    conversation_id: str
-    user: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One of `messages`."""
-
-    id: str
-    seq: int
-    conversation_id: str
-    agent: str
-    user: str
-    direction: str
-    kind: str
-    text: str
-    state: str
-    why: str | None = None
-    """Why it was suppressed or failed."""
-    sid: str | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """A text that the carrier took, in this order. `message_id`: the row its receipts name."""
-
-    sid: str
-    message_id: str
-    agent: str
-    user: str
-    text: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A user's text."""
-
-    sid: str
-    user: str
-    agent: str
-    text: str
-    acknowledged: bool
-    """Whether a webhook was answered 2xx."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    conversation_id: str
-    state: str
-    outcome: str | None
-    upto_seq: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    conversation_id: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP status of 400 or more, and from when to when it was waited for."""
-
-    part: str
-    path: str
-    status: int
-    asked: float
-    at: float
-    by_log: bool = True
-    """Told by the log of who answered; else by who asked. What callers got is told by both."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    seed: int
-    accepted: Sequence[Accepted] = ()
-    never_accepted: Sequence[str] = ()
-    """Texts whose callers gave up."""
-    rows: Sequence[Row] = ()
-    created: Sequence[Created] = ()
-    said: Sequence[Said] = ()
-    turns: Sequence[Turn] = ()
-    events: Sequence[Event] = ()
-    """Oldest first."""
-    reasons: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
-    """Of each conversation, why it is closed; None: it is not."""
-    answers: Sequence[Answer] = ()
-    exits: Sequence[Exit] = ()
-    """Of our processes."""
-    tracebacks: Sequence[str] = ()
-    faults: Sequence[Fault] = ()
-    did: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
-    """How often each thing was done to each kind of part."""
-    drain: float = 5
-    can_sweep: bool = True
-    """Whether a text whose webhook never came has to be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +59,9 @@ class _Judge:
         figures: dict[str, object] = {"seed": self.r.seed}
         for check in (self._texts, self._order, self._heard, self._answered, self._idle):
             figures |= check()
+        for judged in (planned.judge(self.r), told.judge(self.r)):
+            figures |= judged.figures
+            self.violations += judged.violations
         figures |= self._recovery() | self._errors() | self._ends()
         done = defaultdict[str, list[str]](list)
         for part, what in sorted(self.r.did):
@@ -191,8 +90,9 @@ class _Judge:
                 self._wrong(f"accepted twice: {text!r} as {sorted(several)}")
         for text in self.r.never_accepted:
             self._wrong(f"never accepted: {text!r}")
+        later = {plan.id for plan in self.r.plans}
         for row in self.ours:
-            if row.kind == "opener" and row.id not in promised:
+            if row.kind == "opener" and row.id not in promised and row.id not in later:
                 self._wrong(f"not asked for: {row.id} {row.text!r}")
         counted = Counter(self._fate(row) for row in self.ours)
         for message_id, creates in self.creates.items():
@@ -200,6 +100,7 @@ class _Judge:
                 self._wrong(f"created out of nothing: {[c.text for c in creates]} {message_id!r}")
         return {
             "accepted": len(promised),
+            "accepted, to go on": len({a.message_id for a in self.r.accepted if a.resumed}),
             "texts of ours": len(self.ours),
             "delivered once": counted["once"],
             "duplicated": counted["duplicated"],
@@ -384,7 +285,8 @@ class _Judge:
             if answer.status == 503 and answer.by_log:
                 unavailable += away
                 slow += late
-            if answer.status != 503 or not (away or late):
+            overtaken = answer.status == 409 and answer.path.startswith(MAY_BE_OVER)
+            if not overtaken and (answer.status != 503 or not (away or late)):
                 self._wrong(
                     f"{answer.status} from {answer.part}{' (told to stop)' if stopping else ''}"
                     f" at {answer.at:.3f} on {answer.path}"
