@@ -182,7 +182,7 @@ def _allows(answer: httpx.Response, dialect: str) -> list[str]:
             return [f"is refused in another shape: {found}"]
 
 
-async def test_what_a_user_says_to_a_number_that_was_anothers_is_its_new_owners_alone(
+async def test_what_a_user_says_to_a_number_that_changed_hands_is_its_new_owners_alone(
     http: httpx.AsyncClient, rt: Runtime
 ) -> None:
     number, acmes, theirs = (

@@ -166,7 +166,7 @@ def test_a_webhook_is_told_in_every_shape_that_there_is() -> None:
     assert set(access_shape.FORMATS) == set(wiring.FORMATS)
 
 
-def test_a_number_is_not_anothers_agents() -> None:
+def test_a_number_is_not_answered_by_a_strangers_agent() -> None:
     found = problems(
         "accounts:\n"
         "  - {id: a, agents: [{id: bot, engine: {kind: scripted}}]}\n"

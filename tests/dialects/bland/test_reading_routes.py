@@ -198,7 +198,7 @@ async def test_an_analysis_is_given_by_the_schema_of_its_agent(
         ("GET", "/webhook", None),
     ],
 )
-async def test_what_is_not_there_or_anothers_is_not_found(
+async def test_what_is_not_there_or_somebody_elses_is_not_found(
     http: httpx.AsyncClient, method: str, path: str, body: dict[str, object] | None
 ) -> None:
     shown = (await send(http))["conversation_id"]
