@@ -35,6 +35,9 @@ _SETTINGS = {
     "lock_timeout": "5s",
 }
 
+# The last is of a connection that heard Postgres' last words, and has yet to see its end.
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -128,7 +131,7 @@ class Keeper:
             try:
                 if self._connection is not None:
                     await self._connection.fetchval("select 1")
-            except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError):
+            except _LOST:
                 self._connection = None
                 await self._db.dispose()
             if self._connection is None:
