@@ -153,20 +153,12 @@ class Settings(BaseSettings):
     def _is_public(cls, value: str | None) -> str | None:
         if not value:
             return value
-        parts = _address(value, "http", "https")
-        if parts is None or not parts.hostname or parts.query or parts.fragment or parts.username:
-            msg = "give the address that callers see, such as https://sms.example.com"
-            raise ValueError(msg)
-        return value.rstrip("/")
+        return _base(value, "give the address that callers see, such as https://sms.example.com")
 
     @field_validator("twilio_url")
     @classmethod
     def _is_twilio(cls, value: str) -> str:
-        parts = _address(value, "http", "https")
-        if parts is None or not parts.hostname or parts.query or parts.fragment or parts.username:
-            msg = "give an address such as https://api.twilio.com"
-            raise ValueError(msg)
-        return value.rstrip("/")
+        return _base(value, "give an address such as https://api.twilio.com")
 
     def need(self, *names: str) -> dict[str, str]:
         """Settings that have no default. Raises MissingSettings, naming all that lack."""
@@ -200,3 +192,11 @@ def _address(value: str, *schemes: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if good else None
+
+
+def _base(value: str, sentence: str) -> str:
+    """Without a slash at the end. Raises ValueError, if nothing can follow it."""
+    parts = _address(value, "http", "https")
+    if parts is None or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError(sentence)
+    return value.rstrip("/")

@@ -183,6 +183,20 @@ async def test_keys_pairs_and_apps_are_shown_once(
     )
 
 
+async def test_a_pair_is_no_key_and_a_key_is_no_pair(http: httpx.AsyncClient, rt: Runtime) -> None:
+    key = (await http.post(f"{ADMIN}/api-keys", headers=OURS, json={"name": "crm"})).json()
+    pair = (await http.post(f"{ADMIN}/key-pairs", headers=OURS, json={})).json()
+    before = await everything(rt.db)
+    for path in (f"{ADMIN}/api-keys/{pair['id']}", f"{ADMIN}/key-pairs/{key['id']}"):
+        problem(await http.get(path, headers=OURS), 404, "There is no")
+        problem(await http.post(f"{path}/rotate", headers=OURS), 404, "There is no")
+        problem(await http.delete(path, headers=OURS), 404, "There is no")
+    changed = {"expires_at": None}
+    as_key = await http.patch(f"{ADMIN}/api-keys/{pair['id']}", headers=OURS, json=changed)
+    problem(as_key, 404, "There is no")
+    assert await everything(rt.db) == before
+
+
 async def test_a_key_that_the_file_manages_says_so(http: httpx.AsyncClient) -> None:
     [ci] = (await http.get(f"{ADMIN}/api-keys", headers=OURS)).json()["data"]
     assert (ci["name"], ci["managed_by"], ci["scopes"]) == ("ci", "file", None)

@@ -19,11 +19,13 @@ from tests.support.api import (
 )
 from tests.support.native import BEARER, GLOBEX, HELLO, get, is_good, is_problem, pages, post, send
 from tests.support.provision import NOW, provision
-from textback.core.ids import CarrierId, MessageId
+from textback.core.commands import SendText
+from textback.core.ids import AccountId, CarrierId, MessageId
+from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import Inbound, Receipt, Taken
 from textback.dialects.native import paging
-from textback.flows import inbound, receipt
+from textback.flows import admit, inbound, receipt, store_only
 from textback.flows import send as sending
 
 CARRIER = CarrierId("acme-twilio")
@@ -184,6 +186,22 @@ async def test_a_repetition_gives_the_first_answer_and_is_not_counted(
     other = await post(http, "/messages", HELLO | {"text": "Else"}, key)
     is_problem(other, 409, "key-reused", "different request")
     assert await stored(engine) == before
+
+
+@pytest.mark.parametrize("sid", ["SM" + "0" * 32, None])
+async def test_of_a_text_put_on_record_the_carriers_own_id_is_shown(
+    http: httpx.AsyncClient, engine: AsyncEngine, sid: str | None
+) -> None:
+    said = await store_only.put_on_record(
+        engine,
+        await admit.sender(engine, AccountId("acme"), agent_number=Phone(AGENT)),
+        SendText(user_number=Phone(USER), agent_number=Phone(AGENT), text="Said elsewhere."),
+        sayer="agent",
+        carrier_message_id=sid,
+        now=NOW,
+    )
+    told = await get(http, f"/messages/{said.message_id}")
+    assert (told["state"], told["carrier_message_id"]) == ("sent", sid)
 
 
 async def test_who_has_opted_out_is_not_texted(

@@ -22,14 +22,14 @@ makers: list[tuple[str, Callable[[datetime], str]]] = [
     ("turn", ids.new_turn_id),
     ("key", ids.new_key_id),
     ("opt", ids.new_opt_out_id),
+    ("batch", ids.new_batch_id),
+    ("whe", ids.new_endpoint_id),
+    ("file", ids.new_file_id),
 ]
 
 
 def decoded(some_id: str) -> UUID:
-    value = 0
-    for letter in some_id.rpartition("_")[2]:
-        value = value << 5 | ALPHABET.index(letter)
-    return UUID(int=value)
+    return UUID(ids.to_uuid(some_id))
 
 
 @pytest.mark.parametrize(("kind", "make"), makers)
@@ -82,3 +82,16 @@ def test_the_zone_of_the_clock_does_not_matter() -> None:
     from_elsewhere = NOW.astimezone(tz=None)
     here, there = (decoded(ids.new_turn_id(now)) for now in (NOW, from_elsewhere))
     assert here.int >> 80 == there.int >> 80
+
+
+@given(st.uuids())
+def test_an_id_that_was_shown_as_a_uuid_is_found_again(uuid: UUID) -> None:
+    some_id = ids.from_uuid("conv_", str(uuid))
+    assert some_id is not None
+    assert len(some_id) == len("conv_") + 26
+    assert ids.to_uuid(some_id) == str(uuid)
+
+
+@pytest.mark.parametrize("wrong", ["", "conv_1", "0" * 33, "g" * 32])
+def test_what_is_no_uuid_stands_for_no_id(wrong: str) -> None:
+    assert ids.from_uuid("conv_", wrong) is None

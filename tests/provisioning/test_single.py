@@ -142,7 +142,7 @@ def test_private_addresses_are_for_who_allows_them_or_had_them() -> None:
 
 
 def test_an_address_among_a_tools_arguments_is_none_that_we_call() -> None:
-    schema = {"type": "object", "properties": {"url": {"type": "string"}}}
+    schema = {"type": "object", "default": {"url": "http://10.0.0.1"}}
     assert not faults("agent", llm(tools=[TOOL | {"parameters": schema}]))
 
 

@@ -20,8 +20,6 @@ from pydantic import (
 from textback.cli.context import fail
 from textback.provisioning_file.words import sentence
 
-MAX_LINE = 10_000_000
-
 
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value

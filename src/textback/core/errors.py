@@ -142,7 +142,7 @@ class CarrierRefused(Refusal):
     """The carrier says no to what it was asked while the caller waits: credentials, a number."""
 
     def __init__(self, sentence: str, *, code: str) -> None:
-        """`code`: `credentials`, `number` or `unreachable`."""
+        """`code`: of `ports.NotDone`; or `taken`: somebody else has the carrier account here."""
         super().__init__(sentence)
         self.code = code
 

@@ -33,10 +33,10 @@ Registration = Literal["registered", "pending", "unregistered"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdlePolicy:
-    """When silence warns and closes. Only engaged conversations are warned (PolyAI 1.4)."""
+    """When silence warns and closes. Usually only engaged conversations are warned (PolyAI 1.4)."""
 
     warn_after: timedelta | None = timedelta(hours=24)
-    """None: never warn, never close an engaged conversation for silence."""
+    """None: never warn; and close an engaged conversation for silence only after `end_after`."""
     close_after: timedelta = timedelta(minutes=10)
     unanswered_after: timedelta | None = timedelta(hours=24, minutes=10)
     """A conversation nobody answered closes silently after this (D9)."""

@@ -1,7 +1,7 @@
 """Idempotency keys live in the transaction of what they protect."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.commands import Accepted, Idempotency
-from textback.core.errors import KeyReused
+from textback.core.errors import KeyReused, Unavailable
 from textback.core.ids import AccountId
 from textback.core.policy import IDEMPOTENCY_TTL
 from textback.db.tables import idempotency_keys as t
@@ -19,26 +19,22 @@ from textback.db.tables import idempotency_keys as t
 _ACCEPTED = TypeAdapter(Accepted)
 
 
-@dataclass(frozen=True, slots=True)
-class First:
-    """What a request was answered when it first came."""
-
-    answer: Mapping[str, Any]
-
-
 async def find(
     c: AsyncConnection, account_id: AccountId, key: Idempotency, *, now: datetime
 ) -> Accepted | None:
     """The first answer to a send, if this one came before. Raises KeyReused when another did."""
     first = await find_answer(c, account_id, key, now=now)
-    if first is None:
-        return None
-    return replace(_ACCEPTED.validate_python(dict(first.answer)), replayed=True)
+    return None if first is None else replayed(first)
+
+
+def replayed(first: Mapping[str, Any]) -> Accepted:
+    """The first answer to a send."""
+    return replace(_ACCEPTED.validate_python(dict(first)), replayed=True)
 
 
 async def find_answer(
     c: AsyncConnection, account_id: AccountId, key: Idempotency, *, now: datetime
-) -> First | None:
+) -> Mapping[str, Any] | None:
     """As `find`, of any request."""
     row = (
         await c.execute(
@@ -56,8 +52,8 @@ async def find_answer(
         msg = "This Idempotency-Key was used for a different request; use a new key for a new one."
         raise KeyReused(msg)
     if row.answer is None:  # as the release before wrote it
-        return First({"conversation_id": row.conversation_id, "message_id": row.message_id})
-    return First(row.answer)
+        return {"conversation_id": row.conversation_id, "message_id": row.message_id}
+    return row.answer
 
 
 async def claim(
@@ -67,10 +63,10 @@ async def claim(
     answer: Accepted | Mapping[str, object],
     *,
     now: datetime,
-) -> bool:
-    """Remember `answer` under `key`; False when the key is taken.
+) -> Mapping[str, Any] | None:
+    """Remember `answer` under `key`; when the key is taken, the first answer instead.
 
-    A concurrent request with the same key waits here until the first one commits.
+    A concurrent request with the same key waits here until the first one commits. Raises KeyReused.
     """
     values = {
         "fingerprint": key.fingerprint,
@@ -86,7 +82,12 @@ async def claim(
             index_elements=["account_id", "route", "key"], set_=values, where=t.c.expires_at <= now
         )
     )
-    return result.rowcount == 1
+    if result.rowcount == 1:
+        return None
+    first = await find_answer(c, account_id, key, now=now)
+    if first is None:  # it ran out between the two statements
+        raise Unavailable
+    return first
 
 
 async def settle(

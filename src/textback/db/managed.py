@@ -52,14 +52,22 @@ def _of(account_id: AccountId, kind: EntryKind) -> tuple[Select[Any], ColumnElem
     return query, name
 
 
+async def _one(c: AsyncConnection, query: Select[Any]) -> Row | None:
+    row = (await c.execute(query)).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+async def _all(c: AsyncConnection, query: Select[Any]) -> list[Row]:
+    return [dict(row) for row in (await c.execute(query)).mappings()]
+
+
 async def one(
     c: AsyncConnection, account_id: AccountId, kind: EntryKind, entry_id: str
 ) -> Row | None:
     if not is_text(entry_id):
         return None
     query, name = _of(account_id, kind)
-    row = (await c.execute(query.where(name == entry_id))).mappings().one_or_none()
-    return None if row is None else dict(row)
+    return await _one(c, query.where(name == entry_id))
 
 
 async def page(
@@ -69,7 +77,7 @@ async def page(
     query, name = _of(account_id, kind)
     if after is not None:
         query = query.where(name > after)
-    return [dict(row) for row in (await c.execute(query.order_by(name).limit(limit))).mappings()]
+    return await _all(c, query.order_by(name).limit(limit))
 
 
 async def labelled(c: AsyncConnection, agent_ids: Collection[str]) -> dict[str, dict[int, Row]]:
@@ -87,8 +95,7 @@ async def versions(c: AsyncConnection, agent_id: str, *, after: int, limit: int)
     """Of an agent, by their numbers, those after `after`."""
     v = agent_versions.c
     query = select(agent_versions).where(v.agent_id == agent_id, v.number > min(after, _HIGHEST))
-    rows = await c.execute(query.order_by(v.number).limit(limit))
-    return [dict(row) for row in rows.mappings()]
+    return await _all(c, query.order_by(v.number).limit(limit))
 
 
 async def users_of(c: AsyncConnection, kind: EntryKind, entry_id: str) -> list[tuple[str, str]]:
@@ -139,8 +146,7 @@ async def is_spoken_for(c: AsyncConnection, number: str, account_id: AccountId) 
 async def sid_of(c: AsyncConnection, account_sid: str) -> Row | None:
     """The carrier entry that has Twilio's account, also one that was removed."""
     query = select(carriers).where(carriers.c.account_sid == account_sid)
-    row = (await c.execute(query)).mappings().one_or_none()
-    return None if row is None else dict(row)
+    return await _one(c, query)
 
 
 # --- The account itself -------------------------------------------------------------------------
@@ -150,8 +156,7 @@ async def account(c: AsyncConnection, account_id: AccountId) -> Row | None:
     if not is_text(account_id):
         return None
     query = select(accounts).where(accounts.c.id == account_id, accounts.c.removed_at.is_(None))
-    row = (await c.execute(query)).mappings().one_or_none()
-    return None if row is None else dict(row)
+    return await _one(c, query)
 
 
 async def change_account(c: AsyncConnection, account_id: AccountId, **values: object) -> None:
@@ -168,8 +173,7 @@ async def key(c: AsyncConnection, account_id: AccountId, key_id: str) -> Row | N
         return None
     query = select(api_keys).where(t.account_id == account_id)
     query = query.where((t.public_id == key_id) | ((t.id == key_id) & t.public_id.is_(None)))
-    row = (await c.execute(query)).mappings().one_or_none()
-    return None if row is None else dict(row)
+    return await _one(c, query)
 
 
 async def key_named(c: AsyncConnection, account_id: AccountId, name: str) -> Row | None:
@@ -177,8 +181,7 @@ async def key_named(c: AsyncConnection, account_id: AccountId, name: str) -> Row
     if not is_text(name):
         return None
     query = select(api_keys).where(t.account_id == account_id, t.name == name)
-    row = (await c.execute(query)).mappings().one_or_none()
-    return None if row is None else dict(row)
+    return await _one(c, query)
 
 
 async def keys(
@@ -190,7 +193,7 @@ async def keys(
     query = query.where(t.public_id.is_not(None) if pairs else t.public_id.is_(None))
     if after is not None:
         query = query.where(name > after)
-    return [dict(row) for row in (await c.execute(query.order_by(name).limit(limit))).mappings()]
+    return await _all(c, query.order_by(name).limit(limit))
 
 
 async def add_key(c: AsyncConnection, columns: Row) -> None:
@@ -207,8 +210,7 @@ async def app(c: AsyncConnection, account_id: AccountId, client_id: str) -> Row 
     if not is_text(client_id):
         return None
     query = select(jwt_apps).where(t.account_id == account_id, t.client_id == client_id)
-    row = (await c.execute(query)).mappings().one_or_none()
-    return None if row is None else dict(row)
+    return await _one(c, query)
 
 
 async def apps(
@@ -218,8 +220,7 @@ async def apps(
     query = select(jwt_apps).where(t.account_id == account_id)
     if after is not None:
         query = query.where(t.client_id > after)
-    rows = await c.execute(query.order_by(t.client_id).limit(limit))
-    return [dict(row) for row in rows.mappings()]
+    return await _all(c, query.order_by(t.client_id).limit(limit))
 
 
 async def add_app(c: AsyncConnection, columns: Row) -> None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, select, text
+from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.ids import AccountId
+from textback.db import message_reads
 from textback.db.session import transaction
 from textback.db.tables import connectors, conversations, events, messages, numbers
 
@@ -57,7 +58,7 @@ class Wanted:
     until: datetime | None = None
     live: bool | None = None
     words: str | None = None
-    """Said by anybody in it, as Postgres' `websearch_to_tsquery` reads them."""
+    """In one of its texts; as `message_reads.MessageFilter.words`."""
     at_random: bool = False
     before: str | None = None
     """Conversations older than this one."""
@@ -79,9 +80,7 @@ async def some(db: AsyncEngine, account_id: AccountId, wanted: Wanted) -> list[T
     if wanted.live is not None:
         query = query.where((t.state != "closed") == wanted.live)
     if wanted.words is not None:
-        found = func.to_tsvector(text("'simple'"), messages.c.text).op("@@")(
-            func.websearch_to_tsquery(text("'simple'"), wanted.words)
-        )
+        found = message_reads.has_words(wanted.words)
         query = query.where(exists().where(messages.c.conversation_id == t.id, found))
     if wanted.before is not None:
         query = query.where(t.id < wanted.before)

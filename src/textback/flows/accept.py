@@ -35,15 +35,17 @@ async def send_text(
     key, accepted = command.idempotency or _own_key(command, ids), None
     try:
         async with transaction(db) as c:
-            if key and not await idempotency.claim(c, caller.account_id, key, ids, now=now):
-                return await _first_answer(c, caller, key, now=now)
+            if key:
+                first = await idempotency.claim(c, caller.account_id, key, ids, now=now)
+                if first is not None:
+                    return idempotency.replayed(first)
             found = await opening.choose(c, caller, command)
             if (hold := await planning.hold(c, command, found, now=now)) is not None:
                 due, why = hold
                 accepted = await planning.plan(c, caller, command, ids, due=due, why=why, now=now)
             else:
                 accepted = await opening.text_user(c, caller, command, ids, found=found, now=now)
-            if key and accepted != ids:
+            if key:
                 await idempotency.settle(c, caller.account_id, key, accepted)
     except Unavailable as error:
         # Told 503, a caller without an idempotency key would send again what may be stored.
@@ -61,15 +63,6 @@ def _own_key(command: SendText, ids: Accepted) -> Idempotency | None:
     if command.thread != "resume" or command.text is not None or command.template is not None:
         return None
     return Idempotency(route="", key=ids.conversation_id, fingerprint=b"")
-
-
-async def _first_answer(
-    c: AsyncConnection, caller: Caller, key: Idempotency, *, now: datetime
-) -> Accepted:
-    first = await idempotency.find(c, caller.account_id, key, now=now)
-    if first is None:  # it ran out between the two statements
-        raise Unavailable
-    return first
 
 
 async def _is_stored(

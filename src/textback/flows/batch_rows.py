@@ -35,7 +35,7 @@ def checked(
 
     `can_open`: the agent writes what has no text. Raises BadRequest: `shared.send_at` is too far.
     """
-    planning.held(policy, replace(shared, send_at=shared.send_at), now=now)
+    planning.held(policy, shared, now=now)
     common = stored(shared)
     first: dict[Phone, int] = {}
     for number, row in enumerate(given, start=1):

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.batch import MOST_ROWS, Missing, Row
-from textback.core.commands import Caller, Idempotency, SendText
+from textback.core.commands import Caller, SendText
 from textback.core.errors import BadRequest, Conflict, Unavailable, UnknownResource
 from textback.core.events import Event, Kind
 from textback.core.ids import AccountId, BatchId, ProjectId, new_batch_id
@@ -87,7 +87,7 @@ async def create(
         async with transaction(db) as c:
             first = await idempotency.find_answer(c, caller.account_id, key, now=now)
             if first is not None:
-                return await _again(c, caller, first.answer)
+                return await _again(c, caller, first)
     if not rows:
         raise BadRequest("The batch has no row.")
     if len(rows) > MOST_ROWS:
@@ -118,9 +118,11 @@ async def _store(db: AsyncEngine, new: _New, *, now: datetime) -> Created:
     account_id = new.caller.account_id
     try:
         async with transaction(db) as c:
-            answer = {"batch_id": batch_id}
-            if key and not await idempotency.claim(c, account_id, key, answer, now=now):
-                return await _first_answer(c, new.caller, key, now=now)
+            if key:
+                answer = {"batch_id": batch_id}
+                first = await idempotency.claim(c, account_id, key, answer, now=now)
+                if first is not None:
+                    return await _again(c, new.caller, first)
             batch = await _add(c, batch_id, new, now=now)
     except Unavailable as error:
 
@@ -155,15 +157,6 @@ async def _add(c: AsyncConnection, batch_id: BatchId, new: _New, *, now: datetim
         await tell(c, "batch.started", batch, now=now)
         await events.wake(c, "plans")
     return batch
-
-
-async def _first_answer(
-    c: AsyncConnection, caller: Caller, key: Idempotency, *, now: datetime
-) -> Created:
-    first = await idempotency.find_answer(c, caller.account_id, key, now=now)
-    if first is None:  # it ran out between the two statements
-        raise Unavailable
-    return await _again(c, caller, first.answer)
 
 
 async def start(db: AsyncEngine, account_id: AccountId, batch_id: str, *, now: datetime) -> Moved:

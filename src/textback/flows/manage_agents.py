@@ -10,7 +10,7 @@ from textback.core.entries import Entry
 from textback.core.errors import Conflict, UnknownResource
 from textback.core.ids import AgentId
 from textback.core.policy import DEFAULT_FALLBACK
-from textback.db import agents, managed, provisioning
+from textback.db import agents, managed
 from textback.db.session import transaction
 from textback.flows import manage
 from textback.flows.manage_shown import Managed, Managing, content
@@ -92,7 +92,7 @@ async def _template(m: Managing) -> Entry:
         template = None if account is None else account["agent_template"]
         name = str(template)
         row = await managed.one(c, m.account_id, "agent", name)
-        versions = await provisioning.versions(c, [name])
+        versions = await managed.labelled(c, [name])
     if template is None or row is None:
         raise Conflict(
             "An agent with nothing but a prompt needs one to run like: set the account's"

@@ -1,8 +1,6 @@
 """A person writes to the user, or a caller as the agent, in the thread there is."""
 
-import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -19,9 +17,7 @@ from textback.core.message import Kind, write
 from textback.core.policy import MAX_TEXT, ProjectPolicy
 from textback.db import conversations, idempotency, messages, opt_outs, tenants
 from textback.db.session import transaction
-
-IN_DOUBT_SECONDS = 2.0
-"""For how long a commit that nobody confirmed is looked for. The caller waits."""
+from textback.flows import doubt
 
 Sender = Literal["person", "agent"]
 
@@ -64,21 +60,25 @@ async def say(
     """
     check_text(text)
     message_id = new_message_id(now)
-    ids = Accepted(conversation_id=conversation_id, message_id=message_id)
+    ids, after = Accepted(conversation_id=conversation_id, message_id=message_id), None
     try:
         async with transaction(db) as c:
             if key and who.account_id is not None:
-                claimed = await idempotency.claim(c, who.account_id, key, ids, now=now)
-                if not claimed:
-                    return await _said_before(c, who, who.account_id, key, now=now)
+                first = await idempotency.claim(c, who.account_id, key, ids, now=now)
+                if first is not None:
+                    return await _said_before(c, who, idempotency.replayed(first))
             before = await conversation_of(c, conversation_id, who)
             if isinstance(before, Closed):
                 raise WrongState(f"{before.id} is {named(before)}: nothing more is said in it.")
             after = await add(c, before, text, _KINDS[sender], message_id, now=now)
     except Unavailable as error:
+
+        async def is_stored(c: AsyncConnection) -> bool:
+            await conversations.lock(c, conversation_id)
+            return await messages.find(c, message_id) is not None
+
         # Told 503, somebody without an idempotency key would say again what may be stored.
-        after = await _find_said(db, conversation_id, message_id) if error.in_doubt else None
-        if after is None:
+        if not error.in_doubt or after is None or not await doubt.took_hold(db, is_stored):
             raise
     return Said(message_id=message_id, conversation=after)
 
@@ -132,33 +132,10 @@ async def add(
     return after
 
 
-async def _said_before(
-    c: AsyncConnection, who: Who, account_id: AccountId, key: Idempotency, *, now: datetime
-) -> Said:
-    first = await idempotency.find(c, account_id, key, now=now)
-    if first is None:  # it ran out between the two statements
-        raise Unavailable
+async def _said_before(c: AsyncConnection, who: Who, first: Accepted) -> Said:
     conversation = await conversation_of(c, first.conversation_id, who)
     message_id = first.message_id or MessageId("")  # what is said has always one
     return Said(message_id=message_id, conversation=conversation, replayed=True)
-
-
-async def _find_said(
-    db: AsyncEngine, conversation_id: ConversationId, message_id: MessageId
-) -> Conversation | None:
-    """The conversation, if a commit that nobody confirmed took hold; None also if nobody knows."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(IN_DOUBT_SECONDS):
-            while True:
-                try:
-                    async with transaction(db) as c:
-                        # It is the commit's until that ends: then there is no doubt any more.
-                        found = await conversations.lock(c, conversation_id)
-                        stored = await messages.find(c, message_id)
-                        return None if stored is None else found
-                except Unavailable:
-                    await asyncio.sleep(IN_DOUBT_SECONDS / 20)
-    return None
 
 
 def check_text(text: str) -> None:

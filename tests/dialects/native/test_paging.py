@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textback.core.errors import BadRequest
@@ -16,7 +16,9 @@ def page(cursor: str | None, limit: int = 2) -> Query:
     return Query(limit=limit, cursor=cursor)
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80))
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200))
+@example("\x01" * 200)
+@example("\U0001f600" * 200)
 def test_a_text_comes_back(place: str) -> None:
     assert paging.after_text(page(paging.cursor("list", place)), "list") == place
 

@@ -1,7 +1,6 @@
 """What `doctor` asks Twilio: whether the account is usable and its numbers point here.
 
-Sources: https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource and, for the
-fragment, https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides.
+Source: https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource.
 """
 
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from twilio.rest.api.v2010.account.incoming_phone_number import (  # pyright: ig
     IncomingPhoneNumberInstance,
 )
 
+from textback.carriers.twilio.importing import RETRIES
 from textback.core.phone import Phone, is_messaging_service, is_short_code
 from textback.core.ports import CarrierAccount, Finding
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:  # to load it takes as long as all else here
     from twilio.rest.messaging.v1.service import (  # pyright: ignore[reportMissingTypeStubs]
         ServiceInstance,
     )
-
-_RETRIES: Final = "#rc=5&rp=all"
-"""Try an inbound webhook up to five more times on any failure, within Twilio's 15 seconds."""
 
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
@@ -127,7 +124,7 @@ def _abilities(number: Phone, found: IncomingPhoneNumberInstance) -> list[Findin
 def _webhook(number: Phone, found: IncomingPhoneNumberInstance, url: str) -> Finding:
     fix = (
         "In the Twilio Console under Phone Numbers, the number, Messaging: set"
-        f' "A message comes in" to Webhook, {url}{_RETRIES}, HTTP POST'
+        f' "A message comes in" to Webhook, {url}{RETRIES}, HTTP POST'
     )
     if found.sms_application_sid:
         return Finding(
@@ -147,7 +144,7 @@ def _webhook(number: Phone, found: IncomingPhoneNumberInstance, url: str) -> Fin
         return Finding(
             ok=True,
             what=f"{number}: inbound texts come here, but Twilio gives each one up after a failed"
-            f" attempt; end the webhook URL with {_RETRIES} and it tries again for 15 seconds",
+            f" attempt; end the webhook URL with {RETRIES} and it tries again for 15 seconds",
         )
     return Finding(ok=True, what=f"{number}: inbound texts come here, with retries ({overrides})")
 
@@ -190,7 +187,7 @@ def _pool(sid: Phone, senders: Sequence[str]) -> Finding:
 def _inbound_of(sid: Phone, found: "ServiceInstance", url: str) -> Finding:
     fix = (
         "In the Twilio Console under Messaging, Services, the service, Integration: choose"
-        f' "Send a webhook", {url}{_RETRIES}, HTTP POST'
+        f' "Send a webhook", {url}{RETRIES}, HTTP POST'
     )
     if found.use_inbound_webhook_on_number:
         return Finding(
@@ -215,7 +212,7 @@ def _not_listed(number: Phone, url: str) -> Finding:
     return Finding(
         ok=True,
         what=f"{number}: not checked, Twilio does not list {kind} with its phone numbers; its"
-        f" webhook must be POST {url}{_RETRIES}",
+        f" webhook must be POST {url}{RETRIES}",
     )
 
 

@@ -11,7 +11,7 @@ from textback.core.commands import Scope
 from textback.core.errors import BadRequest
 from textback.dialects.native import access_openapi as openapi
 from textback.dialects.native import access_wire as wire
-from textback.dialects.native import paging, serving
+from textback.dialects.native import paging, reading, serving
 from textback.dialects.native.admin_routes import by, place
 from textback.dialects.native.paging import Page, Query
 from textback.dialects.native.serving import Asked
@@ -64,7 +64,7 @@ async def create_pair(request: Request) -> Response:
 @router.get(openapi.KEY, **openapi.GET_KEY)
 async def key(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        found = await manage_keys.get(by(asked), asked.path("key_id"))
+        found = await manage_keys.get(by(asked), _key_id(asked))
         return serving.shown(wire.Key(**_key(found)))
 
     return await serving.answer(request, "read", act)
@@ -73,7 +73,7 @@ async def key(request: Request) -> Response:
 @router.get(openapi.PAIR, **openapi.GET_PAIR)
 async def pair(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        found = await manage_keys.get(by(asked), asked.path("pair_id"))
+        found = await manage_keys.get(by(asked), _pair_id(asked))
         return serving.shown(wire.Key(**_key(found)))
 
     return await serving.answer(request, "read", act)
@@ -86,7 +86,7 @@ async def change_key(request: Request) -> Response:
         given = it.model_fields_set
         after = await manage_keys.update(
             by(asked),
-            asked.path("key_id"),
+            _key_id(asked),
             name=name_of(it.name, given),
             scopes=it.scopes if "scopes" in given else SAME,
             expires_at=it.expires_at if "expires_at" in given else SAME,
@@ -100,7 +100,7 @@ async def change_key(request: Request) -> Response:
 async def rotate_key(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         grace = timedelta(seconds=asked.body(wire.RotatedKey).grace_seconds)
-        made = await manage_keys.rotate(by(asked), asked.path("key_id"), grace=grace)
+        made = await manage_keys.rotate(by(asked), _key_id(asked), grace=grace)
         return serving.shown(wire.MadeKey(**_key(made.key, changed=True), key=made.secret))
 
     return await serving.answer(request, "manage", act)
@@ -110,7 +110,7 @@ async def rotate_key(request: Request) -> Response:
 async def rotate_pair(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         grace = timedelta(seconds=asked.body(wire.RotatedPair).grace_seconds)
-        made = await manage_keys.rotate(by(asked), asked.path("pair_id"), grace=grace)
+        made = await manage_keys.rotate(by(asked), _pair_id(asked), grace=grace)
         return serving.shown(wire.MadePair(**_key(made.key, changed=True), secret=made.secret))
 
     return await serving.answer(request, "manage", act)
@@ -119,7 +119,7 @@ async def rotate_pair(request: Request) -> Response:
 @router.delete(openapi.KEY, **openapi.REVOKE_KEY)
 async def revoke_key(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        await manage_keys.revoke(by(asked), asked.path("key_id"))
+        await manage_keys.revoke(by(asked), _key_id(asked))
         return Response(status_code=204)
 
     return await serving.answer(request, "manage", act)
@@ -128,10 +128,18 @@ async def revoke_key(request: Request) -> Response:
 @router.delete(openapi.PAIR, **openapi.REVOKE_PAIR)
 async def revoke_pair(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        await manage_keys.revoke(by(asked), asked.path("pair_id"))
+        await manage_keys.revoke(by(asked), _pair_id(asked))
         return Response(status_code=204)
 
     return await serving.answer(request, "manage", act)
+
+
+def _key_id(asked: Asked) -> str:
+    return reading.an_id(asked.path("key_id"), wire.KEY, "key")
+
+
+def _pair_id(asked: Asked) -> str:
+    return reading.an_id(asked.path("pair_id"), wire.PAIR, "key pair")
 
 
 async def _listed(request: Request, *, pairs: bool) -> Response:

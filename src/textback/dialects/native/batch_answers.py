@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from textback.core.commands import Planned
 from textback.dialects.native.batch_wire import BatchState, SendState
 
 MOST_ERRORS = 100
@@ -75,7 +76,7 @@ class Send(BaseModel):
     state: SendState
     planned_for: Annotated[datetime | None, Field(description="While it is planned.")]
     why: Annotated[
-        Literal["scheduled", "quiet_hours", "batch"] | None,
+        Planned | None,
         Field(description="Why it was not sent at once."),
     ]
     to: str

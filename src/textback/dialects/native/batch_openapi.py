@@ -7,8 +7,8 @@ from textback.dialects.native import batch_wire as wire
 from textback.dialects.native.describing import path_id, route, schema
 from textback.dialects.native.paging import Page
 
-_BATCH: Final = path_id("batch_id", r"^batch_[0-9a-z]{26}$", "batch_01kk2v5m7xq1t8c9d0e2f3g4h5")
-_SEND: Final = path_id("send_id", r"^msg_[0-9a-z]{26}$", "msg_01kk2v5m7xq1t8c9d0e2f3g4h5")
+_BATCH: Final = path_id("batch_id", wire.BATCH_ID, "batch_01kk2v5m7xq1t8c9d0e2f3g4h5")
+_SEND: Final = path_id("send_id", wire.SEND_ID, "msg_01kk2v5m7xq1t8c9d0e2f3g4h5")
 _NO_BATCH: Final = "Your account has no such batch."
 _NO_SEND: Final = "Your account has no such planned send."
 _OVER: Final = "The batch is over, or in another state than that needs."

@@ -221,11 +221,11 @@ async def _batch(asked: Asked) -> BatchRecord:
 
 
 def _batch_id(asked: Asked) -> BatchId:
-    return BatchId(reading.an_id(asked.path("batch_id"), "batch", "batch"))
+    return BatchId(reading.an_id(asked.path("batch_id"), wire.BATCH_ID, "batch"))
 
 
 def _send_id(asked: Asked) -> str:
-    return reading.an_id(asked.path("send_id"), "msg", "planned send")
+    return reading.an_id(asked.path("send_id"), wire.SEND_ID, "planned send")
 
 
 async def _with_progress(asked: Asked, found: BatchRecord) -> Response:

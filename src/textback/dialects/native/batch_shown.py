@@ -1,11 +1,12 @@
 """Batches and planned sends in our own shapes."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, cast
 
+from textback.core.commands import Planned
 from textback.db.plans import BatchRecord, PlannedSend, Progress
 from textback.dialects.native import batch_answers as wire
+from textback.dialects.native.wire import problem_type
 from textback.flows.batches import RowError
 
 
@@ -23,7 +24,7 @@ def made(found: BatchRecord, progress: Progress, errors: Sequence[RowError]) -> 
         progress=_counts(progress),
         error_count=len(errors),
         errors=[
-            wire.WrongRow(row=e.row, to=e.to, problem=problem(e.problem), detail=e.error)
+            wire.WrongRow(row=e.row, to=e.to, problem=problem_type(e.problem), detail=e.error)
             for e in errors[: wire.MOST_ERRORS]
         ],
     )
@@ -43,7 +44,7 @@ def send(found: PlannedSend) -> wire.Send:
         conversation_id=found.conversation_id,
         state=cast("wire.SendState", found.state),
         planned_for=found.planned_for,
-        why=cast("Any", found.why),
+        why=cast("Planned | None", found.why),
         to=found.user_number,
         from_=found.agent_number,
         text=found.text,
@@ -58,15 +59,10 @@ def send(found: PlannedSend) -> wire.Send:
         row=found.row,
         created_at=found.created_at,
         ended_at=found.ended_at,
-        problem=None if found.problem is None else problem(found.problem),
+        problem=None if found.problem is None else problem_type(found.problem),
         detail=found.error,
         message=became,
     )
-
-
-def problem(name: str) -> str:
-    """A refusal's name as the `type` of a problem (RFC 9457)."""
-    return "urn:textback:problem:" + "-".join(re.findall(r"[A-Z][a-z]*", name)).lower()
 
 
 def _summary(found: BatchRecord) -> dict[str, Any]:

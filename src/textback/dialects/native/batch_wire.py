@@ -20,6 +20,8 @@ from textback.dialects.native.paging import Query
 
 BATCHES = "/v1/batches"
 SENDS = "/v1/sends"
+BATCH_ID = r"^batch_[0-9a-z]{26}$"
+SEND_ID = r"^msg_[0-9a-z]{26}$"
 MAX_BODY = MOST_BYTES + 64 * 1024
 """Of a CSV `MOST_BYTES`, and of JSON a little more."""
 

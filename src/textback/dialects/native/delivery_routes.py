@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from textback.core.errors import UnknownResource
 from textback.db import webhook_reads
-from textback.dialects.native import events, paging, serving
+from textback.dialects.native import events, paging, reading, serving
 from textback.dialects.native import webhook_openapi as openapi
 from textback.dialects.native import webhook_shown as shown
 from textback.dialects.native import webhook_wire as wire
@@ -62,7 +62,7 @@ async def replay_all(request: Request) -> Response:
 @router.get(DELIVERY, **openapi.DELIVERY)
 async def delivery(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        number = wire.delivery_id(asked.path("delivery_id"))
+        number = _delivery_id(asked)
         found = await webhook_reads.delivery(asked.rt.db, asked.account_id, number)
         if found is None:
             raise UnknownResource("There is no delivery with that id.")
@@ -75,7 +75,7 @@ async def delivery(request: Request) -> Response:
 async def replay(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         asked.body(wire.Nothing)
-        number, rt = wire.delivery_id(asked.path("delivery_id")), asked.rt
+        number, rt = _delivery_id(asked), asked.rt
         await redeliver.replay(rt.db, asked.account_id, number, now=rt.now())
         return serving.shown(wire.Queued(delivery_id=shown.delivery_id(number)), 202)
 
@@ -101,3 +101,9 @@ async def history(request: Request) -> Response:
         return serving.shown(Page(data=data, next_cursor=more))
 
     return await serving.answer(request, "read", act)
+
+
+def _delivery_id(asked: Asked) -> int:
+    """Raises UnknownResource."""
+    which = reading.an_id(asked.path("delivery_id"), wire.DELIVERY, "delivery")
+    return int(which.removeprefix("dlv_"))

@@ -84,7 +84,7 @@ async def messages(request: Request) -> Response:
 @router.get(message_wire.ROUTE + "/{message_id}", **message_openapi.GET)
 async def message(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        which = reading.an_id(asked.path("message_id"), "msg", "message")
+        which = reading.an_id(asked.path("message_id"), message_wire.ID, "message")
         db, account_id = asked.rt.db, asked.account_id
         found = await message_reads.find_message(db, account_id, which)
         plan = await plans.find(db, account_id, which)

@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from textback.core import carrier_codes
+from textback.core.commands import Planned
+from textback.core.ids import MessageId, as_the_carriers, by_hand, on_record
 from textback.db.message_reads import MessageStory
 from textback.db.plans import PlannedSend
 from textback.db.reads import MessageRecord
 from textback.dialects.native import message_wire as wire
 
-_BY_HAND = "by-hand:"
 
-
-def message(m: MessageRecord, plan: PlannedSend | None = None) -> wire.Message:
-    return wire.Message(**_fields(m, plan))
+def message(m: MessageRecord) -> wire.Message:
+    return wire.Message(**_fields(m, None))
 
 
 def story(found: MessageStory, plan: PlannedSend | None) -> wire.MessageStory:
@@ -64,7 +64,6 @@ def planned(plan: PlannedSend) -> wire.MessageStory:
 def _fields(m: MessageRecord, plan: PlannedSend | None) -> dict[str, Any]:
     inbound = m.direction == "inbound"
     is_promise = m.state == "queued" and not m.text
-    given = m.carrier_message_id
     return {
         "id": m.id,
         "conversation_id": m.conversation_id,
@@ -84,14 +83,21 @@ def _fields(m: MessageRecord, plan: PlannedSend | None) -> dict[str, Any]:
         "segments": m.segments,
         "segments_saved": m.segments_saved,
         "attempts": m.attempts,
-        # An operator may know that it was sent, and not as what.
-        "carrier_message_id": None if given is None or given.startswith(_BY_HAND) else given,
+        "carrier_message_id": _carriers_id(m),
         "created_at": m.created_at,
         "sent_at": m.sent_at,
         "delivered_at": m.delivered_at,
         "failed_at": m.failed_at,
         "valid_until": m.expires_at,
     }
+
+
+def _carriers_id(m: MessageRecord) -> str | None:
+    """None also where it is known that the text was said, and not as what."""
+    given = m.carrier_message_id
+    if given is None or given in {by_hand(MessageId(m.id)), on_record(m.id)}:
+        return None
+    return as_the_carriers(given)
 
 
 def _error(m: MessageRecord) -> wire.CarrierError | None:
@@ -115,5 +121,5 @@ def _moment(state: str, at: datetime, detail: Mapping[str, Any]) -> wire.Moment_
     return wire.Moment_(state=state, at=at, detail=dict(detail))
 
 
-def _why(plan: PlannedSend) -> Literal["scheduled", "quiet_hours", "batch"] | None:
-    return cast('Literal["scheduled", "quiet_hours", "batch"] | None', plan.why)
+def _why(plan: PlannedSend) -> Planned | None:
+    return cast("Planned | None", plan.why)

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from textback.core.commands import Planned
+from textback.core.policy import Environment
 from textback.core.webhook import LONGEST_URL
 from textback.dialects.native.fields import (
     AgentNumber,
@@ -106,7 +108,7 @@ class Send(_Strict):
     project: Name | None = None
     connector: Annotated[Name | None, Field(description="Instead of project.")] = None
     environment: Annotated[
-        Literal["dev", "sandbox", "pre-release", "live"] | None,
+        Environment | None,
         Field(
             description="Of the numbers to pick from, with project. Left out: live, or the one "
             "that all of its numbers have."
@@ -250,7 +252,7 @@ class Message(BaseModel):
     error: CarrierError | None
     planned_for: datetime | None
     why_planned: Annotated[
-        Literal["scheduled", "quiet_hours", "batch"] | None,
+        Planned | None,
         Field(description="Why it is not sent at once."),
     ]
     segments: int | None

@@ -116,7 +116,7 @@ async def bring_in(request: Request) -> Response:
 @router.delete(opt_out_wire.ROUTE + "/{opt_out_id}", **opt_out_openapi.END)
 async def end(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        which = reading.an_id(asked.path("opt_out_id"), "opt", "opt-out")
+        which = reading.an_id(asked.path("opt_out_id"), opt_out_wire.ID, "opt-out")
         it, rt = asked.body(opt_out_wire.End), asked.rt
         await consent.opt_in_user(rt.db, asked.account_id, which, it.reason, now=rt.now())
         return serving.shown(_shown(await _found(asked, which)))

@@ -18,7 +18,8 @@ from textback.dialects.native.fields import Whole
 
 MOST: Final = 200
 USUAL: Final = 50
-LONGEST_CURSOR: Final = 500
+LONGEST_CURSOR: Final = 2000
+"""A place of 200 characters, written at its longest, in base64."""
 
 _CHECK_BYTES: Final = 6
 
@@ -77,7 +78,7 @@ def next_cursor(query: Query, of: str, places: list[str] | list[int]) -> str | N
 
 def cursor(of: str, place: str | int) -> str:
     """What `after_text` and `after_number` read. `of`: the list's name."""
-    said = json.dumps([of, place], separators=(",", ":")).encode()
+    said = json.dumps([of, place], separators=(",", ":"), ensure_ascii=False).encode()
     return base64.urlsafe_b64encode(check(said) + said).decode().rstrip("=")
 
 

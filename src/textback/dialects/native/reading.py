@@ -18,14 +18,14 @@ Asked = TypeVar("Asked", bound=BaseModel)
 
 def conversation_id(raw: str) -> ConversationId:
     """Raises UnknownConversation for what no conversation is called."""
-    if not re.fullmatch(ID.strip("^$"), raw):
+    if not re.fullmatch(ID, raw):
         raise errors.UnknownConversation("There is no conversation with that id.")
     return ConversationId(raw)
 
 
-def an_id(raw: str, prefix: str, what: str) -> str:
-    """`msg_...` and its like. Raises UnknownResource for what nothing is called."""
-    if not re.fullmatch(prefix + "_[0-9a-z]{26}", raw):
+def an_id(raw: str, form: str, what: str) -> str:
+    """`form`: the regular expression that is described. Raises UnknownResource."""
+    if not re.fullmatch(form, raw):
         raise errors.UnknownResource(f"There is no {what} with that id.")
     return raw
 

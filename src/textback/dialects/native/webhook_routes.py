@@ -11,7 +11,7 @@ from starlette.responses import Response
 from textback.core.errors import UnknownResource
 from textback.db import webhook_reads
 from textback.db.webhook_reads import Endpoint
-from textback.dialects.native import events, paging, serving
+from textback.dialects.native import events, paging, reading, serving
 from textback.dialects.native import webhook_openapi as openapi
 from textback.dialects.native import webhook_shown as shown
 from textback.dialects.native import webhook_wire as wire
@@ -189,7 +189,7 @@ async def poll(request: Request) -> Response:
 
 def webhook_id(asked: Asked) -> str:
     """Raises UnknownResource."""
-    return wire.webhook_id(asked.path("webhook_id"))
+    return reading.an_id(asked.path("webhook_id"), wire.ID, "webhook")
 
 
 async def _found(asked: Asked) -> Endpoint:

@@ -1,12 +1,10 @@
 """Our own shapes for webhooks: what is asked, and what is answered. No HTTP."""
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from textback.core import errors
 from textback.core.webhook import LONGEST_URL
 from textback.dialects.native.events import PUBLIC
 from textback.dialects.native.fields import Moment, Whole
@@ -258,18 +256,3 @@ class Event(BaseModel):
 class Polled(BaseModel):
     data: list[Event]
     next: Annotated[str | None, Field(description="Give it as `after`: then these have arrived.")]
-
-
-def webhook_id(raw: str) -> str:
-    """Raises UnknownResource."""
-    if not re.fullmatch(ID.strip("^$"), raw):
-        raise errors.UnknownResource("There is no webhook with that id.")
-    return raw
-
-
-def delivery_id(raw: str) -> int:
-    """Raises UnknownResource."""
-    digits = raw.removeprefix("dlv_")
-    if raw == digits or not digits.isascii() or not digits.isdecimal() or len(digits) > 18:  # noqa: PLR2004
-        raise errors.UnknownResource("There is no delivery with that id.")
-    return int(digits)

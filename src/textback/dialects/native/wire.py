@@ -220,10 +220,19 @@ def fault(status: int, sentence: str) -> Problem:
 
 
 def problem(refusal: errors.Refusal) -> Problem:
-    words = re.findall(r"[A-Z][a-z]*", type(refusal).__name__)
+    name = type(refusal).__name__
     return Problem(
-        type="urn:textback:problem:" + "-".join(words).lower(),
-        title=" ".join(words).capitalize(),
+        type=problem_type(name),
+        title=" ".join(_words(name)).capitalize(),
         status=STATUS[type(refusal)],
         detail=refusal.sentence,
     )
+
+
+def problem_type(refusal: str) -> str:
+    """Of the refusal with that name."""
+    return "urn:textback:problem:" + "-".join(_words(refusal)).lower()
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[A-Z][a-z]*", name)
