@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from textback.db.session import async_url
+from textback.db import address
 from textback.db.tables import metadata
 
 # Any constant does; it only has to be the same for everybody who migrates.
@@ -28,8 +28,8 @@ def run(connection: Connection) -> None:
 
 
 async def main() -> None:
-    url = async_url(database_url())
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": 10})
+    url, tls = address.read(database_url())
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={**tls, "timeout": 10})
     async with engine.connect() as connection:
         await connection.execute(text("select pg_advisory_lock(:lock)"), {"lock": LOCK})
         await connection.commit()  # the lock is the session's: it stays until we disconnect

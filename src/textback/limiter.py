@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -29,14 +29,14 @@ ASK_AGAIN: Final = timedelta(seconds=1)
 # `core.gcra` in Lua, in microseconds. Its one number "full at" is kept as two, "ahead of `at` by",
 # because a double holds unix time to a quarter of a microsecond only, and sums of that would drift:
 # `at` is a whole number and exact, `ahead` is small and has digits to spare.
-#   KEYS: the bucket. ARGV: units, amount, seconds, whether it lends ("1"), and in tests the time in
-#   microseconds.
+#   KEYS: the bucket. ARGV: units, amount, seconds, whether it lends ("1"), how many such requests
+#   there are (else one), and in tests the time in microseconds.
 # TIME is the server's, so that processes whose clocks differ agree. Numbers go back as text: Redis
 # would cut their fractions off.
 _STATE: Final = """
 local units, amount, full = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) * 1e6
-local cost = units * full / amount
-local lends, now = ARGV[4] == '1', tonumber(ARGV[5])
+local cost, calls = units * full / amount, tonumber(ARGV[5]) or 1
+local lends, now = ARGV[4] == '1', tonumber(ARGV[6])
 if not now then
   local time = redis.call('TIME')
   now = time[1] * 1e6 + time[2]
@@ -47,29 +47,38 @@ if saved then
   ahead = math.max(0, was - math.max(0, now - at))
 end
 local function save()
-  local value = string.format('%.0f %.17g', now, ahead)
   local expiry = string.format('%.0f', math.ceil(ahead / 1000) + 1000)
-  redis.call('SET', KEYS[1], value, 'PX', expiry)
+  redis.call('SET', KEYS[1], string.format('%.0f %.17g', now, ahead), 'PX', expiry)
 end
 """
 TAKE: Final = (
     _STATE
     + """
 local slack = 1e-3 + amount * full * 2^-52
-local excess = ahead + math.min(cost, lends and full / amount or full, full) - full
-if excess > slack then
-  return {0, string.format('%.9f', excess / 1e6), string.format('%.9f', ahead / 1e6)}
+local needed = math.min(cost, lends and full / amount or full, full)
+local answer = {0}
+local function say(form, first)
+  table.insert(answer, string.format(form, first))
+  table.insert(answer, string.format('%.9f', ahead / 1e6))
 end
-ahead = ahead + cost
-save()
-local remaining = math.floor((math.max(0, full - ahead) + slack) * amount / full)
-return {1, string.format('%.0f', remaining), string.format('%.9f', ahead / 1e6)}
+for call = 1, calls do
+  local excess = ahead + needed - full
+  if excess > slack then
+    say('%.9f', excess / 1e6)
+    break
+  end
+  ahead = ahead + cost
+  answer[1] = call
+  say('%.0f', math.floor((math.max(0, full - ahead) + slack) * amount / full))
+end
+if answer[1] > 0 then save() end
+return answer
 """
 )
 GIVE_BACK: Final = (
     _STATE
     + """
-ahead = ahead - cost
+ahead = ahead - cost * calls
 if ahead > 0 then save() elseif saved then redis.call('DEL', KEYS[1]) end
 """
 )
@@ -78,8 +87,8 @@ if ahead > 0 then save() elseif saved then redis.call('DEL', KEYS[1]) end
 class RedisLimiter:
     """Exact over all processes that share the Redis.
 
-    Calls that wait at the same time go in one round trip: what a loaded server spends on Redis is
-    mostly its own side of each trip.
+    Calls that wait at the same time go in one round trip, and what they ask of one bucket in one
+    call of the script: what a loaded server spends on Redis is mostly its own side of it.
     """
 
     def __init__(self, url: str, *, timeout: timedelta = TIMEOUT) -> None:
@@ -105,11 +114,11 @@ class RedisLimiter:
         self._one_trip_at_a_time = asyncio.Lock()
 
     async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
-        answer = await self._call(self._take, key, rate, units)
-        granted, first, reset = cast("tuple[int, bytes, bytes]", answer)
-        if granted:
-            return Granted(int(first), reset=float(reset))
-        return Denied(retry_after=float(first), reset=float(reset))
+        place, answer = await self._call(self._take, key, rate, units)
+        granted, *said = cast("list[Any]", answer)
+        if place < granted:
+            return Granted(int(said[2 * place]), reset=float(said[2 * place + 1]))
+        return Denied(retry_after=float(said[-2]), reset=float(said[-1]))
 
     async def give_back(self, key: str, rate: Rate, units: float = 1) -> None:
         await self._call(self._give_back, key, rate, units)
@@ -117,20 +126,22 @@ class RedisLimiter:
     async def close(self) -> None:
         await self._redis.aclose()
 
-    async def _call(self, script: AsyncScript, key: str, rate: Rate, units: float) -> object:
+    async def _call(
+        self, script: AsyncScript, key: str, rate: Rate, units: float
+    ) -> tuple[int, object]:
+        """Which of the calls that asked the same it was, from 0, and what they were answered."""
         batch = self._gathering
         if batch is None:
             batch = self._gathering = _Batch()
             batch.trip = asyncio.create_task(self._travel(batch))
-        place = len(batch.calls)
-        numbers = (repr(units), repr(rate.amount), repr(rate.seconds), str(int(rate.lends)))
-        batch.calls.append(_Call(script, (KEY_PREFIX + key, *numbers)))
+        call = batch.calls.setdefault((script, key, rate, units), _Call(len(batch.calls)))
+        place, call.times = call.times, call.times + 1
         # Shielded: one caller that goes away must not take the others' answers with it.
         outcome = await asyncio.shield(batch.trip)
-        answer = outcome if isinstance(outcome, Exception) else outcome[place]
+        answer = outcome if isinstance(outcome, Exception) else outcome[call.place]
         if isinstance(answer, Exception):
             raise Unreachable(f"{type(answer).__name__} {answer}".rstrip()) from answer
-        return answer
+        return place, answer
 
     async def _travel(self, batch: "_Batch") -> list[object] | Exception:
         """Give an answer or an error for each call, or one error for all."""
@@ -139,12 +150,13 @@ class RedisLimiter:
             # longer than the first.
             async with asyncio.timeout(self._timeout), self._one_trip_at_a_time:
                 self._gathering = None
-                answers = await self._ask(batch.calls)
+                calls = [(asked, call.times) for asked, call in batch.calls.items()]
+                answers = await self._ask(calls)
                 forgotten = [n for n, a in enumerate(answers) if isinstance(a, NoScriptError)]
                 if forgotten:  # the server is new, or was restarted
                     for script in (self._take, self._give_back):
                         await self._redis.script_load(script.script)
-                    again = await self._ask([batch.calls[place] for place in forgotten])
+                    again = await self._ask([calls[place] for place in forgotten])
                     for place, answer in zip(forgotten, again, strict=True):
                         answers[place] = answer
                 return answers
@@ -155,22 +167,29 @@ class RedisLimiter:
             if self._gathering is batch:
                 self._gathering = None
 
-    async def _ask(self, calls: "Sequence[_Call]") -> list[object]:
+    async def _ask(self, calls: "Sequence[tuple[_Asked, int]]") -> list[object]:
         pipeline = self._redis.pipeline(transaction=False)
-        for call in calls:
-            pipeline.evalsha(call.script.sha, 1, *call.arguments)
+        for (script, key, rate, units), times in calls:
+            numbers = (repr(units), repr(rate.amount), repr(rate.seconds))
+            how = (str(int(rate.lends)), str(times))
+            pipeline.evalsha(script.sha, 1, KEY_PREFIX + key, *numbers, *how)
         return cast("list[object]", await pipeline.execute(raise_on_error=False))
 
 
-@dataclass(frozen=True, slots=True)
+_Asked: TypeAlias = tuple[AsyncScript, str, Rate, float]
+
+
+@dataclass(slots=True)
 class _Call:
-    script: AsyncScript
-    arguments: tuple[str, ...]
+    """All calls of a batch that ask the same."""
+
+    place: int
+    times: int = 0
 
 
 @dataclass(slots=True)
 class _Batch:
-    calls: list[_Call] = field(default_factory=list[_Call])
+    calls: dict[_Asked, _Call] = field(default_factory=dict[_Asked, _Call])
     trip: "asyncio.Task[list[object] | Exception]" = field(init=False)
 
 

@@ -1,60 +1,126 @@
-"""Structured logs: one event per line, with ids. Numbers are masked, texts never get here."""
+"""Structured logs: one event per line, with ids. Numbers are masked, texts never get here.
 
+A line costs the request that it is about a few microseconds: it is rendered at once, kept, and
+written with others by a thread, at most `LATE` seconds later. A warning, and whatever is worse, is
+written at once, with all that came before it.
+"""
+
+import atexit
+import contextlib
+import json
 import logging
 import re
 import sys
 import textwrap
+import threading
+import time
 import traceback
-from collections.abc import Iterator
-from typing import IO, Any, cast
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import IO, Any, Final, cast
 
 import structlog
 
 from textback.core.phone import masked
+
+LATE: Final = 0.1
+"""Seconds."""
+MOST_KEPT: Final = 10_000
+"""Lines. Whoever writes more while the reader of the log stands still waits for it, as anybody who
+writes to a pipe does: memory is bounded, and no line is lost."""
 
 # The + of a number in a URL may be escaped.
 _NUMBER = re.compile(r"(\+|%2[Bb])([1-9][0-9]{6,14})")
 
 _QUOTING = frozenset({"asyncpg", "pydantic_core", "sqlalchemy"})
 _FACTS = ("sqlstate", "table_name", "column_name", "constraint_name", "title")
+_FIRST = ("timestamp", "level", "event")
+
+_SHORTEST_SECRET: Final = 8
+"""Shorter ones are words, which lines may well hold."""
+
+_secrets = set[str]()
+"""Those that this process has seen in the clear."""
+
+
+class _Found:
+    """A request, and what it is about."""
+
+    __slots__ = ("correlation_id", "ids")
+
+    def __init__(self, correlation_id: str) -> None:
+        self.correlation_id = correlation_id
+        self.ids: dict[str, object] = {}
+
+
+_request: ContextVar[_Found | None] = ContextVar("request", default=None)
+
+spanned: ContextVar[Mapping[str, str] | None] = ContextVar("spanned", default=None)
+"""The ids of the trace and the span that lines are written in, if there is one."""
+
+
+def about(**ids: object) -> None:
+    """Say what the request at hand is about: its last line, `http.answered`, tells it."""
+    found = _request.get()
+    if found is not None:
+        found.ids.update(ids)
+
+
+class Request:
+    """All lines within have its id; gives what `about` is told, also by tasks begun within.
+
+    A class, because it is cheaper than a generator, and on the path of every request.
+    """
+
+    __slots__ = ("_found", "_token")
+
+    def __init__(self, correlation_id: str) -> None:
+        self._found = _Found(correlation_id)
+
+    def __enter__(self) -> dict[str, object]:
+        self._token = _request.set(self._found)
+        return self._found.ids
+
+    def __exit__(self, *_: object) -> None:
+        _request.reset(self._token)
+
+
+def _with_request(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if (found := _request.get()) is not None:
+        event.setdefault("correlation_id", found.correlation_id)
+    if (span := spanned.get()) is not None:
+        event.update(span)
+    return event
 
 
 def configure(level: str, *, pretty: bool, to: IO[str] | None = None) -> None:
-    """Send our events and those of libraries through one formatter, to `to` or standard output."""
+    """Send our events and those of libraries through one formatter, to `to` or standard output.
+
+    What is given as `to`, and a terminal, gets each line at once.
+    """
     out = to or sys.stdout
+    number = logging.getLevelNamesMapping()[level.upper()]
+    render = _Pretty(colors=out.isatty()) if pretty else _as_json
+    write = _Writer(out, kept=to is None and not pretty)
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        _with_request,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.ExceptionRenderer(_told),
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(
-            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-        if pretty
-        else structlog.processors.JSONRenderer()
-    )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, render],
+        # A line goes to the writer and not through `logging`, which would cost three times as much.
+        logger_factory=lambda *_: _Ours(write),
+        wrapper_class=structlog.make_filtering_bound_logger(number),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                renderer,
-                _mask,
-            ],
-        )
-    )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.handlers[:] = [_Theirs(write, shared, render)]
+    root.setLevel(number)
     # These speak of every request they make, some with URLs that hold numbers.
     for talkative in ("alembic", "httpx", "httpcore", "twilio.http_client", "uvicorn.access"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
@@ -64,14 +130,137 @@ def configure(level: str, *, pretty: bool, to: IO[str] | None = None) -> None:
         logger.propagate = True
 
 
-def _mask(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - structlog's signature
+def conceal(*secrets: str) -> None:
+    """From now on no warning, error or traceback says one of these, whoever quotes it."""
+    _secrets.update(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
+
+
+def _without_secrets(words: str) -> str:
+    for secret in tuple(_secrets):
+        if secret in words:
+            words = words.replace(secret, "[hidden]")
+    return words
+
+
+def hide(line: str) -> str:
     """The last guard: whatever a library or a traceback says, no whole number leaves."""
-    return _NUMBER.sub(lambda m: m[1] + masked("+" + m[2])[1:], cast("str", line))
+    if "+" not in line and "%2" not in line:
+        return line
+    return _NUMBER.sub(lambda m: m[1] + masked("+" + m[2])[1:], line)
+
+
+def _as_json(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
+    line: dict[str, Any] = {name: event.pop(name) for name in _FIRST if name in event}
+    line.update(event)
+    try:
+        return hide(_ENCODER.encode(line))
+    except (TypeError, ValueError):  # a key that JSON has not, or a value that holds itself
+        return hide(_ENCODER.encode({str(name): _shown(value) for name, value in line.items()}))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, the log goes on
+        return f"({type(value).__name__}, which cannot be written down)"
+
+
+_ENCODER: Final = json.JSONEncoder(default=_shown)
+
+
+class _Pretty:
+    def __init__(self, *, colors: bool) -> None:
+        self._render = structlog.dev.ConsoleRenderer(
+            colors=colors, exception_formatter=structlog.dev.plain_traceback
+        )
+
+    def __call__(self, logger: object, method: str, event: structlog.typing.EventDict) -> str:
+        return hide(self._render(logger, method, event))
+
+
+class _Writer:
+    """Lines, in the order in which they came; `kept`: for a moment, to be written together."""
+
+    def __init__(self, out: IO[str], *, kept: bool) -> None:
+        self.out, self._is_kept = out, kept
+        self._lines = deque[str]()
+        self._some = threading.Event()
+        self._writing = threading.Lock()
+        if kept:
+            threading.Thread(target=self._run, name="log", daemon=True).start()
+            atexit.register(self.flush)
+
+    def __call__(self, line: str, *, at_once: bool) -> None:
+        self._lines.append(_without_secrets(line) if at_once else line)
+        if at_once or not self._is_kept or len(self._lines) >= MOST_KEPT:
+            self.flush()
+        elif not self._some.is_set():
+            self._some.set()
+
+    def flush(self) -> None:
+        with self._writing:
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if not lines:
+                return
+            # Nobody reads it any more, or it cannot be written down: nothing fails over its log.
+            with contextlib.suppress(OSError, ValueError):
+                self.out.write("\n".join(lines) + "\n")
+                self.out.flush()
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            time.sleep(LATE)
+            self._some.clear()
+            self.flush()
+
+
+class _Ours:
+    """Where structlog hands a rendered line, by the name of its level."""
+
+    def __init__(self, write: _Writer) -> None:
+        self._write = write
+
+    def info(self, line: str) -> None:
+        self._write(line, at_once=False)
+
+    def error(self, line: str) -> None:
+        self._write(line, at_once=True)
+
+    debug = info
+    warning = critical = error
+
+
+class _Theirs(logging.Handler):
+    """What libraries say, as one of our lines that names them."""
+
+    def __init__(
+        self,
+        write: _Writer,
+        processors: Sequence[structlog.typing.Processor],
+        render: structlog.typing.Processor,
+    ) -> None:
+        super().__init__()
+        self.stream = write.out
+        self._write, self._processors = write, (*processors, render)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            event: Any = {"event": record.getMessage(), "logger": record.name}
+            if record.exc_info:
+                event["exc_info"] = record.exc_info
+            for each in self._processors:
+                event = each(None, record.levelname.lower(), event)
+            self._write(event, at_once=record.levelno >= logging.WARNING)
+        except Exception:  # noqa: BLE001 - as every handler: nothing fails over its log
+            self.handleError(record)
 
 
 def _told(exc_info: structlog.typing.ExcInfo) -> str:
     """A traceback as Python prints it, but without the words of exceptions that quote texts."""
-    return "".join(_traceback(exc_info[1], set())).rstrip()
+    return _without_secrets("".join(_traceback(exc_info[1], set())).rstrip())
 
 
 def _traceback(error: BaseException, told: set[int]) -> Iterator[str]:

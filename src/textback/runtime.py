@@ -1,6 +1,7 @@
 """What wiring chose, in one frozen record that edges are handed."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,8 +42,12 @@ from textback.core.told import WebhookFormat
 from textback.core.webhook import WebhookSender
 from textback.db import agents, tenants
 from textback.db.agents import AgentVersion
+from textback.db.book import Book
+from textback.db.replica import Reading
 from textback.db.session import transaction
 from textback.db.tenants import CarrierRow
+from textback.flows.accept import Accepting
+from textback.flows.receipt import Receipts
 
 log = structlog.stdlib.get_logger()
 
@@ -94,13 +99,18 @@ class Carriers:
     ) -> None:
         self._db, self._vault, self._make = db, vault, make
         self._book = _Book[CarrierRow, tuple[Carrier, str]]()
+        self._looking: dict[CarrierId, asyncio.Lock] = {}
 
     async def get(self, carrier_id: CarrierId) -> tuple[Carrier, str]:
         """The carrier and its kind. Raises Unprovisioned, Unavailable, ValueError (token)."""
         if (found := self._book.fresh(carrier_id)) is not None:
             return found
-        async with transaction(self._db) as c:
-            row = await tenants.find_carrier(c, carrier_id)
+        # All that are about to send would look for it, each by itself.
+        async with self._looking.setdefault(carrier_id, asyncio.Lock()):
+            if (found := self._book.fresh(carrier_id)) is not None:
+                return found
+            async with transaction(self._db) as c:
+                row = await tenants.find_carrier(c, carrier_id)
         if row is None:
             raise Unprovisioned(carrier_id)
         return self._book.renew(
@@ -180,7 +190,14 @@ class Engines:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     db: AsyncEngine
-    database_url: str
+    reading: Reading
+    """For lists, searches and reports."""
+    database_url: str = field(repr=False)
+    direct_url: str = field(repr=False)
+    """Without a pool in between."""
+    book: Book
+    accepting: Accepting
+    receipts: Receipts
     carriers: Carriers
     engines: Engines
     hooks: Mapping[str, Hooks]
@@ -204,6 +221,8 @@ class Runtime:
     """How dialects tell of events, by their names."""
     provisioner: Provisioner
     """Reads entries that come through an API by the rules of the provisioning file."""
+    metrics_token: str = field(default="", repr=False)
+    """Who asks for /metrics has to send it; empty: nobody has to."""
     private_webhooks: bool = False
     """Webhooks may lead to private addresses, and be plain http."""
     dialects: tuple[str, ...] = ()
@@ -224,16 +243,28 @@ class Runtime:
             except Exception:  # it goes on by the other clock
                 log.exception("clock.failed")
 
+    async def keep_fresh(self) -> None:
+        """What was provisioned, for as long as the process runs."""
+        while True:
+            try:
+                await self.book.keep_fresh(self.direct_url)
+            except Exception:  # without it every request looks for itself
+                log.exception("book.failed")
+            await asyncio.sleep(FRESH_SECONDS)
+
     async def warm_up(self) -> None:
         """Pay before the first request what only the first one would: connections, metadata.
 
-        Whoever is away now is asked again when needed.
+        Whoever is away now is asked again when needed. What is there then stays: the collector need
+        not look through it again each time.
         """
         phone.region(Phone("+14155550100"))
         with suppress(Unavailable):
             await self.set_clock()
         with suppress(Unreachable):
             await self.pace.take("warm-up", Rate(1000, 1))
+        gc.collect()
+        gc.freeze()
 
     async def close(self) -> None:
         await self.carriers.close()
@@ -243,4 +274,5 @@ class Runtime:
         await self.pace.close()
         with suppress(TimeoutError):  # a database that hangs must not keep the process
             async with asyncio.timeout(CLOSE_SECONDS):
+                await self.reading.close()
                 await self.db.dispose()

@@ -2,19 +2,28 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final, Literal, get_args
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, Final, Literal, cast, get_args
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from textback.core.policy import SendPolicy
+from textback.setting_files import SettingFiles
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 DialectName = Literal["native", "polyai", "bland", "kore", "nixflex"]
 DIALECTS: Final[tuple[DialectName, ...]] = get_args(DialectName)
 
+_PREFIX: Final = "TEXTBACK_"
+_SHORTEST_TOKEN: Final = 16
 _POSTGRES = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 
 
@@ -24,7 +33,7 @@ class MissingSettings(Exception):  # noqa: N818 - says what it is
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="TEXTBACK_",
+        env_prefix=_PREFIX,
         env_file=".env",
         extra="ignore",
         frozen=True,
@@ -32,14 +41,29 @@ class Settings(BaseSettings):
     )
 
     database_url: str | None = Field(
-        None, description="Postgres, e.g. postgresql://textback:password@db/textback"
+        None,
+        repr=False,
+        description="Postgres, e.g. postgresql://textback:password@db/textback",
     )
-    redis_url: str | None = Field(None, description="Redis, e.g. redis://redis:6379/0")
+    direct_url: str = Field(
+        "",
+        repr=False,
+        description="Postgres itself, if TEXTBACK_DATABASE_URL leads to PgBouncer: for LISTEN and "
+        "migrations, which need a session",
+    )
+    replica_url: str = Field(
+        "",
+        repr=False,
+        description="A standby of Postgres, which may lag a little: lists, searches and usage are "
+        "asked there",
+    )
+    redis_url: str | None = Field(None, repr=False, description="Redis, e.g. redis://redis:6379/0")
     public_url: str | None = Field(
         None, description="Where Twilio reaches this service, e.g. https://sms.example.com"
     )
     secret_key: str | None = Field(
         None,
+        repr=False,
         description="Seals carrier tokens: 32 bytes in urlsafe base64; to rotate, several "
         "with commas between them (the first seals, all open)",
     )
@@ -82,6 +106,17 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         0, ge=0, le=65_535, description="Port on which `work` serves its own /metrics; 0: nowhere"
     )
+    metrics_token: str = Field(
+        "",
+        repr=False,
+        description="What Prometheus sends to `serve` for /metrics, as Authorization: Bearer "
+        "TOKEN; empty: anybody who reaches /metrics may read it",
+    )
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        description="Connections that each process of `serve` takes at once; more are closed",
+    )
     data: Path = Field(Path(".textback"), description="Folder where `demo` keeps its state")
     dialects: Annotated[tuple[DialectName, ...], NoDecode] = Field(
         DIALECTS, description="Whose routes there are; leave one out to switch it off"
@@ -96,6 +131,28 @@ class Settings(BaseSettings):
         description="true: webhooks, and what agents given through the API call, may lead to "
         "private addresses, and be plain http; for development",
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before `.env`, each with the files that it names."""
+        del settings_cls, file_secret_settings
+        by_name = cast("list[EnvSettingsSource]", [env_settings, dotenv_settings])
+        return init_settings, *(s for each in by_name for s in (SettingFiles(each, _PREFIX), each))
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _is_long(cls, value: str) -> str:
+        if 0 < len(value) < _SHORTEST_TOKEN:
+            msg = f"give {_SHORTEST_TOKEN} characters or more, such as `openssl rand -hex 32` makes"
+            raise ValueError(msg)
+        return value
 
     @field_validator("settle_seconds", "dialects", mode="before")
     @classmethod
@@ -123,7 +180,7 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "direct_url", "replica_url")
     @classmethod
     def _is_postgres(cls, value: str | None) -> str | None:
         # Here and not above: `--help` needs no SQLAlchemy.
@@ -173,6 +230,20 @@ class Settings(BaseSettings):
                 )
             )
         return values
+
+    def direct(self) -> str:
+        """Where Postgres itself is. Raises MissingSettings."""
+        return self.direct_url or self.need("database_url")["database_url"]
+
+    def secrets(self) -> set[str]:
+        """What no log may say: keys, tokens, and the passwords within URLs, also as written."""
+        found = {self.metrics_token, *(self.secret_key or "").split(",")}
+        for url in (self.database_url, self.direct_url, self.replica_url, self.redis_url):
+            parts = urlsplit(url or "")
+            asked = dict(parse_qsl(parts.query))
+            found |= {parts.password or "", unquote(parts.password or "")}
+            found |= {asked.get("password", ""), asked.get("sslpassword", "")}
+        return found - {""}
 
     def send_policy(self) -> SendPolicy:
         """A lease that ended before the carrier may have answered would be no lease."""

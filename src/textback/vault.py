@@ -5,6 +5,8 @@ from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from textback import logs
+
 MAKE_A_KEY: Final = (
     'python3 -c "import base64,os;print(base64.urlsafe_b64encode(os.urandom(32)).decode())"'
 )
@@ -16,8 +18,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{43}=?")
 class FernetVault:
     """AES-128-CBC with HMAC-SHA256 (Fernet), under the keys of `TEXTBACK_SECRET_KEY`.
 
-    The first key seals, every key opens: to rotate, put the new key before the old one, and take
-    the old one away when nothing is sealed with it any more.
+    The first key seals, every key opens. How to change over: docs/runbook.md, "Another secret key".
     """
 
     def __init__(self, keys: str) -> None:
@@ -31,7 +32,8 @@ class FernetVault:
                     f"TEXTBACK_SECRET_KEY: key {place} of {len(found)} is not 32 bytes in urlsafe"
                     f" base64 (43 letters, digits, - or _, then =). Make a key: {MAKE_A_KEY}"
                 )
-        self._fernet = MultiFernet([Fernet(key.removesuffix("=") + "=") for key in found])
+        made = [Fernet(key.removesuffix("=") + "=") for key in found]
+        self._newest, self._fernet = made[0], MultiFernet(made)
 
     def seal(self, secret: str) -> str:
         """Seal with the first key; the same secret looks different each time."""
@@ -39,10 +41,20 @@ class FernetVault:
 
     def open(self, sealed: str) -> str:
         try:
-            return self._fernet.decrypt(sealed).decode()
+            opened = self._fernet.decrypt(sealed).decode()
         except (InvalidToken, ValueError):
             # Not chained: the cause says nothing, and a caller may log the chain.
             raise ValueError(
                 "no key in TEXTBACK_SECRET_KEY opens this secret: put back the key that sealed it,"
                 " or apply the secret again"
             ) from None
+        logs.conceal(opened)
+        return opened
+
+    def reseal(self, sealed: str) -> str:
+        """Under the first key: the same string, if it is already. Raises ValueError."""
+        try:
+            self._newest.decrypt(sealed)
+        except (InvalidToken, ValueError):
+            return self.seal(self.open(sealed))
+        return sealed

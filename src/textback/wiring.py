@@ -1,15 +1,16 @@
 """The composition root: settings in, a runtime out. Only here is anything chosen."""
 
 import importlib
+import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
-from starlette.types import ASGIApp
 
-from textback import engine_kinds, metrics
+from textback import engine_kinds, logs, metrics, tracing
 from textback.carriers.chat import ChatCarrier
 from textback.carriers.sandbox.client import SandboxCarrier
 from textback.carriers.sandbox.hooks import SandboxHooks
@@ -21,11 +22,15 @@ from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, CarrierAccount, Hooks, Vault
 from textback.core.told import WebhookFormat
 from textback.db.agents import AgentVersion
+from textback.db.book import Book
 from textback.db.clock import SharedClock
+from textback.db.replica import Reading
 from textback.db.session import create_engine
 from textback.dialects.bland.events import BlandFormat
 from textback.dialects.native.events import NativeFormat
 from textback.dialects.nixflex.events import NixflexFormat
+from textback.flows.accept import Accepting
+from textback.flows.receipt import Receipts
 from textback.limiter import FallbackLimiter, LocalLimiter, RedisLimiter
 from textback.provisioning_file.single import OneEntry
 from textback.runtime import Carriers, Engines, Runtime
@@ -35,6 +40,7 @@ from textback.webhook_sender import HttpSender
 
 if TYPE_CHECKING:  # a worker runs without a web framework
     from textback.api.dialect import Dialect
+    from textback.api.direct import Direct
 
 log = structlog.stdlib.get_logger()
 
@@ -42,6 +48,13 @@ log = structlog.stdlib.get_logger()
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 NOTABLE = timedelta(seconds=1)
+
+_OTEL = (
+    "EXPORTER_OTLP_ENDPOINT",
+    "EXPORTER_OTLP_TRACES_ENDPOINT",
+    "SDK_DISABLED",
+    "TRACES_EXPORTER",
+)
 
 HOOKS: dict[str, Hooks] = {"twilio": TwilioHooks(), "sandbox": SandboxHooks()}
 
@@ -80,20 +93,34 @@ def steady() -> float:
 def runtime(settings: Settings) -> Runtime:
     """Raises MissingSettings, ValueError. Nothing connects yet."""
     given = settings.need("database_url", "redis_url", "public_url", "secret_key")
+    logs.conceal(*settings.secrets())
     policy = settings.send_policy()
     vault = FernetVault(given["secret_key"])
     db = create_engine(given["database_url"], pool_size=settings.database_pool)
+    metrics.POOL_SIZE.set(settings.database_pool * (2 if settings.replica_url else 1))
+    book = Book(db)
+    replica = (
+        create_engine(settings.replica_url, pool_size=settings.database_pool, read_only=True)
+        if settings.replica_url
+        else None
+    )
     redis = RedisLimiter(given["redis_url"])
     shared, stopwatch = SharedClock(clock, steady), Stopwatch(lambda: (steady(), time.time()))
 
     async def set_clock() -> None:
         ahead = await shared.look(db)
+        metrics.CLOCK_OFF.set(abs((clock() - shared()).total_seconds()))
         if abs(ahead) > NOTABLE:
             log.warning("clock.set", ahead_of_postgres_seconds=ahead.total_seconds())
 
     return Runtime(
         db=db,
+        reading=Reading(db, replica, clock=time.monotonic, on_change=_replica_changed),
         database_url=given["database_url"],
+        direct_url=settings.direct(),
+        book=book,
+        accepting=Accepting(db, book, observe=metrics.GROUP.labels("accept").observe),
+        receipts=Receipts(db),
         carriers=Carriers(db, vault, carrier_maker(policy, shared, stopwatch)),
         engines=Engines(db, engine_maker(vault)),
         hooks=HOOKS,
@@ -110,6 +137,7 @@ def runtime(settings: Settings) -> Runtime:
         webhooks=HttpSender(private=settings.private_webhooks),
         formats=FORMATS,
         provisioner=OneEntry(engine_kinds.KINDS, private=settings.private_webhooks),
+        metrics_token=settings.metrics_token,
         private_webhooks=settings.private_webhooks,
         dialects=settings.dialects,
         importers={
@@ -126,12 +154,30 @@ def runtime(settings: Settings) -> Runtime:
     )
 
 
-def application(rt: Runtime, *, owns: bool = True) -> ASGIApp:
+def application(rt: Runtime, *, owns: bool = True) -> "Direct":
     """The web application, with its dialects; `owns`: it closes the runtime when it stops."""
     # Here and not above: a worker runs without a web framework.
     from textback.api.app import create_app  # noqa: PLC0415
 
     return create_app(rt, [dialect(name) for name in rt.dialects], owns=owns)
+
+
+def traced(service: str) -> AbstractContextManager[None]:
+    """Traces meanwhile, if OpenTelemetry's own variables say where they go (docs/tracing.md).
+
+    `service`: its name, unless they say another.
+    """
+    given = {name: os.environ.get(f"OTEL_{name}", "").lower() for name in _OTEL}
+    wanted = given["EXPORTER_OTLP_ENDPOINT"] or given["EXPORTER_OTLP_TRACES_ENDPOINT"]
+    if not wanted or given["SDK_DISABLED"] == "true" or given["TRACES_EXPORTER"] == "none":
+        return nullcontext()
+    try:
+        # Here and not above: an extra, and nobody else's business.
+        from textback.otel import OtelTracer  # noqa: PLC0415
+    except ImportError:
+        log.warning("tracing.off", why="install textback[otel]")
+        return nullcontext()
+    return tracing.using(OtelTracer(service))
 
 
 def dialect(name: str) -> "Dialect":
@@ -176,3 +222,12 @@ def _redis_changed(lost: bool) -> None:  # noqa: FBT001 - the limiter's callback
         log.error("limiter.local", why="Redis does not answer; limits hold per process")
     else:
         log.warning("limiter.shared", why="Redis answers again")
+
+
+def _replica_changed(lost: bool) -> None:  # noqa: FBT001 - called so
+    metrics.REPLICA_LOST.set(int(lost))
+    if lost:
+        metrics.REPLICA_FALLBACKS.inc()
+        log.error("replica.lost", why="it does not answer; the primary does")
+    else:
+        log.warning("replica.again", why="it answers again")

@@ -8,11 +8,12 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import AGENT, EXPIRED_KEY, Clock, correlation_id, execute
-from tests.support.plans import user
+from tests.support.plans import all_of, user
 from tests.support.provision import ACME_KEY, GLOBEX_KEY
 from textback.core.commands import SendText
 from textback.core.ids import AccountId
 from textback.core.phone import Phone
+from textback.db.book import Book
 from textback.dialects.native import batch_wire as wire
 from textback.flows import accept, admit, due
 from textback.runtime import Runtime
@@ -52,8 +53,7 @@ def is_problem(answer: httpx.Response, status: int, saying: str = "") -> None:
 async def work(rt: Runtime) -> None:
     turns, _ = await due.claim_batches(rt.db, limit=10, now=rt.now())
     for turn in turns:
-        while await due.send_next(rt.db, turn, now=rt.now()):
-            pass
+        await all_of(rt.db, turn, now=rt.now())
 
 
 async def test_a_batch_is_made_told_and_sent(http: httpx.AsyncClient, rt: Runtime):
@@ -200,7 +200,7 @@ async def test_batches_come_in_pages_by_state_and_project(http: httpx.AsyncClien
 
 
 async def planned(rt: Runtime) -> str:
-    caller = await admit.sender(rt.db, AccountId("acme"), agent_number=AGENT)
+    caller = await admit.sender(Book(rt.db), AccountId("acme"), agent_number=AGENT)
     command = SendText(
         user_number=user(1),
         text="See you.",

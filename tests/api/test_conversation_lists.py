@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import AGENT, USER, Clock, execute, rows, stored
 from tests.support.native import BEARER, GLOBEX, get, is_good, is_problem, pages, post, send
+from tests.support.plans import all_of
 from tests.support.provision import NOW
 from textback.core.ids import AccountId
 from textback.db import conversation_reads, message_reads, opt_out_reads, usage_reads
@@ -170,7 +171,7 @@ async def test_of_a_planned_send_nothing_is_left_that_names_somebody(
     sent = await send(http, send_at="2026-03-02T10:00:00Z", metadata={"who": "Ann"})
     clock.pass_(timedelta(hours=1))
     turn = due.Turn(account_id=ACME)
-    assert await due.send_next(engine, turn, now=clock()) == "accepted"
+    assert await all_of(engine, turn, now=clock()) == ["accepted"]
     assert is_good(await erase(http, sent["conversation_id"]))["erased"] is True
     (plan,) = await rows(engine, "select user_number, command::text as command from planned_sends")
     assert plan["user_number"] == ""

@@ -109,9 +109,12 @@ async def test_metrics_are_prometheus_and_hold_no_number(http: httpx.AsyncClient
     assert answer.headers["content-type"].startswith("text/plain; version=")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
     answered = [
-        s.labels for s in families["textback_http_answers"].samples if s.name.endswith("_total")
+        s.labels
+        for s in families["textback_http_request_seconds"].samples
+        if s.name.endswith("_count")
     ]
-    assert {"route": "/v1/outbound-sms", "status": "202"} in answered
+    route = {"route": "/v1/outbound-sms", "dialect": "polyai"}
+    assert route | {"method": "POST", "status": "2xx"} in answered
     assert any(sample.value for sample in families["textback_accepted"].samples)
     assert "+1415" not in json.dumps(answer.text)
 

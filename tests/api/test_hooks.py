@@ -138,10 +138,10 @@ async def test_an_unknown_or_missing_account_is_403(
 
 
 async def test_another_accounts_good_signature_opens_only_its_own_account(
-    provisioned: AsyncEngine, found: Settings
+    engine: AsyncEngine, found: Settings
 ) -> None:
     apart = STANDARD_YAML.replace("${TWILIO_TOKEN}", "${ACME_TOKEN}", 1)
-    await provision(provisioned, apart, {"ACME_TOKEN": "f" * 32})
+    await provision(engine, apart, {"ACME_TOKEN": "f" * 32})
     async with started(found) as rt, client(rt) as http:
         is_refused(await post(http, INBOUND, TEXT, token=TOKEN), 403, counted=False)
         is_acknowledged(await post(http, INBOUND, TEXT, token="f" * 32))
@@ -459,9 +459,9 @@ async def test_without_a_database_a_webhook_is_503_at_once_so_that_twilio_comes_
     ("markers", "deliver", "left"),
     [
         ([b"FROM carriers"], False, 0),
-        ([b"INSERT INTO messages"], False, 0),
-        ([b"INSERT INTO turns", b"COMMIT"], False, 0),
-        ([b"INSERT INTO turns", b"COMMIT"], True, 1),
+        ([b"insert into messages"], False, 0),
+        ([b"insert into turns", b"COMMIT"], False, 0),
+        ([b"insert into turns", b"COMMIT"], True, 1),
     ],
     ids=["at first", "in the middle", "before the commit", "after the commit"],
 )

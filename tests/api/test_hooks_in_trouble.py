@@ -86,7 +86,7 @@ async def test_a_text_cancelled_in_its_commit_is_refused_and_its_repetition_stor
     wire: Wire, redis_url: str, engine: AsyncEngine, *, deliver: bool
 ) -> None:
     async with behind(wire, redis_url) as http:
-        wire.freeze_at(b"INSERT INTO turns", b"COMMIT", deliver=deliver)
+        wire.freeze_at(b"insert into turns", b"COMMIT", deliver=deliver)
         began = time.monotonic()
         is_refused(await post(http, INBOUND, TEXT), 503, counted=False)
         assert time.monotonic() - began < SOON
@@ -105,7 +105,7 @@ async def test_a_receipt_cancelled_in_its_commit_is_refused_and_its_repetition_c
     async with behind(wire, redis_url) as http:
         _, message_id = is_accepted(await send(http, agent_number=AGENT))
         path = f"{STATUS}?message_id={message_id}"
-        wire.freeze_at(b"UPDATE messages", b"COMMIT", deliver=True)
+        wire.freeze_at(b"update messages", b"COMMIT", deliver=True)
         is_refused(await post(http, path, RECEIPT), 503, counted=False)
         wire.cut()
         await wire.mend()

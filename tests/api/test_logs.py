@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import threading
 from collections.abc import AsyncGenerator
 from io import StringIO
 
@@ -40,7 +41,7 @@ from tests.support.provision import (
     environment,
     provision,
 )
-from textback import wiring
+from textback import logs, wiring
 from textback.runtime import Runtime
 from textback.settings import Settings
 from textback.worker.main import Worker
@@ -164,6 +165,46 @@ def test_an_exception_that_cannot_be_written_down_does_not_stop_the_log(logged: 
     except UnspeakableError:
         LOG.exception("it.failed")
     assert "UnspeakableError" in str(lines(logged)[0]["exception"])
+
+
+def test_lines_are_kept_for_a_moment_and_a_warning_is_written_at_once_with_those_before_it(
+    logged: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", logged)
+    logs.configure("info", pretty=False)
+    structlog.configure(cache_logger_on_first_use=False)
+    LOG.info("first.happened")
+    LOG.debug("nothing.happened")
+    logging.getLogger("a.library").info("second")
+    assert logged.getvalue() == ""
+    LOG.warning("third.happened")
+    assert [line["event"] for line in lines(logged)] == [
+        "first.happened",
+        "second",
+        "third.happened",
+    ]
+    LOG.info("fourth.happened")
+    for _ in range(1000):
+        if len(lines(logged)) == 4:
+            break
+        threading.Event().wait(0.01)
+    assert lines(logged)[-1]["event"] == "fourth.happened"
+
+
+def test_nothing_fails_because_nobody_reads_the_log_or_a_value_cannot_be_written_down(
+    logged: StringIO,
+) -> None:
+    class Unspeakable:
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    holds_itself: list[object] = []
+    holds_itself.append(holds_itself)
+    LOG.info("it.happened", value=Unspeakable(), more=holds_itself, key={(1, 2): "three"})
+    assert lines(logged)[0]["event"] == "it.happened"
+    log_to(closed := StringIO())
+    closed.close()
+    LOG.error("it.happened")
 
 
 # --- The whole product -------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from textback.core.ids import AccountId, CarrierId, MessageId
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import Inbound, Receipt, Taken
+from textback.db.book import Book
 from textback.dialects.native import paging
 from textback.flows import admit, inbound, receipt, store_only
 from textback.flows import send as sending
@@ -194,7 +195,7 @@ async def test_of_a_text_put_on_record_the_carriers_own_id_is_shown(
 ) -> None:
     said = await store_only.put_on_record(
         engine,
-        await admit.sender(engine, AccountId("acme"), agent_number=Phone(AGENT)),
+        await admit.sender(Book(engine), AccountId("acme"), agent_number=Phone(AGENT)),
         SendText(user_number=Phone(USER), agent_number=Phone(AGENT), text="Said elsewhere."),
         sayer="agent",
         carrier_message_id=sid,

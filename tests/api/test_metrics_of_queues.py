@@ -66,4 +66,7 @@ async def test_without_a_database_the_rest_is_still_told(redis_url: str) -> None
     async with started(nobody) as rt, client(rt) as alone:
         answer = await alone.get("/metrics")
     assert answer.status_code == 200
-    assert "textback_http_answers" in answer.text
+    assert "textback_http_request_seconds" in answer.text
+    assert 'textback_reachable{store="postgres"} 0.0' in answer.text
+    assert 'textback_reachable{store="redis"} 1.0' in answer.text
+    assert "textback_oldest_due_seconds{" not in answer.text  # nobody knows

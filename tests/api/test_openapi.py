@@ -254,7 +254,7 @@ def served_routes(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
 def test_every_route_is_described_or_named_as_not_described(
     rt: Runtime, described: dict[str, Any]
 ) -> None:
-    app: Any = wiring.application(rt, owns=False)
+    app = wiring.application(rt, owns=False).app
     told = {(method.upper(), path) for path, item in described["paths"].items() for method in item}
     assert set(served_routes(app.routes)) == told | UNDESCRIBED
     assert not told & UNDESCRIBED

@@ -5,6 +5,7 @@ The seed is printed; the same seed plans the same. Loopback only.
 
 import argparse
 import asyncio
+import os
 import secrets
 import shutil
 import signal
@@ -34,7 +35,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--soak", action="store_true", help="fewer faults; sample what processes use"
     )
-    return parser.parse_args()
+    parser.add_argument(
+        "--pgbouncer", nargs="?", const="pgbouncer", metavar="PROGRAM",
+        help="everything goes through it, in transaction mode (docs/postgres.md)",
+    )  # fmt: skip
+    found = parser.parse_args()
+    if found.pgbouncer is not None:
+        program: str = found.pgbouncer
+        places = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"  # Debian's is there
+        found.pgbouncer = shutil.which(program, path=places)
+        if not found.pgbouncer:
+            parser.error(f"there is no {program} here: apt-get install pgbouncer")
+    return found
 
 
 def _again(seed: int) -> str:
@@ -71,6 +83,7 @@ def main() -> int:
         workers=found.workers,
         only=tuple(found.only),
         gaps=soak.GAPS if sampler else (0.5, 2.5),
+        pgbouncer=found.pgbouncer,
         spare=sampler is not None,
         watch=sampler.watch if sampler else None,
     )

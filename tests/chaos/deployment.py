@@ -19,7 +19,8 @@ import asyncpg
 import httpx
 import yaml
 
-from tests.chaos.parts import Part, PartError
+from tests.chaos.parts import Part, PartError, accepts
+from tests.chaos.pooler import IDLE, Pooler
 from tests.chaos.receiver import Receiver
 from tests.support.fake_twilio import FakeTwilio, Number
 from textback.embedded import prepare_postgres
@@ -56,9 +57,13 @@ _ENOUGH: Final = {"requests": 1_000_000, "per_seconds": 60}
 class Deployment:
     """Use as an async context manager: all its processes end with it."""
 
-    def __init__(self, folder: Path, *, apis: int = 2, workers: int = 2) -> None:
+    def __init__(
+        self, folder: Path, *, apis: int = 2, workers: int = 2, pgbouncer: str | None = None
+    ) -> None:
+        """`pgbouncer`: the program, if the processes are to reach Postgres through one."""
         self.folder = folder
         ports = [_port() for _ in range(apis + 3)]
+        self.pooler = Pooler(pgbouncer, folder, ports[-1], _port()) if pgbouncer else None
         self.receiver = Receiver(ports[-3])
         self.database_url = f"postgresql://postgres@127.0.0.1:{ports[-1]}/textback"
         self.redis_url = f"redis://127.0.0.1:{ports[-2]}"
@@ -84,7 +89,8 @@ class Deployment:
 
     @property
     def parts(self) -> list[Part]:
-        return [self.postgres, self.redis, *self.processes]
+        pooler = [] if self.pooler is None else [self.pooler.part]
+        return [self.postgres, self.redis, *pooler, *self.processes]
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -95,6 +101,10 @@ class Deployment:
             for part in (self.postgres, self.redis):
                 stack.push_async_callback(part.end)
                 await part.start()
+            if self.pooler is not None:
+                await self._tell_postgres()
+                stack.push_async_callback(self.pooler.part.end)
+                await self.pooler.part.start()
             await self._run("migrate")
             await self._run("apply", self._provisioning())
             for part in self.processes:
@@ -111,6 +121,14 @@ class Deployment:
     async def connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(self.database_url, timeout=3, command_timeout=30)
 
+    async def _tell_postgres(self) -> None:
+        """What a pooler does not pass on when a process connects."""
+        c = await self.connect()
+        try:
+            await c.execute(IDLE)
+        finally:
+            await c.close()
+
     def _textback(self, name: str, arguments: list[str], public_url: str) -> Part:
         is_api = arguments[0] == "serve"
 
@@ -126,10 +144,12 @@ class Deployment:
         return Part(name, self.folder, lambda: command, is_ready, self._environment(public_url))
 
     def _environment(self, public_url: str) -> dict[str, str]:
+        pooled = self.database_url if self.pooler is None else self.pooler.url
         return {
             **{name: value for name, value in os.environ.items() if name == "PYTHONPATH"},
             **SETTINGS,
-            "TEXTBACK_DATABASE_URL": self.database_url,
+            "TEXTBACK_DATABASE_URL": pooled,
+            "TEXTBACK_DIRECT_URL": self.database_url,
             "TEXTBACK_REDIS_URL": self.redis_url,
             "TEXTBACK_PUBLIC_URL": public_url,
         }
@@ -178,15 +198,10 @@ class Deployment:
         return lambda: [_valkey(), "--port", str(port), *options]
 
     def _accepts(self, port: int):
-        async def accepts(_part: Part) -> bool:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                return False
-            writer.close()
-            return True
+        async def is_ready(_part: Part) -> bool:
+            return await accepts(port)
 
-        return accepts
+        return is_ready
 
 
 def _numbers(urls: list[str]) -> list[Number]:

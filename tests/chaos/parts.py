@@ -153,3 +153,13 @@ class Part:
 def _send(process: psutil.Process, how: signal.Signals) -> None:
     with contextlib.suppress(psutil.Error):
         process.send_signal(how)
+
+
+async def accepts(port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -35,13 +35,17 @@ class Wanted:
     """Runs beside it until everything is settled."""
     lose: bool = True
     """Some webhooks never come; then every text has to be found, which takes half a minute."""
+    pgbouncer: str | None = None
+    """The program, if everything is to go through one."""
     tell: bool = True
     """Everything has to arrive at the receiver, which takes a minute; else what is under way when
     all else is settled is left at that."""
 
 
 async def run(folder: Path, wanted: Wanted, chronicle: Chronicle) -> Verdict:
-    async with Deployment(folder, apis=wanted.apis, workers=wanted.workers) as deployment:
+    async with Deployment(
+        folder, apis=wanted.apis, workers=wanted.workers, pgbouncer=wanted.pgbouncer
+    ) as deployment:
         chronicle.say("running")
         script = traffic.script(wanted.seed, sends=wanted.sends, seconds=wanted.seconds)
         steps = mayhem.plan(

@@ -32,7 +32,7 @@ US, YOU = "+14155550100", "+14155560000"
 
 
 async def test_nothing_is_lost_or_said_twice_while_everything_is_killed(tmp_path: Path) -> None:
-    wanted = run.Wanted(seed=SEED, seconds=10, sends=80, gaps=(0.3, 1.2), lose=False, tell=False)
+    wanted = run.Wanted(seed=SEED, seconds=6, sends=50, gaps=(0.3, 1.2), lose=False, tell=False)
     verdict = await run.run(tmp_path, wanted, Chronicle())
     print(f"\n{verdict.table()}")  # noqa: T201 - pytest shows it when something is wrong
     assert verdict.violations == []

@@ -1,6 +1,7 @@
 """`textback doctor` against a Twilio on this machine: what is wrong, and what to do about it."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from io import StringIO
@@ -49,10 +50,8 @@ class Clinic:
 
     async def examine(self, capsys: pytest.CaptureFixture[str]) -> int:
         """Run it beside the serving process; gives the exit code and keeps what it said."""
-        async with started(self.serving) as rt:
-            port = int(self.found.public_url.rpartition(":")[2]) if self.found.public_url else 0
-            async with served(rt, port):
-                code = await doctor.run(self.found)
+        async with started(self.serving) as rt, served(rt, port_of(self.found)):
+            code = await doctor.run(self.found)
         printed = capsys.readouterr()
         assert TOKEN not in printed.out
         self.said = printed.out.splitlines()
@@ -66,6 +65,10 @@ class Clinic:
             for what, fix in pairs
             if what.startswith("FIX")
         ]
+
+
+def port_of(found: Settings) -> int:
+    return int(found.public_url.rpartition(":")[2]) if found.public_url else 0
 
 
 @pytest.fixture
@@ -100,6 +103,7 @@ async def clinic(
     _durable: None, engine: AsyncEngine, database_url: str, redis_url: str, twilio: FakeTwilio
 ) -> Clinic:
     await provision(engine, env=environment(twilio.base_url) | {"TWILIO_TOKEN": TOKEN})
+    await execute(engine, "update numbers set sweep_at = now()")  # as if a worker ran
     found = settings(database_url, redis_url, public_url=f"http://127.0.0.1:{free_port()}")
     url = f"{found.public_url}/hooks/twilio/inbound#rc=5&rp=all"
     acme = [Number(phone_number=f"+1415555010{n}", sms_url=url) for n in (0, 1)]
@@ -120,6 +124,11 @@ async def test_all_is_well(
     for wanted in (
         "database reached",
         "Redis reached",
+        "connection to Postgres does not leave this machine",
+        "connections to Postgres are in use; a process takes up to 7",
+        "nothing that is due waits",
+        "lost replies are looked for: a worker runs",
+        "the first key of TEXTBACK_SECRET_KEY opens every secret",
         f"acme-twilio: Twilio account {ACME_SID} is active",
         "+14155550100: inbound texts come here",
         "+14155550101: inbound texts come here",
@@ -160,6 +169,29 @@ async def test_texts_that_wait_for_an_operator_are_found(
         "Run textback uncertain.",
     )
     await world.close()
+
+
+async def test_work_that_nobody_does_and_old_keys_are_found_by_a_program_too(
+    clinic: Clinic, engine: AsyncEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(engine)
+    await world.provision()
+    await world.accept()  # in March, and never sent
+    await world.close()
+    await execute(engine, "update numbers set sweep_at = now() - interval '3 hours'")
+    both = f"{'b' * 43}=,{clinic.found.secret_key}"
+    found = clinic.found.model_copy(update={"secret_key": both})
+    async with started(found) as rt, served(rt, port_of(found)):
+        assert await doctor.run(found, as_json=True) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is False
+    wrong = [each["what"] for each in told["findings"] if not each["ok"]]
+    assert wrong[0].startswith("texts have been due for")
+    assert "no worker seems to run: nobody has looked for lost replies for 3 h" in wrong
+    known = {each["what"]: each["fix"] for each in told["findings"] if each["ok"]}
+    [sealed] = [what for what in known if "an older key of TEXTBACK_SECRET_KEY" in what]
+    assert int(sealed.rpartition(" ")[2]) >= 2
+    assert known[sealed].startswith("Run textback reseal")
 
 
 async def test_a_wrong_token_is_found(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from textback.core.phone import (
     Phone,
@@ -9,6 +11,7 @@ from textback.core.phone import (
     bare,
     channel,
     is_messaging_service,
+    is_possible_by_length,
     is_short_code,
     is_toll_free,
     masked,
@@ -16,6 +19,22 @@ from textback.core.phone import (
     user_address,
     user_number,
 )
+
+digits = st.text("0123456789", max_size=13)
+codes = st.sampled_from(list(COUNTRY_CODE_TO_REGION_CODE))
+of_countries = st.tuples(codes, digits).map(lambda both: f"+{both[0]}{both[1]}")
+made_up = st.from_regex(r"\+[1-9][0-9]{1,14}", fullmatch=True)
+
+
+@given(of_countries | made_up)
+def test_what_its_length_tells_of_a_number_is_what_the_library_says(number: str) -> None:
+    known = is_possible_by_length(number)
+    try:
+        found = phonenumbers.is_possible_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        found = False
+    assert known in {None, found}
+
 
 SERVICE = "MG" + "0aF9" * 8
 NUMBER = "+14155550100"

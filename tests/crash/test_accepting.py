@@ -38,7 +38,7 @@ async def test_a_text_is_accepted_once_under_its_key(
         assert await world.events(again.conversation_id) == ["conversation.opened"]
         await Aftermath(world).nothing_is_open()
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=14)
 
 
 async def test_an_opener_is_promised_once_under_its_key(world: World, doomed: World):
@@ -54,7 +54,7 @@ async def test_an_opener_is_promised_once_under_its_key(world: World, doomed: Wo
         assert [t.state for t in turns] == ["waiting"]
         await Aftermath(world).nothing_is_open()
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=12)
 
 
 @pytest.mark.parametrize("words", ["More.", None])
@@ -75,4 +75,4 @@ async def test_a_send_that_goes_on_is_accepted_once_under_its_key(
         assert [t.state for t in turns] == (["waiting"] if words is None else [])
         await Aftermath(world).nothing_is_open()
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=3)

@@ -34,7 +34,7 @@ async def test_a_text_is_stored_and_answered_once_wherever_who_takes_it_in_dies(
         assert [t.text for t in await world.texts(user=user)] == ["Hello", "You said Hello."]
         assert len(await world.talks(user=user)) == 1
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=12)
 
 
 async def test_two_texts_are_stored_and_answered_wherever_who_takes_in_the_second_dies(
@@ -56,7 +56,7 @@ async def test_two_texts_are_stored_and_answered_wherever_who_takes_in_the_secon
         else:
             await others.check(user, took=["Hello yourself.", "You said Hi."])
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=12)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ async def test_a_keyword_takes_effect_and_is_confirmed_once(
         assert told.count("user.opted_in") == (word == "START")
         await others.check(user, took=[t.text for t in ours if t.state == "sent"])
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=12)
 
 
 Answer = Literal["says two things", "ends", "fails", "is silent"]
@@ -130,7 +130,7 @@ async def test_what_the_agent_says_is_sent_once_wherever_its_worker_dies(
         told = await world.events(talk.id)
         assert told.count("turn.failed") == (agent == "fails")
 
-    await at_every_point(doomed.db, story, more_than=10)
+    await at_every_point(doomed.db, story, more_than=9)
 
 
 @pytest.mark.parametrize("policy", ["restart", "queue", "ignore"])
@@ -157,7 +157,7 @@ async def test_a_text_that_comes_while_the_agent_thinks_is_answered_wherever_its
         assert took in allowed[policy]
         await others.check(user, took=took)
 
-    await at_every_point(doomed.db, story, more_than=5)
+    await at_every_point(doomed.db, story, more_than=3)
 
 
 async def test_a_turn_whose_worker_is_gone_runs_once_wherever_its_rescuer_dies(
@@ -174,7 +174,7 @@ async def test_a_turn_whose_worker_is_gone_runs_once_wherever_its_rescuer_dies(
         await others.go_on()
         await others.check(user, took=["You said Hello and Hi."])
 
-    await at_every_point(doomed.db, story, more_than=5)
+    await at_every_point(doomed.db, story, more_than=3)
 
 
 async def test_what_an_agent_calls_is_on_record_once_wherever_its_worker_dies(
@@ -212,7 +212,7 @@ async def test_what_an_agent_calls_is_on_record_once_wherever_its_worker_dies(
         assert sorted(Booking.made) == ids
         assert sum(Booking.made.values()) <= 3  # the one that it died over is made again
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=16)
 
 
 async def test_an_answer_that_is_posted_is_sent_once_wherever_who_takes_it_in_dies(
@@ -231,7 +231,7 @@ async def test_an_answer_that_is_posted_is_sent_once_wherever_who_takes_it_in_di
         await others.go_on()
         await others.check(user, took=["Posted."])
 
-    await at_every_point(doomed.db, story, more_than=10)
+    await at_every_point(doomed.db, story, more_than=3)
 
 
 async def test_an_answer_that_is_overdue_fails_once_wherever_who_finds_that_dies(
@@ -248,7 +248,7 @@ async def test_an_answer_that_is_overdue_fails_once_wherever_who_finds_that_dies
         await others.go_on()
         await others.check(user, took=[FALLBACK])
 
-    await at_every_point(doomed.db, story, more_than=10)
+    await at_every_point(doomed.db, story, more_than=7)
 
 
 @pytest.mark.parametrize("scope", ["conversation", "day"])
@@ -275,7 +275,7 @@ async def test_who_is_over_a_budget_is_told_once_wherever_the_worker_dies(
         talk = await world.talk(heard.conversation_id)
         assert talk.state == ("closed" if scope == "conversation" else "paused")
 
-    await at_every_point(doomed.db, story, more_than=10)
+    await at_every_point(doomed.db, story, more_than=7)
 
 
 async def set_policy(world: World, policy: WhileThinking) -> None:
@@ -310,7 +310,7 @@ class TestOpener:
             more = ["And one more."] if superseded else []
             await others.check(user, took=["You said nothing.", *more])
 
-        await at_every_point(doomed.db, story, more_than=10)
+        await at_every_point(doomed.db, story, more_than=12)
 
     async def test_an_opener_that_the_agent_cannot_write_fails_once(
         self, world: World, doomed: World
@@ -326,4 +326,4 @@ class TestOpener:
             assert (await world.text(promised.message_id)).error_code == "agent_failed"
             assert (await world.talk(promised.conversation_id)).reason == "agent_failed"
 
-        await at_every_point(doomed.db, story, more_than=10)
+        await at_every_point(doomed.db, story, more_than=12)

@@ -391,4 +391,4 @@ def keep_promises(machine: type["Pairs"], database_url: str, *, examples: int) -
 
 
 def test_all_promises_are_kept_in_every_order(database_url: str) -> None:
-    keep_promises(Pairs, database_url, examples=60)
+    keep_promises(Pairs, database_url, examples=30)

@@ -27,4 +27,4 @@ async def test_parts_go_out_once_and_in_order_wherever_who_sends_or_reports_dies
         await others.go_on()
         await others.check(user, took=["One.", "One."])
 
-    await at_every_point(doomed.db, story, more_than=40)
+    await at_every_point(doomed.db, story, more_than=38)

@@ -42,7 +42,7 @@ async def test_what_the_carrier_puts_off_is_sent_once(
         await others.go_on()
         await others.check(user, took=["One.", "Two."])
 
-    await at_every_point(doomed.db, story, more_than=10)
+    await at_every_point(doomed.db, story, more_than=12)
 
 
 async def test_what_the_carrier_refuses_is_failed_once_and_the_next_goes_out(
@@ -64,7 +64,7 @@ async def test_what_the_carrier_refuses_is_failed_once_and_the_next_goes_out(
         await others.check(user, took=["Two."])
         assert (await world.text(refused.message_id)).error_code == NEVER.code
 
-    await at_every_point(doomed.db, story, more_than=20)
+    await at_every_point(doomed.db, story, more_than=28)
 
 
 async def test_an_opt_out_that_the_carrier_tells_of_is_recorded_once(world: World, doomed: World):
@@ -85,7 +85,7 @@ async def test_an_opt_out_that_the_carrier_tells_of_is_recorded_once(world: Worl
         told = await world.events(first.conversation_id)
         assert told.count("user.opted_out") == 1
 
-    await at_every_point(doomed.db, story, more_than=20)
+    await at_every_point(doomed.db, story, more_than=16)
 
 
 async def test_a_text_past_its_validity_is_dropped_once(world: World, doomed: World):
@@ -101,7 +101,7 @@ async def test_a_text_past_its_validity_is_dropped_once(world: World, doomed: Wo
         await others.check(user, took=["Two."])
         assert (await world.text(late.message_id)).drop_reason == "expired"
 
-    await at_every_point(doomed.db, story, more_than=10)
+    await at_every_point(doomed.db, story, more_than=19)
 
 
 @pytest.mark.parametrize("arrived", [True, False])
@@ -129,7 +129,7 @@ async def test_a_text_in_doubt_is_settled_wherever_who_looks_it_up_dies(
         told = await world.events(first.message_id)
         assert told.count("message.uncertain") == 1
 
-    await at_every_point(doomed.db, story, more_than=10)
+    await at_every_point(doomed.db, story, more_than=19)
 
 
 async def test_a_claim_is_given_up_once_wherever_its_rescuer_dies(world: World, doomed: World):

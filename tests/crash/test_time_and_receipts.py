@@ -35,7 +35,7 @@ async def test_a_receipt_is_taken_in_once(world: World, doomed: World, *, known:
         told = await world.events(ours.message_id)
         assert told.count("message.delivered") == 1
 
-    await at_every_point(doomed.db, story, more_than=4)
+    await at_every_point(doomed.db, story, more_than=3)
 
 
 async def test_a_receipt_that_tells_of_an_opt_out_records_it_once(world: World, doomed: World):
@@ -61,7 +61,7 @@ async def test_a_receipt_that_tells_of_an_opt_out_records_it_once(world: World, 
         assert len([o for o in await world.opt_outs() if o.user_number == user]) == 1
         assert not await world.live(user=user)
 
-    await at_every_point(doomed.db, story, more_than=10)
+    await at_every_point(doomed.db, story, more_than=7)
 
 
 async def test_a_silent_user_is_warned_once_and_the_conversation_closed_once(
@@ -89,7 +89,7 @@ async def test_a_silent_user_is_warned_once_and_the_conversation_closed_once(
         assert kinds == ["reply", "warning", "closing"]
         await others.check(user, took=[t.text for t in await world.ours(user=user)])
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=7)
 
 
 async def test_a_text_before_the_close_keeps_it_open_wherever_who_takes_it_in_dies(
@@ -112,4 +112,4 @@ async def test_a_text_before_the_close_keeps_it_open_wherever_who_takes_it_in_di
         (talk,) = await world.live(user=user)
         assert talk.state == "engaged"
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=12)

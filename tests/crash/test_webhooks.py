@@ -46,4 +46,4 @@ async def test_each_event_arrives_the_same_and_in_order_wherever_who_tells_it_di
         assert len(ours.posted) <= 3  # one of them twice
         assert {state for state, _ in await ours.deliveries()} == {"delivered"}
 
-    await at_every_point(doomed.db, story, more_than=20)
+    await at_every_point(doomed.db, story, more_than=11)

@@ -36,7 +36,7 @@ async def test_a_text_is_sent_once_wherever_the_worker_dies(
         await others.go_on()
         await others.check(user, took=["One."])
 
-    await at_every_point(doomed.db, story, more_than=15)
+    await at_every_point(doomed.db, story, more_than=19)
 
 
 async def test_a_turn_is_answered_once_wherever_the_worker_dies(
@@ -61,4 +61,4 @@ async def test_a_turn_is_answered_once_wherever_the_worker_dies(
         await others.go_on()
         await others.check(user, took=["You said Hello."])
 
-    await at_every_point(doomed.db, story, more_than=10)
+    await at_every_point(doomed.db, story, more_than=12)

@@ -304,3 +304,13 @@ async def test_a_compressed_answer_is_not_unpacked(server: TurnServer) -> None:
     server.answers(Answer(body=bomb, headers={"content-encoding": "gzip"}), says("Hi."))
     assert await asked_of(server) == HI
     assert server.received[0].headers["accept-encoding"] == "identity"
+
+
+async def test_who_is_asked_can_go_on_with_the_trace(server: TurnServer) -> None:
+    here = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with engine_for(server.url) as engine:
+        await engine.reply(turn("hi"))
+        await engine.reply(replace(turn("hi"), traceparent=here))
+    untraced, traced = server.received
+    assert "traceparent" not in untraced.headers
+    assert traced.headers["traceparent"] == here

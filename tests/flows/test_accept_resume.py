@@ -17,7 +17,7 @@ from textback.core.ids import ConversationId, MessageId
 from textback.core.policy import IdlePolicy
 from textback.core.template import Template
 from textback.db.session import create_engine
-from textback.flows import accept, opening
+from textback.flows import accept, choosing, opening
 
 RESUME = SendText(user_number=USER, text="One more thing.", agent_number=AGENT, thread="resume")
 
@@ -212,7 +212,7 @@ async def test_an_agent_that_is_named_takes_over_the_conversation(world: World) 
 async def test_an_opt_out_that_comes_in_between_is_told_too(world: World) -> None:
     refusing = replace(RESUME, refuses_opted_out=True)
     async with world.transaction() as c:
-        found = await opening.choose(c, caller(), refusing)
+        found = await choosing.choose(c, caller(), refusing)
         assert not found.opted_out
         await world.hear("STOP", now=second(1))
         ids = Accepted(conversation_id=ConversationId("conv_x"), message_id=MessageId("msg_x"))

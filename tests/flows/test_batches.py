@@ -47,6 +47,9 @@ from textback.core.template import Template
 from textback.db import plans
 from textback.flows import batches, due
 
+SLOW = [number(AGENT, segments_per_second=1)]
+"""One that has ten texts in a turn."""
+
 
 def named(n: int, name: str = "Ann") -> Row:
     return Row(to=user(n), variables={"name": name})
@@ -199,6 +202,7 @@ async def test_nothing_of_a_draft_is_sent_before_it_is_started(world: World):
 
 
 async def test_a_paused_batch_stops_and_goes_on_where_it_was(world: World):
+    await world.provision(numbers=SLOW, prune=True)
     made = await create(world, [named(n) for n in range(12)])
     assert [len(turn) for turn in await batch_turns(world, now=NOW)] == [10]
     paused = await batches.pause(world.db, ACME, made.batch.id, now=second(1))
@@ -215,13 +219,14 @@ async def test_a_paused_batch_stops_and_goes_on_where_it_was(world: World):
 
 async def test_who_has_its_turn_stops_when_the_batch_is_paused(world: World):
     made = await create(world, [named(n) for n in range(3)])
-    turns, _ = await due.claim_batches(world.db, limit=1, now=NOW)
-    assert await due.send_next(world.db, turns[0], now=NOW) == "accepted"
+    (turn,), _ = await due.claim_batches(world.db, limit=1, now=NOW)
+    assert await take_turn(world, replace(turn, most=1), now=NOW) == ["accepted"]
     await batches.pause(world.db, ACME, made.batch.id, now=NOW)
-    assert await due.send_next(world.db, turns[0], now=NOW) is None
+    assert await take_turn(world, turn, now=NOW) == []
 
 
 async def test_a_cancelled_batch_sends_nothing_more(world: World):
+    await world.provision(numbers=SLOW, prune=True)
     made = await create(world, [named(n) for n in range(12)])
     await batch_turns(world, now=NOW)
     done = await batches.cancel(world.db, ACME, made.batch.id, now=second(1))
@@ -296,7 +301,7 @@ async def test_a_number_has_a_minute_of_texts_queued_and_not_more(world: World):
     assert await batch_turns(world, now=second(1)) == [["accepted"] * 6, ["accepted"] * 3]
     assert await batch_turns(world, now=minute(1)) == []
     assert await state_of(world, other.batch.id) == "done"
-    await world.send(now=minute(1), limit=2)
+    await world.send(now=minute(1), limit=4)  # two of each number
     assert await batch_turns(world, now=minute(1)) == [["accepted"] * 2]
     assert (await progress(world, made.batch.id, now=NOW))["planned"] == 12
 
@@ -324,6 +329,7 @@ async def test_a_text_in_doubt_does_not_hold_a_batch_back_for_ever(world: World)
 
 
 async def test_accounts_take_turns_whatever_each_has_planned(world: World):
+    await world.provision(numbers=SLOW, prune=True)
     mine = [(await create(world, [named(100 * b + n) for n in range(30)])).batch for b in range(3)]
     async with world.transaction() as c:
         await c.exec_driver_sql("insert into accounts (id, name) values ('other', 'Other')")
@@ -353,6 +359,7 @@ async def test_single_sends_do_not_wait_for_a_batch(world: World):
 
 
 async def test_a_batch_that_nobody_looked_after_in_time_is_not_sent_hours_late(world: World):
+    await world.provision(numbers=SLOW, prune=True)
     made = await create(world, [named(n) for n in range(12)], send_at=hour(1))
     assert [len(turn) for turn in await batch_turns(world, now=hour(1))] == [10]
 

@@ -14,6 +14,7 @@ from tests.support.world import World
 from textback.core.entries import EntryKind
 from textback.core.errors import BadRequest, Conflict, NumberNotProvisioned, UnknownResource
 from textback.core.phone import Phone
+from textback.db.book import Book
 from textback.flows import admit, manage, manage_account, manage_agents
 from textback.flows.manage import Managing
 
@@ -318,7 +319,7 @@ async def test_a_removed_numbers_texts_go_out_and_nobody_else_gets_its_conversat
     assert await world.state(accepted.message_id) == "sent"
     assert (await world.hear("Yes", agent_number=NUMBER)).outcome == "unknown_number"
     with pytest.raises(NumberNotProvisioned):
-        await admit.sender(world.db, ACME, agent_number=NUMBER)
+        await admit.sender(Book(world.db), ACME, agent_number=NUMBER)
 
     theirs = {"number": NUMBER, "project": "globex-project", "carrier": "globex-twilio"}
     with pytest.raises(Conflict, match="former owner"):

@@ -9,6 +9,7 @@ from tests.support.managed import managing
 from tests.support.provision import ACME_KEY, NOW, VAULT, provision
 from tests.support.provisioned import everything
 from textback.core.errors import BadKey, BadRequest, Conflict, MissingScope, UnknownResource
+from textback.db.book import Book
 from textback.flows import admit, manage_apps, manage_keys
 from textback.flows.manage import Managing
 
@@ -23,7 +24,7 @@ async def m(engine: AsyncEngine) -> Managing:
 
 async def opens(m: Managing, key: str, after: timedelta = timedelta(0)) -> bool:
     try:
-        found = await admit.holder(m.db, key=key, scope="read", now=NOW + after)
+        found = await admit.holder(Book(m.db), key=key, scope="read", now=NOW + after)
     except BadKey:
         return False
     return found.account_id == m.account_id
@@ -81,7 +82,7 @@ async def test_a_pairs_token_is_id_and_secret_and_changes_at_once(
     made = await manage_keys.create_pair(m)
     assert made.key.name == made.key.id
     token = f"{made.key.id}:{made.secret}"
-    found = await admit.holder(engine, key=token, scope="send", now=NOW)
+    found = await admit.holder(Book(engine), key=token, scope="send", now=NOW)
     assert (found.key_id, found.scopes) == (made.key.id, None)
     assert not await opens(m, made.secret)
     then = await manage_keys.rotate(m, made.key.id)

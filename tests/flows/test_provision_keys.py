@@ -31,7 +31,7 @@ def keys(*entries: str) -> str:
 
 async def found(engine: AsyncEngine, key: str) -> KeyRow | None:
     async with transaction(engine) as c:
-        return await callers.find_key(c, key, now=NOW)
+        return await callers.find_key(c, callers.key_hash(key))
 
 
 async def works(engine: AsyncEngine, key: str) -> bool:
@@ -146,3 +146,35 @@ async def test_a_pruned_key_comes_back_without_its_value(engine: AsyncEngine) ->
     report = await apply_file(engine, keys("{name: a}", "{name: b}"))
     assert report.api_keys == []
     assert await works(engine, "a-key-0123456789")
+
+
+async def test_key_pairs_trade_their_names(engine: AsyncEngine) -> None:
+    one, other = "nxf_" + "0a" * 16, "nxf_" + "0b" * 16
+    for trade in (("first", "second"), ("second", "first")):
+        named = zip((one, other), trade, strict=True)
+        pairs = [f"{{id: {each}, name: {name}, secret: s-{each[-1]}}}" for each, name in named]
+        await apply_file(engine, f"accounts: [{{id: acme, key_pairs: [{', '.join(pairs)}]}}]")
+        assert await works(engine, f"{one}:s-a")
+        assert await works(engine, f"{other}:s-b")
+    moved = f"key_pairs: [{{id: {one}, name: first, secret: s-a}}]"
+    await apply_file(engine, f"accounts: [{{id: acme, api_keys: [{{name: second}}], {moved}}}]")
+    assert await works(engine, f"{one}:s-a")
+    assert not await works(engine, f"{other}:s-b")
+
+
+async def test_a_secret_that_was_made_is_not_that_of_another_pair_or_key(
+    engine: AsyncEngine,
+) -> None:
+    made: list[str] = []
+    for entry in (
+        f"key_pairs: [{{id: nxf_{'0a' * 16}, name: crm}}]",
+        f"key_pairs: [{{id: nxf_{'0b' * 16}, name: crm}}]",
+        "api_keys: [{name: crm}]",
+        f"key_pairs: [{{id: nxf_{'0a' * 16}, name: crm}}]",
+    ):
+        report = await apply_file(engine, f"accounts: [{{id: acme, {entry}}}]")
+        [new] = report.api_keys
+        for before in made:
+            assert not await works(engine, before)
+        assert await works(engine, new.key)
+        made.append(new.key)

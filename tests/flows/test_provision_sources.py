@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.support.managed import OTHER_SECRET, SECRET, managing
 from tests.support.provision import ACME_KEY, NOW, STANDARD_YAML, VAULT, provision
@@ -33,9 +33,14 @@ ACCESS = STANDARD_YAML.replace(
     """\
         agent: bookings
         quiet_hours: {start: "21:00", end: "08:00"}
+        retention_days: 90
         webhooks: [{id: some, url: "https://example.com/some", kinds: [message.failed]}]
 """,
 )
+
+
+async def find_key(c: AsyncConnection, key: str) -> callers.KeyRow | None:
+    return await callers.find_key(c, callers.key_hash(key))
 
 
 async def test_what_a_file_gives_access_to_is_there_and_applied_again_the_same(
@@ -48,7 +53,7 @@ async def test_what_a_file_gives_access_to_is_there_and_applied_again_the_same(
     assert (again.created, again.updated, again.removed, again.unchanged) == ([], [], [], 19)
     assert await everything(engine) == before
     async with transaction(engine) as c:
-        key = await callers.find_key(c, f"{PAIR}:nxfs_secret", now=NOW)
+        key = await find_key(c, f"{PAIR}:nxfs_secret")
     assert key is not None
     assert (key.id, key.scopes) == (PAIR, {"send"})
     account, app = before["account"]["acme",], before["jwt_app"][CLIENT,]
@@ -98,7 +103,7 @@ async def test_what_gives_access_is_pruned_and_comes_back(engine: AsyncEngine) -
     ]
     assert (await row(engine, "webhook", "some"))["state"] == "removed"
     async with transaction(engine) as c:
-        revoked = await callers.find_key(c, f"{PAIR}:nxfs_secret", now=NOW)
+        revoked = await find_key(c, f"{PAIR}:nxfs_secret")
     assert revoked is not None
     assert revoked.revoked_at == NOW
     await provision(engine, ACCESS, env)
@@ -121,7 +126,7 @@ async def test_secrets_that_a_file_leaves_out_are_made_and_told_once(engine: Asy
     assert len(token) == len(PAIR) + 1 + len("nxfs_") + 64
     assert VAULT.open((await row(engine, "jwt_app", CLIENT))["secret"]) == secret
     async with transaction(engine) as c:
-        assert await callers.find_key(c, token, now=NOW) is not None
+        assert await find_key(c, token) is not None
     assert (await provision(engine, file)).api_keys == []
 
 
@@ -223,8 +228,8 @@ async def test_an_apply_puts_back_what_an_api_changed(engine: AsyncEngine) -> No
     ]
     assert (await row(engine, "agent", "bookings"))["production"] == 1
     async with transaction(engine) as c:
-        assert await callers.find_key(c, rotated.secret, now=NOW) is None
-        assert await callers.find_key(c, ACME_KEY, now=NOW) is not None
+        assert await find_key(c, rotated.secret) is None
+        assert await find_key(c, ACME_KEY) is not None
 
 
 async def test_a_key_in_its_time_of_grace_is_nobody_elses(engine: AsyncEngine) -> None:
@@ -238,6 +243,6 @@ async def test_a_key_in_its_time_of_grace_is_nobody_elses(engine: AsyncEngine) -
     assert said.endswith('is that of api_key "acme/ci" already; use its name')
     await provision(engine, other, now=LATER)
     async with transaction(engine) as c:
-        found = await callers.find_key(c, ACME_KEY, now=LATER)
+        found = await find_key(c, ACME_KEY)
     assert found is not None
     assert found.account_id == AccountId("globex")

@@ -157,12 +157,15 @@ async def test_odd_requests_are_refused_in_our_shape_or_not_at_all(
     serving: tuple[int, Running], engine: AsyncEngine
 ) -> None:
     port, _ = serving
-    accepted = 0
+    accepted = unanswered = 0
     for sent in ODD:
-        accepted += answers(await exchange(port, sent)).count(202)
+        got = await exchange(port, sent)
+        accepted += answers(got).count(202)
+        unanswered += got == b""  # it waits for the rest, or we did not wait enough
     await is_well(port)
     assert accepted > 0
-    assert await rows(engine, "select count(*) n from messages") == [{"n": accepted + 1}]
+    [found] = await rows(engine, "select count(*) n from messages")
+    assert accepted + 1 <= cast("int", found["n"]) <= accepted + 1 + unanswered
 
 
 async def test_clients_that_leave_before_their_answers_are_no_error_of_ours(
@@ -269,7 +272,7 @@ async def test_a_request_that_does_not_arrive_whole_in_time_ends_its_connection(
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", hasty)
     writer.write(sent)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):  # usually it waits 20 s
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
     writer.close()
@@ -277,7 +280,7 @@ async def test_a_request_that_does_not_arrive_whole_in_time_ends_its_connection(
 
 async def test_a_request_that_drips_ends_too(hasty: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", hasty)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):  # usually it waits 20 s
         with contextlib.suppress(ConnectionError):
             for byte in GOOD:
                 writer.write(bytes([byte]))

@@ -11,8 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from textback.db import migrate
-from textback.db.session import async_url
+from textback.db import address, migrate
 from textback.db.tables import metadata
 
 # All that Postgres knows of our tables, as it writes it itself. Alembic's comparison sees neither
@@ -54,7 +53,7 @@ def create_as_declared(database_url: str) -> None:
         metadata.create_all(connection)
 
     async def run() -> None:
-        engine = create_async_engine(async_url(database_url))
+        engine = create_async_engine(address.read(database_url)[0])
         async with engine.begin() as connection:
             await connection.run_sync(create)
         await engine.dispose()

@@ -133,6 +133,10 @@ def test_a_webhook_that_nothing_may_be_posted_to_looks_like_a_mistake() -> None:
             'projects[0].quiet_hours.start: must be a time in quotes, such as "21:00"',
         ),
         (
+            "projects: [{id: p, agent: b, retention_days: 0}]",
+            "projects[0].retention_days: must be at least 1",
+        ),
+        (
             "projects: [{id: p, agent: b, quiet_hours: {start: '08:00', end: '08:00'}}]",
             "projects[0].quiet_hours: must start and end at different times",
         ),

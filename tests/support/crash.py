@@ -3,15 +3,20 @@
 Wherever a flow waits, `kill -9` may find it. `Mortal` steps a coroutine by hand, and the tasks that
 it starts, and at one of these points ends them all: its connections to Postgres break in the same
 instant, and nothing that it does while it unwinds reaches Postgres any more.
+
+Within a transaction one death is like another: Postgres undoes it. There it dies over the first
+question, and over the last, once that is answered; then over the commit, and wherever else it
+waits for anything.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+import gc
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from types import CoroutineType
+from types import CoroutineType, FrameType
 from typing import Any, Literal, TypeVar, cast
 
 from sqlalchemy import event, text
@@ -28,6 +33,15 @@ How = Literal["waiting", "told"]
 """It dies once it has asked, and never hears how far the question came; or it dies when the thing
 has happened (the commit took hold, the carrier took the text) but before it has seen that."""
 
+Transaction = Literal["begun", "ending", "quiet"]
+"""Of a task: nothing was asked in it yet; or its end is asked for; or what comes is no news."""
+
+_BOTH: Collection[How] = ("waiting", "told")
+_MAY_DIE: dict[Transaction, Collection[How]] = {
+    "begun": ("waiting",),  # once it is told, it is as good as before the commit
+    "ending": _BOTH,
+    "quiet": (),
+}
 _SOURCE = str(Path(textback.__file__).parent)
 
 
@@ -43,6 +57,7 @@ class Mortal:
         self.died_at: str | None = None
         self._db, self._how, self._n = db, how, n
         self._points = 0
+        self._transactions: dict[asyncio.Task[Any] | None, Transaction] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._tidying: set[asyncio.Task[Any]] = set()
         self._connections: dict[int, Any] = {}
@@ -63,15 +78,25 @@ class Mortal:
         await self._until_postgres_knows()
         return None
 
-    def waits(self) -> int:
-        self._points += 1
-        return self._points
+    def may_die(self, flow: Flow[Any]) -> Collection[How]:
+        """How, over what the flow waits for now; not at all within a transaction."""
+        here = asyncio.current_task()
+        transaction = self._transactions.get(here)
+        if here in self._tidying:
+            return ()
+        if transaction is None or not _is_of_the_database(flow):
+            return _BOTH
+        self._transactions[here] = "quiet"
+        return _MAY_DIE[transaction]
 
-    def dies(self, how: How, point: int, flow: Flow[Any]) -> bool:
-        """Whether it ends now, while it waits at this point or once it has waited."""
-        if self.died_at is not None or (how, point) != (self._how, self._n):
+    def dies(self, how: How, at: Callable[[], str]) -> bool:
+        """Whether it ends now, while it waits or once it has waited."""
+        if self.died_at is not None or how != self._how:
             return False
-        self.died_at = _where(flow)
+        self._points += 1
+        if self._points != self._n:
+            return False
+        self.died_at = at()
         for connection in self._connections.values():
             self._pids.append(connection.get_server_pid())
             connection.terminate()  # what was written to the socket arrives, and nothing more
@@ -119,14 +144,32 @@ class Mortal:
         def given_back(_connection: Any, record: Any) -> None:
             self._connections.pop(id(record), None)
 
-        pool = self._db.sync_engine.pool
-        event.listen(pool, "checkout", taken)
-        event.listen(pool, "checkin", given_back)
+        def begins(_connection: Any) -> None:
+            self._transactions[asyncio.current_task()] = "begun"
+
+        def ends(_connection: Any) -> None:
+            self._transactions[asyncio.current_task()] = "ending"
+
+        def commits(connection: Any) -> None:
+            ends(connection)
+            if self.dies("told", lambda: "before a commit"):
+                raise Killed
+
+        engine = self._db.sync_engine
+        watched: list[tuple[Any, str, Callable[..., None]]] = [
+            (engine.pool, "checkout", taken),
+            (engine.pool, "checkin", given_back),
+            (engine, "begin", begins),
+            (engine, "rollback", ends),
+            (engine, "commit", commits),
+        ]
+        for target, name, told in watched:
+            event.listen(target, name, told)
         try:
             yield
         finally:
-            event.remove(pool, "checkout", taken)
-            event.remove(pool, "checkin", given_back)
+            for target, name, told in watched:
+                event.remove(target, name, told)
 
     async def _until_postgres_knows(self) -> None:
         """A backend ends what it was told to do before it sees that nobody listens."""
@@ -145,14 +188,14 @@ class _Steps(Awaitable[T]):
     def __await__(self) -> Generator[Any, Any, T]:
         life, flow = self._life, self._flow
         step: Callable[[], Any] = partial(flow.send, None)
-        die = partial(flow.throw, Killed())
+        die, where = partial(flow.throw, Killed()), partial(_where, flow)
         while True:
             try:
                 waits_for = step()
             except StopIteration as done:
                 return done.value
-            point = life.waits()
-            if life.dies("waiting", point, flow):
+            may_die = life.may_die(flow)
+            if "waiting" in may_die and life.dies("waiting", where):
                 step = die
                 continue
             try:
@@ -160,21 +203,38 @@ class _Steps(Awaitable[T]):
             except BaseException as thrown:  # noqa: BLE001 - handed on
                 step = die if life.died_at else partial(flow.throw, thrown)
             else:
-                step = die if life.dies("told", point, flow) else partial(flow.send, None)
+                now = "told" in may_die and life.dies("told", where)
+                step = die if now else partial(flow.send, None)
+
+
+def _frames(flow: Flow[Any]) -> Iterator[FrameType]:
+    """Of all that wait for each other, from the outermost."""
+    at = cast("Any", flow)
+    while at is not None:
+        if hasattr(at, "asend"):
+            frame, at = at.ag_frame, at.ag_await
+        elif hasattr(at, "cr_frame"):
+            frame, at = at.cr_frame, at.cr_await
+        else:  # a step of a generator names it to nobody but the garbage collector
+            known: list[Any] = gc.get_referents(at)
+            frame, at = None, next((each for each in known if hasattr(each, "asend")), None)
+        if frame is not None:
+            yield frame
+
+
+def _is_of_the_database(flow: Flow[Any]) -> bool:
+    return any("/sqlalchemy/" in frame.f_code.co_filename for frame in _frames(flow))
 
 
 def _where(flow: Flow[Any]) -> str:
     """The innermost line of ours that waits."""
-    found, at = "outside", cast("Any", flow)
-    while at is not None:
-        frame = getattr(at, "cr_frame", None)
-        if frame is not None:
-            code, line = frame.f_code, frame.f_lineno
-            if code.co_filename.startswith(_SOURCE):
-                found = f"{code.co_filename.removeprefix(_SOURCE)}:{line} in {code.co_name}"
-            elif code.co_name in {"__aenter__", "__aexit__"}:
-                found += f" ({code.co_name})"
-        at = getattr(at, "cr_await", None)
+    found = "outside"
+    for frame in _frames(flow):
+        code, line = frame.f_code, frame.f_lineno
+        if code.co_filename.startswith(_SOURCE) and code.co_name != transaction.__name__:
+            found = f"{code.co_filename.removeprefix(_SOURCE)}:{line} in {code.co_name}"
+        elif code.co_name in {"__aenter__", "__aexit__"}:
+            found += f" ({code.co_name})"
     return found
 
 
@@ -185,10 +245,8 @@ async def at_every_point(
 
     The story is handed who dies, and its own number, so that it can have users of its own.
     """
-    numbers = count(1)
-    hows: tuple[How, ...] = ("waiting", "told")
-    for how in hows:
-        n = 0
+    numbers, deaths = count(1), list[str]()
+    for how in _BOTH:
         for n in count(1):
             mortal = Mortal(db, how, n)
             try:
@@ -198,4 +256,5 @@ async def at_every_point(
                 raise
             if mortal.died_at is None:
                 break
-        assert n > more_than, f"only {n - 1} points at which it could die {how}"
+            deaths.append(f"{how}: {mortal.died_at}")
+    assert len(deaths) > more_than, f"only {len(deaths)} points: {deaths}"

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.deployment import ACME, AGENT, NOW, USER, caller
 from tests.support.world import World
@@ -16,7 +17,7 @@ from textback.core.phone import Phone
 from textback.db import plans, tables
 from textback.db.plans import PlannedSend, Progress
 from textback.db.session import transaction
-from textback.flows import accept, batches, due
+from textback.flows import accept, batches, due, opening_due
 from textback.flows.batches import Created
 from textback.flows.due import Turn
 
@@ -45,17 +46,21 @@ async def singles(world: World, *, now: datetime) -> list[str]:
     came = list[str]()
     accounts, _ = await due.due_accounts(world.db, now=now)
     for account in accounts:
-        came += await take_turn(world, Turn(account_id=account, most=100), now=now)
+        came += await take_turn(world, Turn(account_id=account), now=now)
     return came
 
 
 async def take_turn(world: World, turn: Turn, *, now: datetime) -> list[str]:
-    came = list[str]()
-    for _ in range(turn.most):
-        outcome = await due.send_next(world.db, turn, now=now)
-        if outcome is None:
-            break
-        came.append(outcome)
+    return await all_of(world.db, turn, now=now)
+
+
+async def all_of(db: AsyncEngine, turn: Turn, *, now: datetime) -> list[str]:
+    """What came of each of a turn."""
+    came, rest = list[str](), turn
+    while rest is not None:
+        sent = await opening_due.send_some(db, rest, now=now)
+        came += sent.outcomes
+        rest = sent.rest
     return came
 
 

@@ -20,9 +20,12 @@ from textback.core.engine import Engine
 from textback.core.ids import AgentId, CarrierId
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, HookRequest, Receipt
+from textback.db.book import Book
+from textback.db.replica import Reading
 from textback.db.session import transaction
 from textback.engine_kinds import KINDS
 from textback.flows import receipt
+from textback.flows.accept import Accepting
 from textback.provisioning_file.single import OneEntry
 from textback.runtime import Carriers, Engines, Runtime
 from textback.webhook_sender import HttpSender
@@ -89,7 +92,12 @@ class Shop:
         self.engine = WatchedEngine(scripted())
         self.rt = Runtime(
             db=world.db,
+            reading=Reading(world.db),
             database_url=database_url,
+            direct_url=database_url,
+            book=(book := Book(world.db)),
+            accepting=Accepting(world.db, book),
+            receipts=receipt.Receipts(world.db),
             carriers=Carriers(world.db, VAULT, lambda _: self.carrier),
             engines=Engines(world.db, lambda _: self.engine),
             hooks={},
@@ -152,7 +160,8 @@ class Shop:
         async def listening() -> bool:
             query = text(
                 "select count(*) from pg_stat_activity"
-                " where query ilike 'listen %' and state = 'idle' and backend_start > :began"
+                " where (query ilike 'listen %' or query = 'select 1') and state = 'idle'"
+                " and backend_start > :began"
             )
             async with transaction(self.world.db) as c:
                 return bool(await c.scalar(query, {"began": self._began}))

@@ -142,7 +142,7 @@ async def limited(http: httpx.AsyncClient, *scopes: str) -> Key:
 
 def routes(rt: Runtime) -> dict[str, str]:
     """`METHOD path` of every route of every dialect -> the dialect, as the application has them."""
-    app = cast("Any", wiring.application(rt, owns=False))
+    app = wiring.application(rt, owns=False).app
     return {
         f"{method} {path}": dialect.name
         for path, dialect in app.state.dialects.items()

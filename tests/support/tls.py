@@ -9,11 +9,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+AUTHORITY = "authority.pem"
+
 _FROM, _TO = datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC)
 
 
 def vouched_for(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Who trusts the authority, and the server called `name`."""
+    """Who trusts the authority (in `folder` as authority.pem), and the server called `name`."""
     key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
     own = (
@@ -35,7 +37,8 @@ def vouched_for(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext
             pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
-    trusting = ssl.create_default_context(cadata=own.public_bytes(pem).decode())
+    (folder / AUTHORITY).write_bytes(own.public_bytes(pem))
+    trusting = ssl.create_default_context(cafile=folder / AUTHORITY)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(chain)
     return trusting, serving

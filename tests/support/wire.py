@@ -86,8 +86,12 @@ class Wire:
         self._flowing.clear()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._transports.add(writer.transport)
         there, back = await asyncio.open_unix_connection(self._socket)
-        self._transports |= {writer.transport, back.transport}
+        if writer.transport.is_closing():  # it was cut meanwhile
+            back.transport.abort()
+            return
+        self._transports.add(back.transport)
         for pump in (self._up(reader, back), self._down(there, writer)):
             task = asyncio.create_task(pump)
             self._pumps.add(task)

@@ -37,9 +37,11 @@ from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, Inbound, Limiter, NoAnswer, Receipt, ReceiptStatus
 from textback.core.turn import Recorded
+from textback.db.book import Book
 from textback.db.session import transaction
 from textback.db.thinking import Thinking
-from textback.flows import accept, expire, hand, inbound, receipt, send, settle, sweep, turn
+from textback.flows import expire, hand, inbound, receipt, recording, send, settle, sweep, turn
+from textback.flows.accept import Accepting
 from textback.flows.journal import TurnJournal
 from textback.flows.say import OPERATOR, Said, Sender, Who, say
 from textback.flows.send import Job
@@ -116,7 +118,8 @@ class World(Records):
         command = SendText(
             user_number=user, text=words, agent_number=agent_number, idempotency=idempotency
         )
-        done = await accept.send_text(self.db, by or caller(), command, now=now)
+        accepting = Accepting(self.db, Book(self.db))
+        done = await accepting.send_text(by or caller(), command, now=now)
         assert done.message_id is not None
         return cast("WithText", done)
 
@@ -251,7 +254,7 @@ class World(Records):
         )
 
     async def record(self, job: Job, outcome: send.Outcome, *, now: datetime = NOW) -> Message:
-        return await send.record(self.db, job.message, outcome, policy=self.policy, now=now)
+        return await recording.record(self.db, job.message, outcome, policy=self.policy, now=now)
 
     async def send(
         self,

@@ -93,3 +93,12 @@ def test_keys_are_not_shown() -> None:
     for shown in (repr(vault), str(vault)):
         assert NEW.rstrip("=") not in shown
         assert OLD.rstrip("=") not in shown
+
+
+def test_resealing_leaves_what_the_first_key_sealed_and_refuses_what_no_key_opens() -> None:
+    rotated, before = FernetVault(f"{NEW},{OLD}"), FernetVault(OLD).seal("token")
+    resealed = rotated.reseal(before)
+    assert FernetVault(NEW).open(resealed) == "token"
+    assert rotated.reseal(resealed) == resealed
+    with pytest.raises(ValueError, match="no key"):
+        FernetVault(NEW).reseal(before)

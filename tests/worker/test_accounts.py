@@ -74,6 +74,26 @@ def test_each_round_that_goes_well_adds_one() -> None:
     assert seen[-1] >= 7
 
 
+def test_two_workers_find_out_how_many_requests_at_once_an_account_takes() -> None:
+    workers, allowed = [Accounts(8), Accounts(8)], 3
+    taken = refused = 0
+    at_once: list[int] = []
+    for minute in range(60):
+        now = NOW + timedelta(minutes=minute)
+        begun = [(each, begin(each, limit(each, most=8, now=now), now=now)) for each in workers]
+        at_once.append(sum(len(tickets) for _, tickets in begun))
+        left = allowed
+        for accounts, tickets in begun if minute % 2 else reversed(begun):
+            end(accounts, tickets[:left], TAKEN, now=now)
+            end(accounts, tickets[left:], BUSY, now=now)
+            taken, refused = taken + len(tickets[:left]), refused + len(tickets[left:])
+            left -= len(tickets[:left])
+    assert at_once[0] == 16
+    assert max(at_once[20:]) <= 2 * allowed  # near what it takes
+    assert min(at_once[20:]) >= 2
+    assert refused < taken / 2
+
+
 def test_what_is_under_way_takes_up_room() -> None:
     accounts = Accounts(8)
     end(accounts, begin(accounts, 8), BUSY)
@@ -83,6 +103,14 @@ def test_what_is_under_way_takes_up_room() -> None:
     assert accounts.room(LATER) == ([ONE], {})
     accounts.end(ONE, held[0], None, LATER)  # cut off
     assert accounts.room(LATER) == ([], {ONE: 1})
+
+
+def test_what_is_under_way_of_each_account_is_known_for_taking_turns() -> None:
+    accounts = Accounts(8)
+    held = begin(accounts, 3)
+    assert accounts.held() == {ONE: 3}
+    end(accounts, held, TAKEN)
+    assert accounts.held() == {}
 
 
 def test_a_refusal_of_one_text_is_an_answer_like_any() -> None:

@@ -32,8 +32,8 @@ class Work:
     def loop(self, *, concurrency: int = 2, poll: timedelta = FOREVER) -> Loop[str]:
         return Loop(
             "test",
-            self._claim,
-            self._handle,
+            self.claim,
+            self.handle,
             concurrency=concurrency,
             poll=poll,
             now=lambda: NOW,
@@ -45,7 +45,7 @@ class Work:
                 self.changed.clear()
                 await self.changed.wait()
 
-    async def _claim(self, limit: int) -> tuple[Sequence[str], datetime | None]:
+    async def claim(self, limit: int) -> tuple[Sequence[str], datetime | None]:
         self.limits.append(limit)
         self.changed.set()
         waiting = self.on_claim()
@@ -54,7 +54,7 @@ class Work:
         taken, self.items = self.items[:limit], self.items[limit:]
         return taken, None if taken else self.upcoming
 
-    async def _handle(self, item: str) -> None:
+    async def handle(self, item: str) -> None:
         await self.on_handle(item)
         self.handled.append(item)
         self.changed.set()
@@ -118,6 +118,26 @@ async def test_a_place_that_becomes_free_is_filled_without_waiting_for_the_poll(
         await work.until(lambda: "next" in work.handled)
         assert "slow" not in work.handled
         gate.open()
+
+
+async def test_while_something_is_handled_a_claim_lets_more_gather_and_who_is_alone_does_not_wait():
+    work, gate = Work("first"), Gate()
+    work.on_handle = lambda _: gate.wait()
+    loop = Loop("test", work.claim, work.handle, concurrency=9, poll=FOREVER, now=lambda: NOW,
+                gather=timedelta(milliseconds=300))  # fmt: skip
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    async with running(loop):
+        await gate.reached.wait()
+        assert clock() - began < 0.3
+        for n in range(5):
+            work.items.append(f"more {n}")
+            loop.wake()
+            await asyncio.sleep(0.01)
+        await work.until(lambda: not work.items)
+        assert len(work.limits) == 2  # one claim brought them all
+        gate.open()
+    assert clock() - began >= 0.3
 
 
 async def test_a_hint_wakes_a_loop_that_waits():

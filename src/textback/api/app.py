@@ -12,12 +12,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from textback import __version__
-from textback.api import health, hooks, replies
+from textback.api import headers, health, hooks, replies
 from textback.api.dialect import Dialect, fault_of
+from textback.api.direct import Direct
 from textback.api.envelope import Envelope
+from textback.exposition import Standing
 from textback.runtime import Runtime
 
 DESCRIPTION = """
@@ -28,15 +30,16 @@ family has a document of its own at `/openapi/NAME.json` and a page at `/docs/NA
 """
 
 
-def create_app(rt: Runtime, dialects: Sequence[Dialect], *, owns: bool = True) -> ASGIApp:
+def create_app(rt: Runtime, dialects: Sequence[Dialect], *, owns: bool = True) -> Direct:
     """`owns`: the runtime is the application's own, and closed when it has shut down."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         await rt.warm_up()
-        keeping = asyncio.create_task(rt.keep_time())
+        keeping = [asyncio.create_task(each) for each in (rt.keep_time(), rt.keep_fresh())]
         yield
-        keeping.cancel()
+        for each in keeping:
+            each.cancel()
         if owns:
             await rt.close()
 
@@ -51,6 +54,7 @@ def create_app(rt: Runtime, dialects: Sequence[Dialect], *, owns: bool = True) -
         redirect_slashes=False,
     )
     app.state.runtime = rt
+    app.state.standing = Standing(rt)
     served = [(d, route) for d in dialects for route in _routes(d.router)]
     app.state.dialects = {route.path: d for d, route in served}
     app.state.methods = _methods(route for _, route in served)
@@ -58,21 +62,25 @@ def create_app(rt: Runtime, dialects: Sequence[Dialect], *, owns: bool = True) -
     app.state.documents = dict[str, JSONResponse]()
     app.add_exception_handler(HTTPException, _http_error)
     of_dialects = [d.router for d in dialects]
-    for router in (*of_dialects, replies.router, hooks.router, health.router, _docs):
+    app.router.routes.extend(hooks.ROUTES)  # first, as they are asked for most
+    routers = (*of_dialects, replies.router, health.router, _docs)
+    for router in routers:
         app.include_router(router)
     # Swagger UI comes with us: the page works without the internet.
     app.mount("/docs/assets", _Whole(packages=[("fastapi_swagger", "resources")]))
+    direct = [*hooks.ROUTES, *(each for router in routers for each in _routes(router))]
+    told = headers.Headers(rt.public_url)
     # Inside of Starlette's own answer to errors, which is plain text and would come first.
-    app.add_middleware(Envelope, now=rt.now)
-    return app
+    app.add_middleware(Envelope, now=rt.now, headers=told)
+    return Direct(app, direct, lambda serve: Envelope(serve, rt.now, told))
 
 
 class _Whole(StaticFiles):
     """Starlette refuses ranges in plain text; nobody needs a part of these files."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        await super().__call__({**scope, "headers": headers}, receive, send)
+        kept = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": kept}, receive, send)
 
 
 _docs = APIRouter()
@@ -128,7 +136,7 @@ def _described(request: Request, name: str) -> Dialect:
 
 
 def _page(document: str, title: str, assets: str) -> Response:
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url=document,
         title=title,
         swagger_js_url=f"{assets}/swagger-ui-bundle.js",
@@ -136,13 +144,15 @@ def _page(document: str, title: str, assets: str) -> Response:
         swagger_favicon_url=f"{assets}/favicon-32x32.png",
         swagger_ui_parameters={"docExpansion": "list", "tryItOutEnabled": True},
     )
+    page.headers.update(headers.of_page(bytes(page.body).decode()))
+    return page
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """404 and 405 of the router, in the shape of whose path it is."""
     if not isinstance(error, HTTPException):
         raise error
-    path, headers = request.url.path, dict(error.headers or {})
+    path, told = request.url.path, dict(error.headers or {})
     match error.status_code:
         case 404:
             detail = f"There is nothing at {path}; the API is described at /docs."
@@ -150,10 +160,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
             # Starlette names the methods of the first route alone that has the path.
             route = getattr(request.scope.get("route"), "path", None)
             if others := request.app.state.methods.get(route):
-                headers["Allow"] = ", ".join(sorted(others))
-            allowed = headers.get("Allow", "another method")
+                told["Allow"] = ", ".join(sorted(others))
+            allowed = told.get("Allow", "another method")
             detail = f"{request.method} does not work at {path}; use {allowed}."
         case _:
             detail = str(error.detail)
     media_type, body = fault_of(request.scope)(error.status_code, detail)
-    return Response(body, error.status_code, headers=headers, media_type=media_type)
+    return Response(body, error.status_code, headers=told, media_type=media_type)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from textback.core.commands import Caller
 from textback.core.errors import RateLimited
@@ -46,11 +46,15 @@ async def body(request: Request, *, at_most: int) -> bytes | None:
     except ValueError:  # not a number: what is read decides
         pass
     read = bytearray()
-    async for chunk in request.stream():
-        read += chunk
+    while True:  # and not `request.stream()`: a generator is the dearest part of a short body
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        read += message.get("body", b"")
         if len(read) > at_most:
             return None
-    return bytes(read)
+        if not message.get("more_body", False):
+            return bytes(read)
 
 
 _unfinished = set[asyncio.Task[Any]]()

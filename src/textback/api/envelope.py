@@ -7,33 +7,61 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from time import perf_counter
+from typing import Final
 
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from textback import metrics
+from textback import logs, tracing
+from textback.api import measured
 from textback.api.dialect import fault_of
+from textback.api.headers import Headers
 from textback.core.ids import new_correlation_id
 
 log = structlog.stdlib.get_logger()
 
 SERVER_ERROR = "Something went wrong on our side; it was logged under the X-PolyAI-Correlation-Id."
 
-_HEADERS = [(b"x-content-type-options", b"nosniff")]
+_SERVER_ERROR: Final = 500
 
 
 class Envelope:
-    def __init__(self, app: ASGIApp, now: Callable[[], datetime]) -> None:
-        self.app, self.now = app, now
+    def __init__(self, app: ASGIApp, now: Callable[[], datetime], headers: Headers) -> None:
+        self.app, self.now, self.headers = app, now, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-            return
+        elif not tracing.is_on() or _is_probe(scope):
+            await self._answer(scope, receive, send)
+        else:
+            await self._trace(scope, receive, send)
+
+    async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """By the conventions of OpenTelemetry for HTTP; a path may hold a number, a route not."""
+        method = scope["method"] if scope["method"] in measured.METHODS else "HTTP"
+        parent = next((v for name, v in scope["headers"] if name == b"traceparent"), b"")
+        with tracing.span(method, kind="server", parent=parent.decode("latin-1")) as span:
+            status = await self._answer(scope, receive, send)
+            route = getattr(scope.get("route"), "path", None)
+            span.name(f"{method} {route}" if route else method)
+            span.set(
+                **{
+                    "http.request.method": method,
+                    "http.route": route,
+                    "http.response.status_code": status or None,
+                }
+            )
+            if status >= _SERVER_ERROR:
+                span.fail(str(status))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Gives the status; 0: nobody was there any more."""
         correlation_id = new_correlation_id(self.now())
         scope.setdefault("state", {})["correlation_id"] = correlation_id
-        extra = [*_HEADERS, (b"x-polyai-correlation-id", correlation_id.encode())]
+        always = self.headers.of(scope["path"])
+        extra = [*always, (b"x-polyai-correlation-id", correlation_id.encode())]
         status = 0
         began = perf_counter()
 
@@ -44,28 +72,35 @@ class Envelope:
                 message["headers"] = [*message.get("headers", []), *extra]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
+        with logs.Request(correlation_id) as about:
             try:
                 await self.app(scope, receive, send_with_id)
             except ClientDisconnect:
                 log.info("http.abandoned", method=scope["method"], path=scope["path"])
-                return
+                measured.answered(scope, measured.ABANDONED, perf_counter() - began)
+                return 0
             except Exception:
-                log.exception("http.failed", method=scope["method"], path=scope["path"])
+                log.exception("http.failed", method=scope["method"], path=scope["path"], **about)
                 if status:  # too late for another answer: break the connection off
+                    measured.answered(scope, 500, perf_counter() - began)
                     raise
                 await _server_error(scope, send_with_id)
-            route = getattr(scope.get("route"), "path", "none")
-            metrics.ANSWERED.labels(route, status).inc()
-            probe = scope["path"].startswith(("/health/", "/metrics"))
+            seconds = perf_counter() - began
+            measured.answered(scope, status, seconds)
             log.log(
-                logging.DEBUG if probe else logging.INFO,
+                logging.DEBUG if _is_probe(scope) else logging.INFO,
                 "http.answered",
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
-                ms=round((perf_counter() - began) * 1000, 1),
+                ms=round(seconds * 1000, 1),
+                **about,
             )
+        return status
+
+
+def _is_probe(scope: Scope) -> bool:
+    return scope["path"].startswith(("/health/", "/metrics"))
 
 
 async def _server_error(scope: Scope, send: Send) -> None:

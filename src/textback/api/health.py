@@ -1,20 +1,16 @@
 """Is it alive, is it ready, and what has it counted."""
 
-from contextlib import suppress
-from datetime import datetime
-
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from textback.api import deps
+from textback import exposition
+from textback.api import deps, scraping
 from textback.core.errors import Unavailable
 from textback.core.gcra import Rate
 from textback.core.ports import Unreachable
-from textback.db import migrate, reads, watch
-from textback.db.watch import Queues
-from textback.metrics import OLDEST_DUE, SWEPT, UNCERTAIN
+from textback.db import migrate, reads
 
 router = APIRouter(include_in_schema=False)
 
@@ -53,19 +49,7 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
     """What this process counted, and how the queues stand for all."""
-    rt = deps.runtime(request)
-    with suppress(Unavailable):
-        _measure(await watch.queues(rt.db), now=rt.now())
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-
-def _measure(found: Queues, *, now: datetime) -> None:
-    UNCERTAIN.labels("look_up").set(found.looked_up)
-    UNCERTAIN.labels("operator").set(found.unsettled)
-    for queue, since in found.oldest.items():
-        OLDEST_DUE.labels(queue).set(_seconds(since, now))
-    SWEPT.set(_seconds(found.swept_until, now))
-
-
-def _seconds(since: datetime | None, now: datetime) -> float:
-    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
+    if (answer := scraping.refused(request)) is not None:
+        return answer
+    said = await exposition.text(request.app.state.standing)
+    return Response(said, media_type=CONTENT_TYPE_LATEST)

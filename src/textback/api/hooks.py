@@ -1,22 +1,26 @@
-"""Carriers' webhooks: verify, parse, hand to the flow, acknowledge what is durable."""
+"""Carriers' webhooks: verify, parse, hand to the flow, acknowledge what is durable.
 
-from typing import Literal
+Plain Starlette routes: FastAPI's way to a route costs more than all that is done here (ADR 34).
+"""
+
+from datetime import datetime
+from typing import Final, Literal
 
 import structlog
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from textback import metrics
+from textback import metrics, tracing
 from textback.api import deps
 from textback.core import phone
 from textback.core.errors import Unavailable
+from textback.core.phone import Phone
 from textback.core.ports import CarrierAccount, HookRequest, Hooks, Ignored, Malformed
-from textback.flows import admit, inbound, receipt
+from textback.flows import admit, inbound, traces
 from textback.runtime import Runtime
 
 log = structlog.stdlib.get_logger()
-router = APIRouter(include_in_schema=False)
 
 MAX_BODY = 128 * 1024
 """Bytes; the largest webhook of Twilio's, with ten media files, stays far below."""
@@ -37,17 +41,22 @@ class _Answered(Exception):  # noqa: N818 - carries the answer
         self.response = response
 
 
-@router.post("/hooks/{carrier}/inbound")
-async def inbound_hook(carrier: str, request: Request) -> Response:
-    return await _answer(carrier, request, "inbound")
+async def inbound_hook(request: Request) -> Response:
+    return await _answer(request, "inbound")
 
 
-@router.post("/hooks/{carrier}/status")
-async def status_hook(carrier: str, request: Request) -> Response:
-    return await _answer(carrier, request, "status")
+async def status_hook(request: Request) -> Response:
+    return await _answer(request, "status")
 
 
-async def _answer(carrier: str, request: Request, kind: Kind) -> Response:
+ROUTES: Final = (
+    Route("/hooks/{carrier}/inbound", inbound_hook, methods=["POST"], include_in_schema=False),
+    Route("/hooks/{carrier}/status", status_hook, methods=["POST"], include_in_schema=False),
+)
+
+
+async def _answer(request: Request, kind: Kind) -> Response:
+    carrier: str = request.path_params["carrier"]
     rt = deps.runtime(request)
     hooks = rt.hooks.get(carrier)
     if hooks is None:
@@ -96,14 +105,14 @@ async def _verified(
     sid = hooks.account_sid(asked)
     try:
         account = (
-            await admit.carrier_account(rt.db, rt.vault, kind=carrier, account_sid=sid)
+            await admit.carrier_account(rt.book, rt.vault, kind=carrier, account_sid=sid)
             if sid
             else None
         )
     except ValueError:  # ours to repair; what the carrier brings again is then not lost
         log.exception("hook.sealed", carrier=carrier, hook=kind)
         raise _Answered(_refused(503, SEALED, {"Retry-After": "60"})) from None
-    if account is None or not hooks.verify(asked, account.auth_token):
+    if account is None or not _is_signed(hooks, asked, account, now=rt.now()):
         metrics.HOOKS.labels(carrier, kind, "forged").inc()
         log.warning(
             "hook.refused",
@@ -117,6 +126,14 @@ async def _verified(
     return account
 
 
+def _is_signed(hooks: Hooks, asked: HookRequest, account: CarrierAccount, *, now: datetime) -> bool:
+    """With the account's token, or the one before it while that is being changed."""
+    if hooks.verify(asked, account.auth_token):
+        return True
+    before = account.previous
+    return before is not None and now < before[1] and hooks.verify(asked, before[0])
+
+
 async def _inbound(rt: Runtime, hooks: Hooks, asked: HookRequest, account: CarrierAccount) -> str:
     said = hooks.parse_inbound(asked)
     if isinstance(said, Malformed):
@@ -125,15 +142,22 @@ async def _inbound(rt: Runtime, hooks: Hooks, asked: HookRequest, account: Carri
         log.info("inbound.ignored", why=said.why)
         return "ignored"
     _bounded(said.carrier_message_id)
-    heard = await inbound.hear(rt.db, account.carrier_id, said, now=rt.now())
-    log.info(
-        "inbound.heard",
-        outcome=heard.outcome,
-        conversation_id=heard.conversation_id,
-        message_id=heard.message_id,
-        why=heard.why,
-        agent_number=phone.masked(said.agent_number),
-    )
+    parent = await traces.of_pair(rt.db, Phone(said.agent_number), Phone(said.user_number))
+    with tracing.span("inbound", kind="consumer", parent=parent) as span:
+        heard = await inbound.hear(rt.db, account.carrier_id, said, look=rt.book, now=rt.now())
+        span.set(
+            outcome=heard.outcome,
+            conversation_id=heard.conversation_id,
+            message_id=heard.message_id,
+        )
+        log.info(
+            "inbound.heard",
+            outcome=heard.outcome,
+            conversation_id=heard.conversation_id,
+            message_id=heard.message_id,
+            why=heard.why,
+            agent_number=phone.masked(said.agent_number),
+        )
     return heard.outcome
 
 
@@ -145,15 +169,21 @@ async def _status(rt: Runtime, hooks: Hooks, asked: HookRequest, account: Carrie
         log.info("receipt.ignored", why=said.why)
         return "ignored"
     _bounded(said.carrier_message_id, said.error_code or "")
-    outcome = await receipt.hear(rt.db, account.carrier_id, said, now=rt.now())
-    log.info(
-        "receipt.heard",
-        outcome=outcome,
-        message_id=said.message_id,
-        carrier_message_id=said.carrier_message_id,
-        status=said.status,
-        error_code=said.error_code,
-    )
+    told = {
+        "message_id": said.message_id,
+        "status": said.status,
+        "error_code": said.error_code,
+    }
+    parent = await traces.of_message(rt.db, said.message_id)
+    with tracing.span("receipt", kind="consumer", parent=parent, **told) as span:
+        outcome = await rt.receipts.hear(account.carrier_id, said, now=rt.now())
+        span.set(outcome=outcome)
+        log.info(
+            "receipt.heard",
+            outcome=outcome,
+            carrier_message_id=said.carrier_message_id,
+            **told,
+        )
     return outcome
 
 

@@ -1,16 +1,19 @@
 """Shapes as an OpenAPI document holds them, for every dialect."""
 
-from typing import Any, Literal, cast
+from functools import cache
+from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel
 
+Mode: TypeAlias = Literal["validation", "serialization"]
 
-def in_one_piece(
-    model: type[BaseModel], mode: Literal["validation", "serialization"] = "validation"
-) -> dict[str, Any]:
-    """JSON Schema without references: within a larger document its own would lead nowhere."""
-    whole = model.model_json_schema(mode=mode)
-    parts: dict[str, Any] = whole.pop("$defs", {})
+
+def in_one_piece(model: type[BaseModel], mode: Mode = "validation") -> dict[str, Any]:
+    """JSON Schema without references: within a larger document its own would lead nowhere.
+
+    Whoever asks may change what is given.
+    """
+    whole, parts = _read(model, mode)
 
     def put(found: object) -> object:
         if isinstance(found, dict):
@@ -24,3 +27,10 @@ def in_one_piece(
         return found
 
     return cast("dict[str, Any]", put(whole))
+
+
+@cache
+def _read(model: type[BaseModel], mode: Mode) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The schema, and what it refers to. Some models are in every route; to read one takes long."""
+    whole = model.model_json_schema(mode=mode)
+    return whole, whole.pop("$defs", {})

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from textback import tracing
 from textback.api import deps
 from textback.api.replies_openapi import OPERATION
 from textback.core.engine import TurnFailed, TurnReply
@@ -16,7 +17,7 @@ from textback.core.ids import TurnId
 from textback.core.ports import AnswersLater, Forged, Malformed
 from textback.db import turn_reads
 from textback.db.turn_reads import TurnRecord
-from textback.flows import turn
+from textback.flows import traces, turn
 from textback.runtime import Runtime
 
 log = structlog.stdlib.get_logger()
@@ -81,7 +82,10 @@ async def _take_once(
         forged = isinstance(answer, Forged)
         log.warning("reply.refused", turn_id=turn_id, run=run, why=answer.why)
         return _refused(401 if forged else 400, answer.why)
-    outcome = await turn.answer_later(rt.db, turn_id, run, answer, now=rt.now())
+    parent = await traces.of_turn(rt.db, turn_id)
+    with tracing.span("turn.answered", parent=parent, turn_id=turn_id, run=run) as span:
+        outcome = await turn.answer_later(rt.db, turn_id, run, answer, now=rt.now())
+        span.set(outcome="failed" if isinstance(outcome, TurnFailed) else outcome)
     told = outcome.reason if isinstance(outcome, TurnFailed) else outcome
     log.info("reply.posted", turn_id=turn_id, run=run, outcome=told)
     match outcome:

@@ -13,6 +13,7 @@ from textback.cli.context import fail
 from textback.core import segments
 from textback.db import reads
 from textback.db.reads import ConversationRecord, MessageRecord
+from textback.db.replica import Reading
 from textback.db.session import create_engine
 from textback.settings import Settings
 
@@ -27,14 +28,20 @@ class Which:
 
 async def run(found: Settings, conversation_id: str | None, which: Which, *, as_json: bool) -> None:
     db = create_engine(found.need("database_url")["database_url"], pool_size=2)
+    replica = create_engine(found.replica_url, pool_size=2) if found.replica_url else None
+    reading = Reading(db, replica)
     try:
         if conversation_id is None:
-            listed = await reads.list_conversations(
-                db, limit=which.limit, state=which.state, project=which.project, user=which.user
+            listed = await reading.ask(
+                reads.list_conversations,
+                limit=which.limit,
+                state=which.state,
+                project=which.project,
+                user=which.user,
             )
             print(dumped([asdict(c) for c in listed])) if as_json else _list(listed)
             return
-        one = await reads.get_conversation(db, conversation_id)
+        one = await reading.find(reads.get_conversation, conversation_id)
         if one is None:
             raise fail(f"There is no conversation {conversation_id}.")
         conversation, messages = one
@@ -43,6 +50,7 @@ async def run(found: Settings, conversation_id: str | None, which: Which, *, as_
         else:
             _transcript(conversation, messages)
     finally:
+        await reading.close()
         await db.dispose()
 
 

@@ -99,7 +99,8 @@ async def _run(
     rt = wiring.runtime(found)
     try:
         await provision(rt.db, rt.vault, ACCOUNT, {"DEMO_API_KEY": key}, now=rt.now())
-        await _serve(rt, found, key, demo_file, console, listening)
+        with wiring.traced("textback"):
+            await _serve(rt, found, key, demo_file, console, listening)
     finally:
         await rt.close()
 

@@ -7,7 +7,7 @@ import typer
 
 from textback import __version__
 from textback.cli import agent as agents
-from textback.cli import context, hand_commands, key_commands
+from textback.cli import context, hand_commands, key_commands, operation_commands, user_commands
 
 app = typer.Typer(
     name="textback",
@@ -82,7 +82,7 @@ def migrate() -> None:
 
     found = context.settings()
     try:
-        schema.upgrade(found.need("database_url")["database_url"])
+        schema.upgrade(found.direct())
     except context.MissingSettings as error:
         raise context.fail(str(error)) from None
     except Exception as error:
@@ -106,7 +106,8 @@ def serve(
     # Options are settings that were given for once.
     os.environ |= {"TEXTBACK_HOST": host} if host else {}
     os.environ |= {"TEXTBACK_PORT": str(port)} if port is not None else {}
-    from textback.cli import serving  # noqa: PLC0415
+    with context.starting():
+        from textback.cli import serving  # noqa: PLC0415
 
     found = context.settings()
     if workers == 1:
@@ -125,7 +126,8 @@ def work(
     ] = 32,
 ) -> None:
     """Send texts, run turns, find lost replies and watch deadlines. Run as many as you like."""
-    from textback.cli import serving  # noqa: PLC0415
+    with context.starting():
+        from textback.cli import serving  # noqa: PLC0415
 
     found = context.settings()
     context.run(lambda: serving.work(found, concurrency=concurrency))
@@ -213,69 +215,45 @@ def listen(  # noqa: PLR0917 - Typer takes them by name
 
 
 @app.command()
-def uncertain(
-    message_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="One text, to say what became of it.")
+def tail(  # noqa: PLR0917 - Typer takes them by name
+    account: Annotated[str | None, typer.Option(help="Only this account's.")] = None,
+    conversation: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
+    number: Annotated[
+        str | None, typer.Option(help="Only of conversations with this number, on either side.")
     ] = None,
-    sent: Annotated[
-        bool | None,
-        typer.Option("--sent/--not-sent", help="Whether the carrier has it; you know for certain."),
+    kind: Annotated[
+        str, typer.Option(help="Only these, with commas; * for anything: message.*,turn.failed")
+    ] = "",
+    since: Annotated[
+        str | None, typer.Option(help="Also what happened before, such as 30s, 10m, 2h or 1d.")
     ] = None,
-    sid: Annotated[
-        str | None, typer.Option(help="With --sent: the carrier's id of it, if you know it.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, oldest first.")] = 50,
+    numbers: Annotated[bool, typer.Option("--numbers", help="Do not mask phone numbers.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, one event a line, as into a pipe.")
+    ] = False,
 ) -> None:
-    """List texts of which nobody knows whether they went out, or settle one by hand.
+    """Follow what happens, of all accounts, straight from the database.
 
-    No answer came when they were handed to the carrier. They are looked up there by themselves;
-    those that could not be looked up within their validity wait for an operator. None is ever sent
-    again blindly: --not-sent sends it, if it is still valid; --sent never does.
+    Each event once, in order, also when the database was away meanwhile. Shows no texts. Ctrl-C
+    stops.
     """
-    from textback.cli import uncertain as command  # noqa: PLC0415
+    from textback import wiring  # noqa: PLC0415
+    from textback.cli import tail as command  # noqa: PLC0415
+    from textback.db.event_tail import Wanted  # noqa: PLC0415
 
     found = context.settings()
-    if message_id is None:
-        if sent is not None or sid is not None:
-            raise context.fail("Name the text: textback uncertain ID --sent, or --not-sent.")
-        context.run(lambda: command.show(found, limit=limit, as_json=as_json))
-        return
-    if sent is None:
-        raise context.fail("Say what became of it: --sent, or --not-sent.")
-    if sid is not None and not sent:
-        raise context.fail("A text that was not sent has no carrier's id: leave out --sid.")
-    context.run(lambda: command.settle(found, message_id, sent=sent, sid=sid))
+    wanted = Wanted(
+        account=account,
+        conversation=conversation,
+        number=number,
+        kinds=tuple(each.strip() for each in kind.split(",") if each.strip()),
+        since=None if since is None else command.since(since, now=wiring.clock()),
+    )
+    context.run(lambda: command.run(found, wanted, as_json=as_json, numbers=numbers))
 
 
-@app.command()
-def doubt() -> None:
-    """After the database was restored from a backup: ask the carrier before sending what is queued.
-
-    Also after a replica that lagged took over. What the database calls queued may have been sent in
-    the moments that it lost. Stop all workers, run this, then start them: they look each text up in
-    the carrier's own list, and send what is not there.
-    """
-    from textback.cli import uncertain as command  # noqa: PLC0415
-
-    found = context.settings()
-    context.run(lambda: command.doubt(found))
-
-
-@app.command()
-def doctor() -> None:
-    """Check everything a deployment needs, and say what to fix. Exits with 1 if anything is wrong.
-
-    Database, migrations, whether Postgres keeps what it confirms, clocks, texts in doubt, Redis,
-    secrets, each carrier's credentials, that each number's webhook points here, and that a webhook
-    signed for the public URL arrives and verifies.
-    """
-    from textback.cli import doctor as command  # noqa: PLC0415
-
-    found = context.settings()
-    raise typer.Exit(context.run(lambda: command.run(found)))
-
-
+operation_commands.register(app)
+user_commands.register(app)
 app.add_typer(agents.app)
 app.add_typer(key_commands.app)
 

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from math import ceil
 from socket import socket
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import structlog
 import uvicorn
@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from textback import wiring
+from textback.api.headers import API
 from textback.core.ids import new_correlation_id
 from textback.settings import Settings
 
@@ -24,6 +25,8 @@ log = structlog.stdlib.get_logger()
 MAX_HEAD: Final = 64 * 1024
 """Bytes of one request before its body, and what is read at a time."""
 
+_CROWD_SECONDS: Final = 10.0
+
 _AFTER_SECONDS: Final = 3.0
 """For what was broken off to come to its end, and for the runtime to close."""
 
@@ -31,20 +34,41 @@ _AFTER_SECONDS: Final = 3.0
 class Protocol(HttpToolsProtocol):
     """uvicorn's waits for ever for the rest of a request, keeps all of it, and speaks plain text.
 
-    A connection here ends when its request does not arrive in time, headers have a limit, and what
-    is no HTTP is refused in our shape.
+    A connection here ends when its request does not arrive in time or its answer is not taken,
+    headers have a limit, there are not more connections than `limit_concurrency` (the further ones
+    are closed, so that sockets are left for Postgres and Redis), and what is no HTTP is refused in
+    our shape.
     """
 
     arrival_seconds = 20.0
-    """For one request to arrive whole, and for a connection to begin its first."""
+    """For one request to arrive whole, for a connection to begin its first, and for its other side
+    to take any more of an answer."""
+
+    _crowd_told_at: ClassVar = float("-inf")
 
     _arriving: TimerHandle | None = None
+    _leaving: TimerHandle | None = None
     _answering: RequestResponseCycle | None = None
     _in_head = True
     _head = 0
 
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # uvicorn's own way is a plain text 503, on a connection that is taken all the same.
+        self._most, self.limit_concurrency = self.limit_concurrency, None
+
     def connection_made(self, transport: Transport) -> None:
         super().connection_made(transport)
+        if self._most is not None and len(self.connections) > self._most:
+            self._tell_of_crowd()
+            transport.abort()
+            return
         self._expect()
 
     def on_message_begin(self) -> None:
@@ -69,8 +93,26 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self._arrived()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._leave()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._left()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():  # it waits for the other side to take the rest
+            self._leave()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._leave()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()
+        self._left()
         super().connection_lost(exc)
         if self._answering is not None:  # uvicorn tells only the latest of several
             self._answering.disconnected = True
@@ -89,13 +131,14 @@ class Protocol(HttpToolsProtocol):
             "content-type: application/json",
             f"content-length: {len(content)}",
             "connection: close",
-            "x-content-type-options: nosniff",
+            *(f"{name.decode()}: {value.decode()}" for name, value in API),
             f"x-polyai-correlation-id: {new_correlation_id(wiring.clock())}",
             "",
             "",
         )
         self.transport.write("\r\n".join(head).encode() + content)
         self.transport.close()
+        self._leave()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
@@ -110,8 +153,24 @@ class Protocol(HttpToolsProtocol):
             self._arriving.cancel()
             self._arriving = None
 
+    def _leave(self) -> None:
+        self._left()
+        self._leaving = self.loop.call_later(self.arrival_seconds, self._give_up)
+
+    def _left(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+
     def _give_up(self) -> None:
         self.transport.abort()
+
+    def _tell_of_crowd(self) -> None:
+        """Every ten seconds at most: a flood of connections is no flood of lines."""
+        now = self.loop.time()
+        if now - Protocol._crowd_told_at > _CROWD_SECONDS:
+            Protocol._crowd_told_at = now
+            log.warning("serve.crowded", connections=self._most, fix="see TEXTBACK_MAX_CONNECTIONS")
 
 
 class Server(uvicorn.Server):
@@ -180,6 +239,11 @@ def options(found: Settings) -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        # What X-Forwarded-* headers say is nobody's business here: TEXTBACK_PUBLIC_URL says how we
+        # are reached, and nothing asks who a client is but by its key. uvicorn believes any client
+        # on the loopback otherwise.
+        "proxy_headers": False,
+        "limit_concurrency": found.max_connections,
         "timeout_graceful_shutdown": ceil(found.drain_seconds),
         "loop": "uvloop",
         "http": Protocol,

@@ -1,9 +1,13 @@
 """`textback serve` and `textback work`: the two kinds of process of a deployment."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -11,14 +15,12 @@ from typing import Final
 
 import structlog
 import uvicorn
-from prometheus_client import start_http_server
 from uvicorn.config import STARTUP_FAILURE
 
-from textback import wiring
+from textback import exposition, metrics, wiring
 from textback.cli import context
 from textback.cli.server import Server, options
 from textback.settings import Settings
-from textback.worker.main import Worker
 
 log = structlog.stdlib.get_logger()
 
@@ -39,15 +41,17 @@ async def serve(found: Settings) -> int:
 async def _serve_on(found: Settings, listening: socket.socket, stop: asyncio.Event) -> int:
     rt = wiring.runtime(found)
     context.configure_logs(found)
+    with context.starting():
+        application = wiring.application(rt)
     server = Server(
-        uvicorn.Config(wiring.application(rt), **options(found)),
-        lame_duck=found.lame_duck_seconds,
+        uvicorn.Config(application, **options(found)), lame_duck=found.lame_duck_seconds
     )
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    await serving
+    with wiring.traced("textback-api"):
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
     return 0 if server.started else 1
 
 
@@ -74,13 +78,28 @@ def serve_with(found: Settings, *, workers: int) -> int:
     """
     wiring.runtime(found)  # refuses here, with a sentence, rather than in every child
     context.configure_logs(found)
-    with listen(found) as listening:
-        return _Children(found, listening).run(workers)
+    with listen(found) as listening, _counting_together() as folder:
+        return _Children(found, listening, folder).run(workers)
+
+
+@contextmanager
+def _counting_together() -> Generator[str]:
+    """A folder in which the children count, so that each can tell of all."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="textback-metrics-")
+    except OSError as error:
+        raise context.fail(
+            f"Cannot make a folder for metrics ({error.strerror}); set TMPDIR to one that can be "
+            "written to."
+        ) from None
+    with made as folder:
+        os.environ[metrics.MANY_PROCESSES] = folder  # children read it when they start
+        yield folder
 
 
 class _Children:
-    def __init__(self, found: Settings, listening: socket.socket) -> None:
-        self._found, self._listening = found, listening
+    def __init__(self, found: Settings, listening: socket.socket, folder: str) -> None:
+        self._found, self._listening, self._folder = found, listening, folder
         self._running: list[SpawnProcess] = []
         self._asked = self._told = 0
 
@@ -94,6 +113,8 @@ class _Children:
             wait([child.sentinel for child in self._running], timeout=_A_MOMENT)
             for child in [child for child in self._running if child.exitcode is not None]:
                 self._running.remove(child)
+                # Its counters count on; what it had at the moment, it has no more.
+                metrics.gone(child.pid, self._folder)
                 bad |= self._asked > 0 and not self._stopped_well(child)
                 if not self._asked:
                     log.error("serve.died", pid=child.pid, exit_code=child.exitcode)
@@ -141,18 +162,22 @@ def _child(found: Settings, listening: socket.socket) -> None:
 
 
 async def work(found: Settings, *, concurrency: int) -> None:
+    with context.starting():
+        from textback.worker.main import Worker  # noqa: PLC0415 - `serve` starts without it
+
     rt = wiring.runtime(found)
     context.configure_logs(found)
     if found.metrics_port:
         try:
-            start_http_server(found.metrics_port, addr=found.host)
+            exposition.listen(exposition.Standing(rt), host=found.host, port=found.metrics_port)
         except OSError as error:
             where = f"{found.host}:{found.metrics_port}"
             raise context.fail(
                 f"Cannot listen on {where} ({error.strerror}); set TEXTBACK_METRICS_PORT."
             ) from None
     try:
-        await Worker(rt, concurrency=concurrency).run(stop_on_signals())
+        with wiring.traced("textback-worker"):
+            await Worker(rt, concurrency=concurrency).run(stop_on_signals())
     finally:
         await rt.close()
 

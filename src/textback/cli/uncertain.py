@@ -16,7 +16,7 @@ from textback.core.message import Message, Queued, Sent
 from textback.db import watch
 from textback.db.session import create_engine
 from textback.db.watch import UncertainRecord
-from textback.flows import operate
+from textback.flows import operate, restored
 from textback.settings import Settings
 
 _SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -49,13 +49,22 @@ async def settle(found: Settings, message_id: str, *, sent: bool, sid: str | Non
     print(f"{message_id}: {_outcome(after)}")
 
 
-async def doubt(found: Settings) -> None:
+async def doubt(found: Settings, *, hand_off: bool) -> None:
     db = create_engine(found.need("database_url")["database_url"], pool_size=2)
+    now, policy = wiring.clock(), found.send_policy()
     try:
-        texts = await operate.doubt_queued(db, policy=found.send_policy(), now=wiring.clock())
+        doubted = await restored.doubt(db, policy=policy, hand_off=hand_off, now=now)
     finally:
         await db.dispose()
-    print(f"Texts that will be looked up at the carrier before they are sent: {texts}")
+    print(f"Texts that will be looked up at the carrier before they are sent: {doubted.texts}")
+    print(
+        f"Conversations handed to a person, because something was due there: {doubted.handed_off}"
+    )
+    if doubted.plans:
+        print(
+            f"Planned sends that are due: {doubted.plans}. Those that were sent in the lost time"
+            " would be\nsent again: see docs/runbook.md before you start a worker."
+        )
 
 
 def _outcome(after: Message) -> str:

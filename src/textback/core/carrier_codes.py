@@ -153,6 +153,10 @@ _OURS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+def is_known(code: str) -> bool:
+    return code in _MEANINGS or code in _OURS
+
+
 def meaning(code: str) -> Meaning:
     """Of any code: one that is not known here is explained by the carrier's own page."""
     is_twilio = code.isascii() and code.isdigit()

@@ -150,6 +150,8 @@ class TurnRequest:
     """The project's, an IANA name."""
     reply_url: str | None = None
     """Where the answer may be posted later, if the engine answers `Later`."""
+    traceparent: str | None = None
+    """For whoever is asked over HTTP to go on with the trace (W3C Trace Context)."""
     journal: Journal = field(default_factory=Notebook)
 
 
@@ -231,6 +233,8 @@ class AnalysisRequest:
     state: Mapping[str, object] = field(default_factory=dict[str, object])
     now: datetime
     timezone: str = "UTC"
+    traceparent: str | None = None
+    """As of a `TurnRequest`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ BatchId = NewType("BatchId", str)
 EndpointId = NewType("EndpointId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_SHIFTS = range(120, -1, -10)
 
 
 def new_conversation_id(now: datetime) -> ConversationId:
@@ -66,7 +68,7 @@ def to_uuid(id: str) -> str:  # noqa: A002 - any of ours
 def from_uuid(prefix: str, uuid: str) -> str | None:
     """`to_uuid` turned back; None for what is no UUID."""
     try:
-        return prefix + _base32(UUID(uuid))
+        return prefix + _base32(UUID(uuid).int)
     except ValueError:
         return None
 
@@ -74,12 +76,12 @@ def from_uuid(prefix: str, uuid: str) -> str | None:
 def earliest(prefix: str, at: datetime) -> str:
     """Where the ids of that kind begin that were made at that moment, or later."""
     milliseconds = max(0, int(at.timestamp() * 1000)) & (1 << 48) - 1
-    return prefix + _base32(UUID(int=milliseconds << 80))
+    return prefix + _base32(milliseconds << 80)
 
 
 def new_correlation_id(now: datetime) -> str:
     """A plain UUID: what clients of PolyAI's platform see in X-PolyAI-Correlation-Id."""
-    return str(_uuid7(now))
+    return str(UUID(int=_uuid7(now)))
 
 
 def by_hand(message_id: MessageId) -> str:
@@ -100,14 +102,13 @@ def as_the_carriers(carrier_message_id: str) -> str:
     return carrier_message_id.removeprefix(_ON_RECORD)
 
 
-def _uuid7(now: datetime) -> UUID:
+def _uuid7(now: datetime) -> int:
     milliseconds = int(now.timestamp() * 1000) & (1 << 48) - 1
-    random = secrets.randbits(74)
-    high = milliseconds << 16 | 0x7000 | random >> 62
+    random = int.from_bytes(secrets.token_bytes(10))
+    high = milliseconds << 16 | 0x7000 | random >> 68
     low = 0b10 << 62 | random & (1 << 62) - 1
-    return UUID(int=high << 64 | low)
+    return high << 64 | low
 
 
-def _base32(value: UUID) -> str:
-    bits = value.int
-    return "".join(_ALPHABET[bits >> shift & 31] for shift in range(125, -1, -5))
+def _base32(bits: int) -> str:
+    return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])

@@ -129,6 +129,8 @@ class ProjectPolicy:
     """Where conversations begin on the agent's draft, if it has one."""
     quiet_hours: QuietHours | None = None
     """Openers are held until they are over; answers are not."""
+    retention: timedelta | None = None
+    """For how long a conversation is kept after its end; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,6 +208,8 @@ class CarrierAccount:
     account_sid: str
     auth_token: str = field(repr=False)
     base_url: str
+    previous: tuple[str, datetime] | None = field(default=None, repr=False)
+    """The token before; until then its webhooks may be signed with it."""
 
 
 # --- Numbers taken over from a carrier -----------------------------------------------------------

@@ -8,6 +8,7 @@ fractions (2½ is not 21/2): https://www.twilio.com/docs/messaging/services#smar
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from textback.core.phone import Phone, channel
@@ -38,6 +39,7 @@ def size(text: str) -> Size:
     return Size("UCS-2", units, _segments(text, units, alone=70, joined=67, wide=None))
 
 
+@lru_cache(maxsize=256)  # a text is counted where it is written, and told of
 def count(text: str) -> int:
     """Segments of `text`."""
     return size(text).segments

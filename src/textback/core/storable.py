@@ -5,12 +5,13 @@ import re
 from datetime import MAXYEAR, MINYEAR, datetime
 
 # In JSON as Python writes it, a NUL and not a backslash that somebody wrote before "u0000".
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def is_text(text: str) -> bool:
     """No NUL, no lone surrogate."""
-    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+    return _NO_TEXT.search(text) is None
 
 
 def is_moment(at: datetime) -> bool:

@@ -5,7 +5,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, and_, or_, select
+from sqlalchemy import RowMapping, Select, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.ids import AccountId, ConnectorId, ProjectId
@@ -21,6 +21,8 @@ class KeyRow:
     expires_at: datetime | None
     revoked_at: datetime | None
     scopes: frozenset[str] | None
+    until: datetime | None = None
+    """Set when it was found by the key that it had before: from then on that is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +43,17 @@ def key_hash(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-async def find_key(c: AsyncConnection, key: str, *, now: datetime) -> KeyRow | None:
-    """By the key itself, or by the one it had before, while that is still good."""
-    k, hashed = api_keys.c, key_hash(key)
+async def find_key(c: AsyncConnection, hashed: bytes) -> KeyRow | None:
+    """By the hash of the key itself, or of the one it had before (`until`)."""
+    k, is_present = api_keys.c, api_keys.c.hash == hashed
     row = (
         await c.execute(
             select(k.id, k.public_id, k.account_id, k.expires_at, k.revoked_at, k.scopes)
+            .add_columns(case((is_present, None), else_=k.previous_until).label("until"))
             .join(accounts, accounts.c.id == k.account_id)
-            .where(
-                or_(k.hash == hashed, and_(k.previous_hash == hashed, k.previous_until > now)),
-                accounts.c.removed_at.is_(None),
-            )
+            .where(or_(is_present, k.previous_hash == hashed), accounts.c.removed_at.is_(None))
+            .order_by(is_present.desc(), k.previous_until.desc())
+            .limit(1)
         )
     ).one_or_none()
     if row is None:
@@ -62,6 +64,7 @@ async def find_key(c: AsyncConnection, key: str, *, now: datetime) -> KeyRow | N
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         scopes=None if row.scopes is None else frozenset(row.scopes),
+        until=row.until,
     )
 
 

@@ -1,14 +1,10 @@
 """Conversations: row <-> state, and the queries that flows lock them with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import (
     ColumnElement,
-    RowMapping,
     case,
     func,
     insert,
@@ -19,7 +15,6 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
-from textback.core.commands import Notify
 from textback.core.conversation import (
     NAMES,
     Closed,
@@ -29,36 +24,21 @@ from textback.core.conversation import (
     Live,
     Opened,
     Paused,
-    Warned,
-    deadline,
 )
 from textback.core.errors import StaleError
 from textback.core.ids import AccountId, ConversationId, ProjectId
+from textback.core.message import Queued
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
-from textback.db import briefs, events
+from textback.db import briefs, events, many
+from textback.db.conversation_rows import Brief, columns_of, row_of, state_of
+from textback.db.message_rows import new_row
 from textback.db.metadata import WHEN
-from textback.db.tables import agent_versions
+from textback.db.tables import agent_versions, messages
 from textback.db.tables import conversations as t
 from textback.db.tables import events as event_table
 
-IDLE = TypeAdapter(IdlePolicy)
-
 _ITS_END = {"idle", "agent_ended"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Brief:
-    """What a caller told the agent about the conversation it opened."""
-
-    objective: str | None = None
-    variables: Mapping[str, object] = field(default_factory=dict[str, object])
-    start_node: str | None = None
-    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
-    reopens: bool = True
-    dialect: str | None = None
-    extra: Mapping[str, object] = field(default_factory=dict[str, object])
-    notify: Notify | None = None
 
 
 async def add(
@@ -71,23 +51,49 @@ async def add(
 ) -> None:
     """Insert, with its events. A conversation that is over from the start says so twice."""
     told = brief or Brief()
-    await c.execute(
-        insert(t).values(
-            **_row(new, policy),
-            objective=told.objective,
-            variables=dict(told.variables),
-            start_node=told.start_node,
-            metadata=dict(told.metadata),
-            reopens=told.reopens,
-            dialect=told.dialect,
-            extra=dict(told.extra),
-        )
-    )
+    await c.execute(insert(t).values(**row_of(new, policy), **columns_of(told)))
     if told.notify is not None:
         await briefs.notify(c, new, told.notify, now=now)
     opened = facts.Event(kind="conversation.opened", conversation_id=new.id)
     now_it_is = facts.of_conversation(new)
     await events.append(c, [opened] if now_it_is == opened else [opened, now_it_is], now=now)
+
+
+async def lock_all(c: AsyncConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, Live]:
+    """Of those that are live, what nobody else has. Never waits."""
+    locked = select(t).where(t.c.id.in_(ids)).with_for_update(key_share=True, skip_locked=True)
+    states = [state_of(row) for row in (await c.execute(locked)).mappings()]
+    return {each.id: each for each in states if not isinstance(each, Closed)}
+
+
+async def supersede(c: AsyncConnection, ids: Sequence[ConversationId], *, now: datetime) -> None:
+    """Close them, without events. Call with them locked."""
+    is_analysed = case((t.c.state != "opened", _analysed_from(now)))
+    closed = {"state": "closed", "reason": "superseded", "closed_at": now}
+    no_more = ("warned_at", "paused_until", "handed_off_at", "why_handed_off", "deadline_at")
+    await c.execute(
+        update(t)
+        .where(t.c.id.in_(ids))
+        .values(**closed, **dict.fromkeys(no_more), analysis_due_at=is_analysed)
+    )
+
+
+async def add_with_texts(
+    c: AsyncConnection,
+    new: Sequence[tuple[Opened, IdlePolicy, Brief, Queued]],
+    *,
+    traceparents: Sequence[str | None] | None = None,
+) -> None:
+    """As `add` and `messages.add` of many, without events. No brief says where to notify.
+
+    `traceparents`: of each its own, because they come from different requests; None: nobody traces.
+    """
+    talks = [row_of(talk, idle) | columns_of(brief) for talk, idle, brief, _ in new]
+    texts = [new_row(text, talk.project_id) for talk, _, _, text in new]
+    if traceparents is not None:
+        for row, traceparent in zip(texts, traceparents, strict=True):
+            row["traceparent"] = traceparent
+    await many.insert(c, (t, talks), (messages, texts), wake="messages")
 
 
 async def save(
@@ -104,7 +110,7 @@ async def save(
 
     `by` and `more` are for the event: who did it, if it was not time alone, and what they said.
     """
-    row = _row(after, policy)
+    row = row_of(after, policy)
     if isinstance(after, Closed) and not isinstance(before, Opened):
         row["analysis_due_at"] = _analysed_from(now)
     result = await c.execute(
@@ -240,61 +246,3 @@ async def _one(c: AsyncConnection, which: ColumnElement[bool]) -> Conversation |
     locked = select(t).where(which).with_for_update(key_share=True)
     row = (await c.execute(locked)).mappings().one_or_none()
     return None if row is None else state_of(row)
-
-
-def _row(state: Conversation, policy: IdlePolicy) -> dict[str, Any]:
-    return {
-        "id": state.id,
-        "account_id": state.account_id,
-        "project_id": state.project_id,
-        "connector_id": state.connector_id,
-        "agent_id": state.agent_id,
-        "agent_version": state.agent_version,
-        "agent_number": state.agent_number,
-        "user_number": state.user_number,
-        "state": NAMES[type(state)],
-        "opened_at": state.opened_at,
-        "active_at": state.active_at,
-        "warned_at": state.warned_at if isinstance(state, Warned) else None,
-        "paused_until": state.paused_until if isinstance(state, Paused) else None,
-        "handed_off_at": state.handed_off_at if isinstance(state, HandedOff) else None,
-        "why_handed_off": state.why if isinstance(state, HandedOff) else None,
-        "closed_at": state.closed_at if isinstance(state, Closed) else None,
-        "reason": state.reason if isinstance(state, Closed) else None,
-        "deadline_at": deadline(state, policy),
-        "idle": None if state.idle is None else IDLE.dump_python(state.idle, mode="json"),
-    }
-
-
-def state_of(row: RowMapping) -> Conversation:
-    shared: dict[str, Any] = {
-        name: row[name]
-        for name in (
-            "id",
-            "account_id",
-            "project_id",
-            "connector_id",
-            "agent_id",
-            "agent_version",
-            "agent_number",
-            "user_number",
-            "opened_at",
-            "active_at",
-        )
-    }
-    shared["idle"] = None if row["idle"] is None else IDLE.validate_python(row["idle"])
-    match row["state"]:
-        case "opened":
-            return Opened(**shared)
-        case "engaged":
-            return Engaged(**shared)
-        case "warned":
-            return Warned(**shared, warned_at=row["warned_at"])
-        case "paused":
-            return Paused(**shared, paused_until=row["paused_until"])
-        case "handed_off":
-            return HandedOff(
-                **shared, handed_off_at=row["handed_off_at"], why=row["why_handed_off"]
-            )
-        case _:
-            return Closed(**shared, closed_at=row["closed_at"], reason=row["reason"])

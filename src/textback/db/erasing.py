@@ -9,8 +9,6 @@ from sqlalchemy import (
     Select,
     cast,
     delete,
-    insert,
-    literal,
     or_,
     select,
     tuple_,
@@ -21,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.ids import CarrierId, ConversationId
 from textback.core.phone import Phone
-from textback.db.metadata import WHEN
+from textback.db import past_usage
 from textback.db.tables import (
     conversations,
     erased_texts,
@@ -107,11 +105,14 @@ async def whole(c: AsyncConnection, conversation_id: ConversationId, *, now: dat
     await c.execute(endpoints.with_for_update())
     d = webhook_deliveries.c
     await _deliveries(c, or_(d.conversation_id == conversation_id, d.endpoint_id.in_(endpoints)))
-    await _remember(c, messages.c.conversation_id == conversation_id, now=now)
-    for table in (webhook_endpoints, events, tool_calls, turns, messages):
+    for table in (webhook_endpoints, events, tool_calls, turns):
         await c.execute(delete(table).where(table.c.conversation_id == conversation_id))
-    await _plans(c, planned_sends.c.conversation_id == conversation_id)
-    await c.execute(delete(conversations).where(conversations.c.id == conversation_id))
+    await blank_plans(c, planned_sends.c.conversation_id == conversation_id)
+    mine = await c.scalars(
+        select(messages.c.id).where(messages.c.conversation_id == conversation_id)
+    )
+    await past_usage.remove_texts(c, list(mine), now=now)
+    await past_usage.remove_conversations(c, [conversation_id])
 
 
 async def texts(c: AsyncConnection, ids: Collection[str], *, now: datetime) -> None:
@@ -119,10 +120,9 @@ async def texts(c: AsyncConnection, ids: Collection[str], *, now: datetime) -> N
     told = select(events.c.id).where(events.c.message_id.in_(ids))
     await c.execute(told.with_for_update())
     await _deliveries(c, webhook_deliveries.c.event_id.in_(told))
-    await _remember(c, messages.c.id.in_(ids), now=now)
     await c.execute(delete(events).where(events.c.message_id.in_(ids)))
-    await c.execute(delete(messages).where(messages.c.id.in_(ids)))
-    await _plans(c, planned_sends.c.id.in_(ids))
+    await blank_plans(c, planned_sends.c.id.in_(ids))
+    await past_usage.remove_texts(c, ids, now=now)
 
 
 def among_erased(carrier_id: CarrierId, carrier_message_ids: Collection[str]) -> Select[tuple[str]]:
@@ -140,13 +140,15 @@ async def forget_old(c: AsyncConnection, *, before: datetime, limit: int) -> int
     return (await c.execute(delete(t).where(these))).rowcount
 
 
-async def _plans(c: AsyncConnection, which: ColumnElement[bool]) -> None:
+async def blank_plans(c: AsyncConnection, which: ColumnElement[bool]) -> int:
+    """Of those that are over nothing stays of what they said and to whom; gives how many."""
     p = planned_sends.c
-    await c.execute(
+    done = await c.execute(
         update(planned_sends)
         .where(which, p.state != "planned")
         .values(user_number="", command=p.command.concat(cast(_BLANK, JSONB)), error=None)
     )
+    return done.rowcount
 
 
 async def _deliveries(c: AsyncConnection, which: ColumnElement[bool]) -> None:
@@ -159,13 +161,3 @@ async def _deliveries(c: AsyncConnection, which: ColumnElement[bool]) -> None:
     await c.execute(gone.order_by(webhook_deliveries.c.id).with_for_update())
     await c.execute(delete(webhook_attempts).where(webhook_attempts.c.delivery_id.in_(gone)))
     await c.execute(delete(webhook_deliveries).where(which))
-
-
-async def _remember(c: AsyncConnection, which: ColumnElement[bool], *, now: datetime) -> None:
-    """That the user's were here, so that the carrier's list does not bring them back."""
-    t = messages.c
-    heard = select(t.carrier_id, t.carrier_message_id, literal(now, WHEN)).where(
-        which, t.direction == "inbound", t.carrier_message_id.is_not(None)
-    )
-    names = ["carrier_id", "carrier_message_id", "erased_at"]
-    await c.execute(insert(erased_texts).from_select(names, heard))

@@ -14,16 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.events import Event, Kind
 from textback.core.ids import AccountId, ProjectId
+from textback.db.driver import Statement
+from textback.db.session import count_at_commit
 
 CHANNEL = "textback"
 
 Queue = Literal["messages", "turns", "webhooks", "plans"]
 
 # In one statement, because most events are nobody's: then it costs one look into an index.
-_APPEND: Final = text("""
+_APPEND: Final = Statement("""
     with new as (
         insert into events (at, conversation_id, message_id, kind, data, account_id, project_id)
-        select :at, e.conversation_id, e.message_id, e.kind, e.data, e.account_id, e.project_id
+        select cast(:at as timestamptz), e.conversation_id, e.message_id, e.kind, e.data,
+            e.account_id, e.project_id
         from jsonb_to_recordset(cast(:events as jsonb)) as e(
             place int, conversation_id text, message_id text, kind text, data jsonb,
             account_id text, project_id text)
@@ -32,7 +35,7 @@ _APPEND: Final = text("""
     )
     insert into webhook_deliveries (endpoint_id, event_id, conversation_id, state, created_at,
         due_at)
-    select w.id, new.id, new.conversation_id, 'waiting', :at, :at
+    select w.id, new.id, new.conversation_id, 'waiting', cast(:at as timestamptz), :at
     from new
     left join conversations c on c.id = new.conversation_id
     join webhook_endpoints w on w.account_id = coalesce(new.account_id, c.account_id)
@@ -41,7 +44,10 @@ _APPEND: Final = text("""
         and (w.conversation_id is null or w.conversation_id = new.conversation_id)
         and (w.kinds = '[]' or w.kinds ? new.kind)
     order by new.id, w.id
+    returning 1
 """)
+
+_WAKE: Final = Statement("select pg_notify(:channel, :queue)")
 
 
 async def append(c: AsyncConnection, new: Sequence[Event], *, now: datetime) -> None:
@@ -59,8 +65,9 @@ async def append(c: AsyncConnection, new: Sequence[Event], *, now: datetime) -> 
         }
         for place, e in enumerate(new)
     ]
-    done = await c.execute(_APPEND, {"at": now, "events": json.dumps(rows, allow_nan=False)})
-    if done.rowcount:
+    told = await _APPEND.rows(c, at=now, events=json.dumps(rows, allow_nan=False))
+    count_at_commit(new)
+    if told:
         await wake(c, "webhooks")
 
 
@@ -83,6 +90,4 @@ async def was_told(
 
 async def wake(c: AsyncConnection, queue: Queue) -> None:
     """Tell workers, at the commit, that a row may be due. Only a hint: they also poll."""
-    await c.execute(
-        text("select pg_notify(:channel, :queue)"), {"channel": CHANNEL, "queue": queue}
-    )
+    await _WAKE.rows(c, channel=CHANNEL, queue=queue)

@@ -1,11 +1,12 @@
 """Idempotency keys live in the transaction of what they protect."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,9 +15,21 @@ from textback.core.commands import Accepted, Idempotency
 from textback.core.errors import KeyReused, Unavailable
 from textback.core.ids import AccountId
 from textback.core.policy import IDEMPOTENCY_TTL
+from textback.db import locks
+from textback.db.driver import Statement
 from textback.db.tables import idempotency_keys as t
 
 _ACCEPTED = TypeAdapter(Accepted)
+
+_CLAIM_MANY = Statement("""
+    insert into idempotency_keys (account_id, route, key, fingerprint, expires_at, answer)
+    select account_id, route, key, decode(fingerprint, 'hex'), expires_at, answer
+    from jsonb_to_recordset(cast(:rows as jsonb)) as r (
+        account_id text, route text, key text, fingerprint text, expires_at timestamptz,
+        answer jsonb)
+    on conflict do nothing
+    returning account_id, route, key
+""")
 
 
 async def find(
@@ -68,6 +81,7 @@ async def claim(
 
     A concurrent request with the same key waits here until the first one commits. Raises KeyReused.
     """
+    await locks.key(c, account_id, key)
     values = {
         "fingerprint": key.fingerprint,
         "conversation_id": None,
@@ -88,6 +102,28 @@ async def claim(
     if first is None:  # it ran out between the two statements
         raise Unavailable
     return first
+
+
+async def claim_many(
+    c: AsyncConnection,
+    given: Sequence[tuple[AccountId, Idempotency, Accepted]],
+    *,
+    now: datetime,
+) -> set[tuple[AccountId, str, str]]:
+    """As `claim`, of keys that are locked (`locks.try_all`): those that were not taken before."""
+    rows = [
+        {
+            "account_id": account_id,
+            "route": key.route,
+            "key": key.key,
+            "fingerprint": key.fingerprint.hex(),
+            "expires_at": now + IDEMPOTENCY_TTL,
+            "answer": _json(answer),
+        }
+        for account_id, key, answer in given
+    ]
+    done = await _CLAIM_MANY.rows(c, rows=to_json(rows).decode())
+    return {(AccountId(row["account_id"]), row["route"], row["key"]) for row in done}
 
 
 async def settle(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.events import Event
@@ -18,8 +18,7 @@ from textback.core.ids import (
     on_record,
 )
 from textback.core.phone import Phone
-from textback.core.throttle import Heard
-from textback.db import erasing, events
+from textback.db import erasing, events, traces
 from textback.db.tables import conversations
 from textback.db.tables import messages as t
 
@@ -29,7 +28,7 @@ Kind = Literal["text", "keyword", "unanswered"]
 MOST_ROWS = 5000
 """Of a pair's latest texts, those that the limits are counted over."""
 
-_latest = (  # however much the two have said to each other, no more is looked at
+_said = (  # however much the two have said to each other, no more is looked at
     select(t.c.seq, t.c.direction, t.c.kind, t.c.state, t.c.created_at, t.c.text)
     .where(t.c.agent_number == bindparam("agent"), t.c.user_number == bindparam("user"))
     .order_by(t.c.seq.desc())
@@ -37,30 +36,15 @@ _latest = (  # however much the two have said to each other, no more is looked a
     .subquery()
     .c
 )
-_FROM_SENDER: Final = (
-    select(_latest.created_at, _latest.text, _latest.kind)
-    .where(
-        _latest.direction == "inbound",
-        _latest.kind != "keyword",
-        _latest.created_at > bindparam("since"),
-        _latest.created_at <= bindparam("until"),
-    )
-    .order_by(_latest.seq)
-)
 _REPLIES: Final = (
-    select(_latest.created_at)
+    select(_said.created_at)
     .where(
-        _latest.kind.in_(["reply", "notice"]),
-        _latest.state.not_in(["suppressed", "failed"]),
-        _latest.created_at > bindparam("since"),
+        _said.kind.in_(["reply", "notice"]),
+        _said.state.not_in(["suppressed", "failed"]),
+        _said.created_at > bindparam("since"),
     )
-    .order_by(_latest.seq)
+    .order_by(_said.seq)
 )
-
-
-async def is_known(c: AsyncConnection, carrier_id: CarrierId, carrier_message_id: str) -> bool:
-    """Also one that was erased since, or that a caller has put on record."""
-    return bool(await known(c, carrier_id, [carrier_message_id]))
 
 
 async def is_at_home(
@@ -120,7 +104,7 @@ async def place_of(
 async def known(
     c: AsyncConnection, carrier_id: CarrierId, carrier_message_ids: Collection[str]
 ) -> set[str]:
-    """Which of these we have already; as `is_known`."""
+    """Which of these we have already; also what was erased since, or a caller put on record."""
     named = [*carrier_message_ids, *map(on_record, carrier_message_ids)]
     stored = select(t.c.carrier_message_id).where(
         t.c.carrier_id == carrier_id, t.c.carrier_message_id.in_(named)
@@ -164,17 +148,21 @@ async def add(
             media=[dict(m) for m in media],
             note=note,
             created_at=at,
+            **traces.here(),
         )
         .returning(t.c.seq)
     )
-    event = Event(
+    await events.append(c, [received(conversation_id, message_id, note=note)], now=now)
+    return int(seq or 0)
+
+
+def received(conversation_id: ConversationId, message_id: MessageId, *, note: str | None) -> Event:
+    return Event(
         kind="message.received",
         conversation_id=conversation_id,
         message_id=message_id,
         data={} if note is None else {"note": note},
     )
-    await events.append(c, [event], now=now)
-    return int(seq or 0)
 
 
 async def keywords(c: AsyncConnection, agent: Phone, user: Phone, *, since: datetime) -> list[str]:
@@ -191,47 +179,17 @@ async def keywords(c: AsyncConnection, agent: Phone, user: Phone, *, since: date
     return [str(each) for each in found]
 
 
-async def recent_from_sender(
-    c: AsyncConnection,
-    agent: Phone,
-    user: Phone,
-    *,
-    since: datetime,
-    until: datetime,
-    at_most: int,
-) -> list[Heard]:
-    """The sender's texts of that time among the pair's latest, oldest first; no keywords."""
-    rows = min(200 + 2 * at_most, MOST_ROWS)
-    given = {"agent": agent, "user": user, "rows": rows, "since": since, "until": until}
-    found = await c.execute(_FROM_SENDER, given)
-    return [Heard(r.created_at, r.text, answered=r.kind == "text") for r in found]
+def latest(rows: int) -> int:
+    """How many of a pair's latest texts are looked at for so many that count."""
+    return min(200 + rows, MOST_ROWS)
 
 
 async def replies(
     c: AsyncConnection, agent: Phone, user: Phone, *, since: datetime, at_most: int
 ) -> list[datetime]:
     """When the latest of our replies and notices to the user were written, oldest first."""
-    rows = min(200 + 4 * at_most, MOST_ROWS)
-    given = {"agent": agent, "user": user, "rows": rows, "since": since}
+    given = {"agent": agent, "user": user, "rows": latest(4 * at_most), "since": since}
     return list(await c.scalars(_REPLIES, given))[-at_most:]
-
-
-async def count_answered(
-    c: AsyncConnection, project_id: ProjectId, *, since: datetime, until: datetime, at_most: int
-) -> int:
-    """Texts of all the project's users in that time that went to an agent, up to `at_most`."""
-    some = (
-        select(t.c.id)
-        .where(
-            t.c.project_id == project_id,
-            t.c.direction == "inbound",
-            t.c.kind == "text",
-            t.c.created_at > since,
-            t.c.created_at <= until,
-        )
-        .limit(at_most)
-    )
-    return await c.scalar(select(func.count()).select_from(some.subquery())) or 0
 
 
 async def hear_kept(c: AsyncConnection, conversation_id: ConversationId) -> int:

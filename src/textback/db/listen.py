@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 import asyncpg
 import structlog
@@ -20,13 +21,23 @@ _LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Interna
 
 
 async def listen(
-    database_url: str, heard: Callable[[str], None], *, check_seconds: float = CHECK_SECONDS
+    database_url: str,
+    heard: Callable[[str], None],
+    *,
+    channel: str = CHANNEL,
+    check_seconds: float = CHECK_SECONDS,
+    begun: Callable[[], None] | None = None,
+    alive: Callable[[float], None] | None = None,
 ) -> None:
-    """Call `heard` with each queue's name, until cancelled.
+    """Call `heard` with what is said on the channel (each queue's name), until cancelled.
 
     A lost connection is made again; what was said meanwhile is missed, and polling finds it.
+    `begun`: called whenever it hears from then on. `alive`: told each time that Postgres answered
+    when it was asked, by `monotonic`: all that was said before then has been heard.
     """
-    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    plain = make_url(database_url).set(drivername="postgresql")
+    plain = plain.difference_update_query(["prepared_statement_cache_size"])  # SQLAlchemy's own
+    url = plain.render_as_string(hide_password=False)
 
     def told(_c: object, _pid: int, _channel: str, payload: object) -> None:
         heard(str(payload))
@@ -42,13 +53,18 @@ async def listen(
             await asyncio.sleep(AGAIN_SECONDS)
             continue
         try:
-            await connection.add_listener(CHANNEL, told)
+            await connection.add_listener(channel, told)
+            if begun is not None:
+                begun()
             if lost:
                 log.info("listen.again")
             lost = False
             while not connection.is_closed():
-                await asyncio.sleep(check_seconds)
+                asked_at = monotonic()
                 await connection.execute("select 1", timeout=CONNECT_SECONDS)
+                if alive is not None:
+                    alive(asked_at)
+                await asyncio.sleep(check_seconds)
         except _LOST:
             lost = True
             log.warning("listen.lost", why="the connection broke")

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import RowMapping
 
 from textback.core import segments
+from textback.core.ids import ProjectId
 from textback.core.message import (
     Delivered,
     Failed,
@@ -37,6 +38,7 @@ _SHARED = ("id", "conversation_id", "carrier_id", "agent_number", "user_number",
 _OWN = ("due_at", "claimed_at", "lease_until", "uncertain_at", "look_up_at", "look_ups",
         "carrier_message_id", "sent_at", "delivered_at", "failed_at", "error_code", "error",
         "dropped_at", "drop_reason")  # fmt: skip
+_HAS = {state: [f.name for f in fields(state) if f.name in _OWN] for state in _STATES}
 
 
 def word_of(m: Message) -> str:
@@ -44,9 +46,10 @@ def word_of(m: Message) -> str:
 
 
 def row_of(m: Message) -> dict[str, Any]:
-    own = {f.name for f in fields(m)}
     row: dict[str, Any] = {name: getattr(m, name) for name in _SHARED}
-    row |= {name: getattr(m, name) if name in own else None for name in _OWN}
+    row |= dict.fromkeys(_OWN)
+    for name in _HAS[type(m)]:
+        row[name] = getattr(m, name)
     row["template"] = None if m.template is None else TEMPLATE.dump_python(m.template, mode="json")
     row["look_ups"] = m.look_ups if isinstance(m, Uncertain) else 0
     row["drop_reason"] = m.reason if isinstance(m, Suppressed) else None
@@ -58,6 +61,22 @@ def size_of(m: Message, *, saved: int) -> Mapping[str, int | None]:
     """What its words cost; nothing is known of one that has none yet."""
     words = segments.of_ours(m.text, m.agent_number, m.template) if m.text else None
     return {"segments": words, "segments_saved": saved}
+
+
+def new_row(new: Queued, project_id: ProjectId) -> dict[str, Any]:
+    """What `add` inserts of one that follows no other."""
+    return {
+        **row_of(new),
+        **size_of(new, saved=0),
+        "project_id": project_id,
+        "direction": "outbound",
+        "priority": priority_of(new),
+    }
+
+
+def priority_of(m: Message) -> int:
+    """A person waiting beats a campaign."""
+    return 1 if m.kind == "opener" else 0
 
 
 def message_of(row: RowMapping | None) -> Message | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, func, insert, or_, select, true, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
@@ -21,17 +21,22 @@ from textback.core.message import (
     Sent,
     Suppressed,
     Uncertain,
-    claim,
     dropped,
 )
-from textback.core.optout import every_number_of
 from textback.core.phone import Phone
-from textback.db import events, parts
-from textback.db.message_rows import message_of, row_of, size_of, state_of, word_of
+from textback.db import events, many, parts, traces
+from textback.db.message_rows import (
+    message_of,
+    new_row,
+    priority_of,
+    row_of,
+    size_of,
+    state_of,
+    word_of,
+)
 from textback.db.parts import Behind
 from textback.db.tables import events as events_table
 from textback.db.tables import messages as t
-from textback.db.tables import opt_outs
 
 
 async def add(
@@ -53,13 +58,21 @@ async def add(
             **size_of(new, saved=saved),
             project_id=project_id,
             direction="outbound",
-            priority=1 if new.kind == "opener" else 0,  # a person waiting beats a campaign
+            priority=priority_of(new),
             follows=behind.message_id if behind else None,
             part_wait=behind.wait if behind else None,
+            **traces.here(),
         )
     )
     await events.append(c, [facts.of_message(new)], now=now)
     await events.wake(c, "messages")
+
+
+async def add_many(c: AsyncConnection, new: Sequence[tuple[Queued, ProjectId]]) -> None:
+    """As `add`, of texts that follow no other, without events."""
+    if new:
+        rows = [new_row(text, project_id) for text, project_id in new]
+        await many.insert(c, (t, rows), wake="messages")
 
 
 async def save(
@@ -111,83 +124,6 @@ async def find(c: AsyncConnection, message_id: MessageId) -> Message | None:
     return message_of(row.mappings().one_or_none())
 
 
-async def claim_due(
-    c: AsyncConnection,
-    *,
-    now: datetime,
-    lease: timedelta,
-    limit: int,
-    except_numbers: Sequence[Phone] = (),
-    except_carriers: Sequence[CarrierId] = (),
-    only_carrier: CarrierId | None = None,
-) -> tuple[list[Sending], list[Suppressed]]:
-    """Take up to `limit` due texts: those to send, and those that must not be any more.
-
-    Oldest first, replies before openers: `due_at` only says not before when, so that a text which
-    was put off keeps its place. A new one is due at once, even if the clock that wrote it is ahead.
-
-    A text that a worker held at the time of the opt-out is queued again, and dropped here.
-
-    Per number pair only the oldest can be due, and only while none before it is under way or being
-    settled: texts reach the carrier in the order they were accepted.
-    """
-    other = t.alias("other")
-    of_pair = and_(other.c.agent_number == t.c.agent_number, other.c.user_number == t.c.user_number)
-    # By value, not as `exists`: that may become a join, which is quadratic in what one pair queues.
-    oldest = select(other.c.seq).where(of_pair, other.c.state == "queued")
-    is_oldest = t.c.seq == oldest.order_by(other.c.seq).limit(1).scalar_subquery()
-    under_way = exists().where(
-        of_pair,
-        or_(
-            other.c.state == "sending",
-            and_(other.c.state == "uncertain", other.c.look_up_at.is_not(None)),
-        ),
-    )
-    of_all = every_number_of("") + t.c.project_id
-    opted_out = exists().where(
-        opt_outs.c.agent_number.in_([t.c.agent_number, of_all]),
-        opt_outs.c.user_number == t.c.user_number,
-        opt_outs.c.opted_in_at.is_(None),
-        t.c.kind != "notice",  # it confirms the opt-out, or helps to end it
-    )
-    rows = await c.execute(
-        select(t, opted_out.label("opted_out"))
-        .where(t.c.state == "queued", or_(t.c.due_at <= now, t.c.due_at == t.c.created_at))
-        .where(t.c.agent_number.not_in(except_numbers), t.c.carrier_id.not_in(except_carriers))
-        .where(true() if only_carrier is None else t.c.carrier_id == only_carrier)
-        .where(is_oldest, ~under_way)
-        .order_by(t.c.priority, t.c.seq)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=t)
-    )
-    sending: list[Sending] = []
-    late: list[Suppressed] = []
-    for row in rows.mappings().all():
-        queued = state_of(row)
-        if not isinstance(queued, Queued):
-            continue
-        if row["opted_out"] or queued.expires_at <= now:
-            reason: DropReason = "opted_out" if row["opted_out"] else "expired"
-            late.append(dropped(queued, reason=reason, now=now))
-            await save(c, queued, late[-1], now=now)
-        else:
-            sending.append(claim(queued, now=now, lease=lease))
-    if sending:
-        await c.execute(
-            update(t)
-            .where(t.c.id.in_([m.id for m in sending]))
-            .values(
-                state="sending",
-                due_at=None,
-                part_wait=None,
-                claimed_at=now,
-                lease_until=now + lease,
-            )
-        )
-        await events.append(c, [facts.of_message(m) for m in sending], now=now)
-    return sending, late
-
-
 async def expired(c: AsyncConnection, *, now: datetime, limit: int) -> int:
     """Drop up to `limit` that have words and are past their validity, whatever holds them back."""
     rows = await c.execute(
@@ -220,9 +156,9 @@ async def claim_look_ups(
     )
     states = [state_of(row) for row in rows.mappings()]
     claimed = [replace(m, look_up_at=now + lease) for m in states if isinstance(m, Uncertain)]
-    await c.execute(
-        update(t).where(t.c.id.in_([m.id for m in claimed])).values(look_up_at=now + lease)
-    )
+    if claimed:
+        ids = [m.id for m in claimed]
+        await c.execute(update(t).where(t.c.id.in_(ids)).values(look_up_at=now + lease))
     return claimed
 
 

@@ -75,7 +75,7 @@ def _next(message_id: MessageId):  # noqa: ANN202 - SQLAlchemy's
         select(t.c.id)
         .where(
             t.c.follows == message_id,
-            t.c.state == literal_column("'queued'"),
+            t.c.state + "" == literal_column("'queued'"),  # see db/reported.py
             t.c.part_wait.is_not(None),
         )
         .with_for_update(skip_locked=True)

@@ -36,6 +36,12 @@ batches = Table(
     check("state", "state in ('draft', 'running', 'paused', 'cancelled', 'done')"),
     check("ended", "(state in ('cancelled', 'done')) = (ended_at is not null)"),
     Index("ix_batches_account", "account_id", "id"),
+    Index(
+        "ix_batches_ended",
+        "project_id",
+        "ended_at",
+        postgresql_where=text("ended_at is not null"),
+    ),
     Index("ix_batches_running", "served_at", postgresql_where=text("state = 'running'")),
 )
 
@@ -94,6 +100,12 @@ planned_sends = Table(
         "account_id",
         "id",
         postgresql_where=text("batch_id is null"),
+    ),
+    Index(
+        "ix_planned_sends_ended",
+        "project_id",
+        "ended_at",
+        postgresql_where=text("ended_at is not null and batch_id is null"),
     ),
     Index("ix_planned_sends_conversation", "conversation_id"),
 )

@@ -1,11 +1,24 @@
 """Planned sends: adding, holding and ending them, and taking the next that is due."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, cast, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    and_,
+    case,
+    cast,
+    false,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,10 +29,22 @@ from textback.core.policy import ProjectPolicy
 from textback.db.plans import COMMAND, whole
 from textback.db.tables import accounts, batches, conversations, projects
 from textback.db.tables import planned_sends as t
-from textback.db.tenants import POLICY
+from textback.db.tenants import policies
+
+_ACCEPTED: Final = text("""
+    update planned_sends set state = 'accepted', due_at = null, ended_at = :now
+    where id = any(cast(:ids as text[]))
+""")
+
+_REFUSED: Final = text("""
+    update planned_sends t set state = 'refused', due_at = null, ended_at = :now,
+        problem = r.problem, error = r.error
+    from jsonb_to_recordset(cast(:refused as jsonb)) as r(id text, problem text, error text)
+    where t.id = r.id
+""")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A planned send, locked until the transaction ends."""
 
@@ -29,11 +54,17 @@ class Plan:
     policy: ProjectPolicy
     batch_id: BatchId | None
     row: int | None
-    command: SendText
+    stored: Mapping[str, Any]
+    """Its command, as it was planned."""
     state: str
     due_at: datetime
     """Of one that is over: the moment it ended."""
     tries: int
+
+    @cached_property
+    def command(self) -> SendText:
+        """Raises ValueError, if it was planned by somebody who wrote it otherwise."""
+        return COMMAND.validate_python(self.stored)
 
 
 async def add(
@@ -75,7 +106,8 @@ async def is_there(c: AsyncConnection, send_id: str) -> bool:
 
 async def lock(c: AsyncConnection, account_id: AccountId, send_id: str) -> Plan | None:
     """Whatever its state; nobody takes it up, or changes it, before the transaction ends."""
-    return await _one(c, t.c.id == send_id, t.c.account_id == account_id)
+    found = await _lock(c, t.c.id == send_id, t.c.account_id == account_id, limit=1)
+    return found[0] if found else None
 
 
 async def take_due(
@@ -83,12 +115,14 @@ async def take_due(
     *,
     account_id: AccountId | None = None,
     batch_id: BatchId | None = None,
+    only: MessageId | None = None,
+    limit: int,
     now: datetime,
-) -> Plan | None:
-    """The next that is due, of a batch or else of an account's single ones.
+) -> list[Plan]:
+    """The next that are due, of a batch or else of an account's single ones; of a user, one.
 
     What somebody else has is passed over, and with it what is planned for the same user after it:
-    their order is kept.
+    their order is kept. `only`: that one, if it is among them.
     """
     whose = t.c.batch_id == batch_id
     if batch_id is None:
@@ -102,29 +136,37 @@ async def take_due(
         other.c.batch_id.is_not_distinct_from(t.c.batch_id),
     )
     first = first.order_by(other.c.due_at, other.c.seq).limit(1)
-    due = (t.c.state == "planned", t.c.due_at <= now, t.c.seq == first.scalar_subquery())
-    return await _one(c, whose, *due, skip=True)
+    # Not as a mere comparison: Postgres would think that it holds of few, and look at all that is
+    # due before it takes the first.
+    is_first = case((t.c.seq == first.scalar_subquery(), true()), else_=false())
+    due = [t.c.state == "planned", t.c.due_at <= now, is_first]
+    if only is not None:
+        due.append(t.c.id == only)
+    return await _lock(c, whose, *due, limit=limit, skip=True)
 
 
-async def _one(c: AsyncConnection, *where: ColumnElement[bool], skip: bool = False) -> Plan | None:
+async def _lock(
+    c: AsyncConnection, *where: ColumnElement[bool], limit: int, skip: bool = False
+) -> list[Plan]:
     # The batch's own row is not locked here: who needs that locks it before.
-    query = select(t, batches.c.command.label("shared"), projects.c.policy)
-    tables = t.join(projects, projects.c.id == t.c.project_id).outerjoin(
-        batches, batches.c.id == t.c.batch_id
-    )
     found = await c.execute(
-        query.select_from(tables)
+        select(t)
         .where(*where)
         .order_by(t.c.due_at, t.c.seq)
-        .limit(1)
-        .with_for_update(of=t, skip_locked=skip)
+        .limit(limit)
+        .with_for_update(skip_locked=skip)
     )
-    row = found.one_or_none()
-    return None if row is None else _plan(row)
+    if not (rows := found.all()):
+        return []
+    of_projects = await policies(c, [ProjectId(each) for each in {row.project_id for row in rows}])
+    shared = dict[str, Mapping[str, Any]]()
+    if ids := {row.batch_id for row in rows} - {None}:
+        of_batches = select(batches.c.id, batches.c.command).where(batches.c.id.in_(ids))
+        shared = {row.id: row.command for row in await c.execute(of_batches)}
+    return [_plan(row, of_projects[row.project_id], shared.get(row.batch_id)) for row in rows]
 
 
-def _plan(row: Row[Any]) -> Plan:
-    policy = POLICY.validate_python(row.policy)
+def _plan(row: Row[Any], policy: ProjectPolicy, shared: Mapping[str, Any] | None) -> Plan:
     return Plan(
         id=MessageId(row.id),
         conversation_id=ConversationId(row.conversation_id),
@@ -138,7 +180,7 @@ def _plan(row: Row[Any]) -> Plan:
         policy=policy,
         batch_id=None if row.batch_id is None else BatchId(row.batch_id),
         row=row.row,
-        command=COMMAND.validate_python(whole(row.shared, row.command)),
+        stored=whole(shared, row.command),
         state=row.state,
         due_at=row.due_at or row.ended_at,
         tries=row.tries,
@@ -195,11 +237,17 @@ async def accepted(c: AsyncConnection, plan: Plan, done: Accepted, *, now: datet
     await c.execute(update(t).where(t.c.id == plan.id).values(values))
 
 
+async def all_accepted(c: AsyncConnection, ids: Sequence[MessageId], *, now: datetime) -> None:
+    """They are texts now, each in the conversation that it was planned to open."""
+    await c.execute(_ACCEPTED, {"ids": ids, "now": now})
+
+
 async def refused(
-    c: AsyncConnection, send_id: str, problem: str, error: str, *, now: datetime
+    c: AsyncConnection, those: Sequence[tuple[MessageId, str, str]], *, now: datetime
 ) -> None:
-    values = {"problem": problem, "error": error, **_over("refused", now)}
-    await c.execute(update(t).where(t.c.id == send_id).values(values))
+    """Of each its id, the refusal's name, and its sentence."""
+    rows = [dict(zip(("id", "problem", "error"), each, strict=True)) for each in those]
+    await c.execute(_REFUSED, {"refused": json.dumps(rows), "now": now})
 
 
 async def cancelled(c: AsyncConnection, send_id: str, *, now: datetime) -> None:

@@ -66,7 +66,10 @@ _TABLES: Final[dict[Kind, Table]] = {
     "webhook": webhook_endpoints,
 }
 
-_UNIQUE: Final[dict[Kind, str]] = {"api_key": "hash", "carrier": "account_sid"}
+_UNIQUE: Final[dict[Kind, tuple[str, ...]]] = {
+    "api_key": ("hash", "public_id"),
+    "carrier": ("account_sid",),
+}
 """What else than its key no two entries may share."""
 
 _ALONE: Final = int.from_bytes(b"tb apply")
@@ -153,11 +156,12 @@ async def versions(
 async def write(c: AsyncConnection, changes: Changes, *, now: datetime) -> None:
     for kind, table in _TABLES.items():
         changed = changes.changed.get(kind, {})
-        if (column := _UNIQUE.get(kind)) is not None:
-            # Two entries may trade theirs (keys named "current" and "previous"): first all let go.
-            for key, row in changed.items():
-                if column in row:
-                    await _set(c, kind, key, {column: _nobodys(row[column], key)})
+        # Two entries may trade theirs (keys named "current" and "previous"): first all let go.
+        for key, row in changed.items():
+            traded = [column for column in _UNIQUE.get(kind, ()) if column in row]
+            if traded:
+                gone = {column: _nobodys(row[column], key) for column in traded}
+                await _set(c, kind, key, gone)
         for key, row in changed.items():
             if kind == "webhook" and row.get("removed_at") is not None:
                 await webhooks.remove(c, EndpointId(key[0]), now=now)

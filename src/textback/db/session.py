@@ -1,20 +1,26 @@
 """The only commit in the house, and the one place that knows how a lost database looks."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 import asyncpg
 from sqlalchemy import event
-from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from textback import metrics
 from textback.core.errors import Unavailable
+from textback.core.events import Event
+from textback.db import address
 
 in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
 """Carriers and engines are never called while this is set; contract doubles assert it."""
+
+_told: ContextVar[list[Event]] = ContextVar("told")
+"""What is told of the transaction that is under way, to be counted once it is committed."""
 
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 5.0
@@ -28,16 +34,8 @@ IDLE_SECONDS = 10.0
 _GONE = ("08", "57P", "25006", "25P03")
 # Not now rather than never: also too many connections, a lock or a statement that took too long,
 # and what an operator repairs while callers come again: a password, a database that is missing.
-_PASSING = (*_GONE, "53300", "55P03", "57014", "40001", "40P01", "28", "3D000")
-
-
-def async_url(database_url: str) -> URL:
-    """A plain `postgresql://` URL for asyncpg, which calls libpq's `sslmode` `ssl`."""
-    url = make_url(database_url).set(drivername="postgresql+asyncpg")
-    if "sslmode" in url.query:
-        ssl = url.query["sslmode"]
-        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": ssl})
-    return url
+_HELD = "55P03"
+_PASSING = (*_GONE, "53300", _HELD, "57014", "40001", "40P01", "28", "3D000")
 
 
 def create_engine(
@@ -46,8 +44,13 @@ def create_engine(
     pool_size: int = 10,
     statement_seconds: float = STATEMENT_SECONDS,
     idle_seconds: float = IDLE_SECONDS,
+    read_only: bool = False,
 ) -> AsyncEngine:
-    """An engine for a plain `postgresql://` URL. Nothing connects yet."""
+    """An engine for a plain `postgresql://` URL. Nothing connects yet.
+
+    `prepared_statement_cache_size=0` in the URL: nothing is prepared by a name, because a pool in
+    between gives each transaction another session (PgBouncer before 1.21; docs/postgres.md).
+    """
     # For Postgres' side, because a process that stalls, or whose machine is gone, keeps its locks
     # there until somebody notices; by default that takes two hours.
     noticed = {
@@ -56,13 +59,20 @@ def create_engine(
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
     }
+    if read_only:
+        noticed["default_transaction_read_only"] = "on"
+    url, tls = address.read(database_url)
+    nameless = {"statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
+    is_nameless = url.query.get("prepared_statement_cache_size") == "0"
     engine = create_async_engine(
-        async_url(database_url),
+        url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
         hide_parameters=True,  # a parameter is a text, a number or a secret
         connect_args={
+            **tls,
+            **(nameless if is_nameless else {}),
             "timeout": CONNECT_SECONDS,
             "command_timeout": statement_seconds,
             "server_settings": noticed,
@@ -87,12 +97,14 @@ async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
     Raises Unavailable when the database cannot be reached or does not answer in time. If that
     happens at the commit, it is `in_doubt`: what is retried must be idempotent.
     """
-    token = in_transaction.set(True)
-    committing = False
+    token, told = in_transaction.set(True), _told.set([])
+    place, committing = metrics.Place(), False
     try:
         async with db.begin() as connection:
+            place.taken()
             yield connection
             committing = True
+        metrics.told(_told.get())
     except (
         SQLAlchemyError,
         OSError,
@@ -104,14 +116,31 @@ async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
             raise Unavailable(in_doubt=committing) from error
         raise
     finally:
+        place.left()
+        _told.reset(told)
         in_transaction.reset(token)
 
 
 @asynccontextmanager
 async def savepoint(c: AsyncConnection) -> AsyncGenerator[None]:
     """An exception undoes what was done within, and the transaction goes on for who catches it."""
-    async with c.begin_nested():
-        yield
+    told = _told.get([])
+    so_far = len(told)
+    try:
+        async with c.begin_nested():
+            yield
+    except BaseException:
+        del told[so_far:]
+        raise
+
+
+def count_at_commit(events: Sequence[Event]) -> None:
+    _told.get([]).extend(events)
+
+
+def was_held(error: Unavailable) -> bool:
+    """Whether somebody else's lock was waited for in vain; nothing is wrong with the database."""
+    return any(_state(each) == _HELD for each in _causes(error))
 
 
 def is_unreachable(error: BaseException) -> bool:

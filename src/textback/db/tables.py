@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from textback.db.erased_tables import erased_texts
+from textback.db.event_tables import events
 from textback.db.metadata import WHEN, check, metadata
 from textback.db.opt_out_tables import opt_outs
 from textback.db.plan_tables import batches, planned_sends, uploads
@@ -39,6 +40,7 @@ from textback.db.tenant_tables import (
     projects,
 )
 from textback.db.turn_tables import tool_calls, turns, usage_days
+from textback.db.usage_tables import past_usage
 from textback.db.webhook_tables import webhook_attempts, webhook_deliveries, webhook_endpoints
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "metadata",
     "numbers",
     "opt_outs",
+    "past_usage",
     "planned_sends",
     "projects",
     "tool_calls",
@@ -138,6 +141,12 @@ conversations = Table(
     Index("ix_conversations_user", "project_id", "user_number", "opened_at"),
     Index("ix_conversations_number", "agent_number", "opened_at"),
     Index("ix_conversations_account", "account_id", "id"),
+    Index(
+        "ix_conversations_closed",
+        "project_id",
+        "closed_at",
+        postgresql_where=text("closed_at is not null"),
+    ),
     Index("ix_conversations_metadata", "metadata", postgresql_using="gin"),
 )
 
@@ -182,6 +191,7 @@ messages = Table(
     Column("segments", SmallInteger),
     Column("segments_saved", SmallInteger, nullable=False, server_default=text("0")),
     Column("template", JSONB(none_as_null=True)),  # instead of the text, for the carrier
+    Column("traceparent", Text),  # of what it came from (tracing.py); none, unless it is traced
     check(
         "state",
         "state in ('received', 'queued', 'sending', 'uncertain', 'sent', 'delivered', 'failed',"
@@ -219,6 +229,14 @@ messages = Table(
         postgresql_where=text("carrier_message_id is not null"),
     ),
     Index("ix_messages_ready", "priority", "seq", postgresql_where=text("state = 'queued'")),
+    Index(
+        "ix_messages_line",
+        "priority",
+        "carrier_id",
+        "agent_number",
+        "seq",
+        postgresql_where=text("state = 'queued'"),
+    ),
     Index("ix_messages_due", "due_at", postgresql_where=text("state = 'queued'")),
     Index("ix_messages_expiry", "expires_at", postgresql_where=text("state = 'queued'")),
     Index(
@@ -236,6 +254,12 @@ messages = Table(
         postgresql_where=text("state = 'sending'"),
     ),
     Index("ix_messages_lease", "lease_until", postgresql_where=text("state = 'sending'")),
+    Index(
+        "ix_messages_in_doubt",
+        "agent_number",
+        "user_number",
+        postgresql_where=text("state = 'uncertain'"),
+    ),
     Index("ix_messages_look_up", "look_up_at", postgresql_where=text("state = 'uncertain'")),
     Index(
         "ix_messages_heard",
@@ -245,9 +269,9 @@ messages = Table(
     ),
     Index("ix_messages_pair", "agent_number", "user_number", "seq"),
     Index(
-        "ix_messages_follows",
+        "ix_messages_behind",
         "follows",
-        postgresql_where=text("follows is not null and state = 'queued'"),
+        postgresql_where=text("follows is not null"),
     ),
     Index("ix_messages_project", "project_id", "created_at", "id"),
     Index(
@@ -268,32 +292,4 @@ idempotency_keys = Table(
     Column("message_id", Text),
     Column("expires_at", WHEN, nullable=False, index=True),
     Column("answer", JSONB(none_as_null=True)),  # of what opens no conversation
-)
-
-events = Table(
-    "events",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("at", WHEN, nullable=False),
-    Column("conversation_id", Text, ForeignKey("conversations.id")),
-    Column("message_id", Text),
-    Column("kind", Text, nullable=False),
-    Column("data", JSONB, nullable=False),
-    # Only of an event without a conversation: one that has one is its conversation's.
-    Column("account_id", Text, ForeignKey("accounts.id")),
-    Column("project_id", Text),
-    check("of_somebody", "conversation_id is not null or account_id is not null"),
-    Index("ix_events_conversation", "conversation_id", "id"),
-    Index(
-        "ix_events_message",
-        "message_id",
-        "id",
-        postgresql_where=text("message_id is not null"),
-    ),
-    Index(
-        "ix_events_account",
-        "account_id",
-        "id",
-        postgresql_where=text("account_id is not null"),
-    ),
 )

@@ -84,6 +84,8 @@ carriers = Table(
     Column("kind", Text, nullable=False),
     Column("account_sid", Text, nullable=False, unique=True),
     Column("auth_token", Text, nullable=False),  # sealed
+    Column("previous_token", Text),  # sealed; may sign webhooks until then, while it is changed
+    Column("previous_until", WHEN),
     Column("base_url", Text, nullable=False),
     Column("removed_at", WHEN),
     _source(),

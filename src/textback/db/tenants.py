@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -75,6 +76,9 @@ class CarrierRow:
     auth_token: str
     """Sealed."""
     base_url: str
+    previous_token: str | None = None
+    """Sealed, and good until then for what the carrier signs."""
+    previous_until: datetime | None = None
 
 
 async def get_project(c: AsyncConnection, project_id: ProjectId) -> ProjectRow:
@@ -215,7 +219,17 @@ def opened(row: CarrierRow, vault: Vault) -> CarrierAccount:
         account_sid=row.account_sid,
         auth_token=vault.open(row.auth_token),
         base_url=row.base_url,
+        previous=_previous(row, vault),
     )
+
+
+def _previous(row: CarrierRow, vault: Vault) -> tuple[str, datetime] | None:
+    if row.previous_token is None or row.previous_until is None:
+        return None
+    try:
+        return vault.open(row.previous_token), row.previous_until
+    except ValueError:  # the one that counts was opened
+        return None
 
 
 def _number(row: RowMapping) -> NumberRow:
@@ -248,5 +262,7 @@ def _carrier(row: RowMapping | None) -> CarrierRow | None:
             account_sid=row["account_sid"],
             auth_token=row["auth_token"],
             base_url=row["base_url"],
+            previous_token=row["previous_token"],
+            previous_until=row["previous_until"],
         )
     )

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias, cast
+from itertools import groupby
+from typing import Any, Final, TypeAlias, cast
 
-from sqlalchemy import Row, or_, select, update
+from pydantic_core import to_json
+from sqlalchemy import ARRAY, Row, Text, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import budget, rich
@@ -15,11 +18,73 @@ from textback.core.ids import AgentId, ConversationId, MessageId, ProjectId, Tur
 from textback.core.phone import Channel, channel
 from textback.core.policy import Budget, ProjectPolicy
 from textback.db import usage
-from textback.db.tables import agent_versions, conversations, messages, projects, tool_calls
+from textback.db.tables import agent_versions, conversations, projects
 from textback.db.tables import turns as t
 from textback.db.tenants import POLICY
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+# Put together once: SQLAlchemy takes longer over each than Postgres does (ADR 34).
+_talk, _version = conversations.c, agent_versions.c
+_TALKS: Final = (
+    select(
+        _talk.id,
+        _talk.project_id,
+        _talk.agent_id,
+        _talk.agent_version,
+        _talk.user_number,
+        _talk.opened_at,
+        _talk.heard_seq,
+        _talk.metadata.label("extra"),
+        _talk.variables,
+        _talk.objective,
+        _talk.start_node,
+        _talk.engine_state,
+        _talk.turns_taken,
+        _talk.tokens_used,
+        _talk.cost_usd,
+        t.c.id.label("turn_id"),
+        t.c.opener_id,
+        t.c.attempts,
+        t.c.run,
+        t.c.restarts,
+        _version.earlier,
+        projects.c.policy,
+    )
+    .join(t, t.c.conversation_id == _talk.id)
+    .join(
+        agent_versions,
+        (_version.agent_id == _talk.agent_id) & (_version.number == _talk.agent_version),
+    )
+    .join(projects, projects.c.id == _talk.project_id)
+    .where(t.c.id == func.any(bindparam("ids", type_=ARRAY(Text))))
+)
+_SAID: Final = text("""
+    select said.* from unnest(cast(:ids as text[])) with ordinality as i(id, place)
+    cross join lateral (
+        select conversation_id, seq, direction, kind, user_number, text, created_at, media
+        from messages
+        where conversation_id = i.id and kind not in ('keyword', 'notice')
+            and state not in ('suppressed', 'failed')
+            and (direction = 'inbound' or text <> '')  -- written by now
+        order by seq desc
+        limit :last
+    ) as said
+    order by i.place, said.seq
+""").columns(media=JSONB)
+_CALLS: Final = text("""
+    select call.* from unnest(cast(:ids as text[])) as i(id)
+    cross join lateral (
+        select * from tool_calls where conversation_id = i.id order by seq desc limit :last
+    ) as call
+    order by call.seq
+""").columns(arguments=JSONB)
+_BEGIN: Final = text("""
+    update turns t set state = 'thinking', due_at = null, lease_until = :lease_until,
+        upto_seq = n.upto, attempts = t.attempts + 1, run = t.run + 1
+    from jsonb_to_recordset(cast(:rows as jsonb)) as n(id text, upto bigint)
+    where t.id = n.id
+""")
 
 MOST_CALLS = 50
 """Of a conversation's latest calls of tools, those that an engine is told."""
@@ -60,29 +125,37 @@ class Thinking:
 
 
 async def begin(
-    c: AsyncConnection, turn_id: TurnId, *, now: datetime, lease: timedelta
+    c: AsyncConnection, turn_ids: Sequence[TurnId], *, now: datetime, lease: timedelta
+) -> list[Thinking]:
+    """Hand these turns, which the caller has locked, to their engines; in the order given."""
+    if not turn_ids:
+        return []
+    talks = await _talks(c, turn_ids)
+    ids = [talk.id for talk in talks.values()]
+    said, calls = await _said(c, ids), await _calls(c, ids)
+    begun = [
+        await _begun(c, talks[t_id], said=said, calls=calls, now=now, lease=lease)
+        for t_id in turn_ids
+    ]
+    rows = [{"id": each.id, "upto": each.upto_seq} for each in begun]
+    given = {"rows": to_json(rows).decode(), "lease_until": now + lease}
+    await c.execute(_BEGIN, given)
+    return begun
+
+
+async def _begun(
+    c: AsyncConnection,
+    talk: AnyRow,
+    *,
+    said: Mapping[str, Sequence[AnyRow]],
+    calls: Mapping[str, Sequence[ToolCall]],
+    now: datetime,
+    lease: timedelta,
 ) -> Thinking:
-    """Hand the turn, which the caller has locked, to an engine."""
-    talk = await _talk(c, turn_id)
-    said = await _said(c, talk.id)
-    # Not those kept unanswered: an operator may yet have them answered.
-    upto = max((row.seq for row in said if row.kind == "text"), default=0)
-    lease_until = now + lease
+    texts = said.get(talk.id, ())
     policy = POLICY.validate_python(talk.policy)
-    await c.execute(
-        update(t)
-        .where(t.c.id == turn_id)
-        .values(
-            state="thinking",
-            due_at=None,
-            lease_until=lease_until,
-            upto_seq=upto,
-            attempts=talk.attempts + 1,
-            run=talk.run + 1,
-        )
-    )
     return Thinking(
-        id=turn_id,
+        id=TurnId(talk.turn_id),
         run=talk.run + 1,
         conversation_id=ConversationId(talk.id),
         project_id=ProjectId(talk.project_id),
@@ -90,20 +163,21 @@ async def begin(
         agent_id=AgentId(talk.agent_id),
         agent_version=talk.agent_version,
         opener_id=None if talk.opener_id is None else MessageId(talk.opener_id),
-        lease_until=lease_until,
-        upto_seq=upto,
+        lease_until=now + lease,
+        # Not those kept unanswered: an operator may yet have them answered.
+        upto_seq=max((row.seq for row in texts if row.kind == "text"), default=0),
         attempts=talk.attempts + 1,
         restarts=talk.restarts,
-        transcript=[as_said(row) for row in said],
+        transcript=[as_said(row) for row in texts],
         heard="\n".join(
-            row.text for row in said if row.kind == "text" and row.seq > talk.heard_seq
+            row.text for row in texts if row.kind == "text" and row.seq > talk.heard_seq
         ),
         metadata=dict(talk.extra),
         variables=dict(talk.variables),
         objective=talk.objective,
         start_node=talk.start_node,
         state=dict(talk.engine_state),
-        calls=await _calls(c, talk.id),
+        calls=calls.get(talk.id, ()),
         earlier=await _earlier(c, talk) if talk.earlier else (),
         policy=policy,
         reached=await _reached(c, talk, policy, now=now),
@@ -119,42 +193,9 @@ def as_said(row: AnyRow) -> Said:
     return Said(seq=row.seq, role=role, text=text, at=row.created_at, media=row.media)
 
 
-async def _talk(c: AsyncConnection, turn_id: TurnId) -> AnyRow:
-    talk, version = conversations.c, agent_versions.c
-    return (
-        await c.execute(
-            select(
-                talk.id,
-                talk.project_id,
-                talk.agent_id,
-                talk.agent_version,
-                talk.user_number,
-                talk.opened_at,
-                talk.heard_seq,
-                talk.metadata.label("extra"),
-                talk.variables,
-                talk.objective,
-                talk.start_node,
-                talk.engine_state,
-                talk.turns_taken,
-                talk.tokens_used,
-                talk.cost_usd,
-                t.c.opener_id,
-                t.c.attempts,
-                t.c.run,
-                t.c.restarts,
-                version.earlier,
-                projects.c.policy,
-            )
-            .join(t, t.c.conversation_id == talk.id)
-            .join(
-                agent_versions,
-                (version.agent_id == talk.agent_id) & (version.number == talk.agent_version),
-            )
-            .join(projects, projects.c.id == talk.project_id)
-            .where(t.c.id == turn_id)
-        )
-    ).one()
+async def _talks(c: AsyncConnection, turn_ids: Sequence[TurnId]) -> dict[TurnId, AnyRow]:
+    rows = await c.execute(_TALKS, {"ids": list(turn_ids)})
+    return {TurnId(row.turn_id): row for row in rows}
 
 
 async def _reached(
@@ -171,37 +212,27 @@ async def _reached(
 
 
 async def _said(
-    c: AsyncConnection, conversation_id: str, *, last: int | None = None
-) -> Sequence[AnyRow]:
-    """What was said, oldest first; `last`: only so many of its latest texts."""
-    m = messages.c
-    rows = await c.execute(
-        select(m.seq, m.direction, m.kind, m.user_number, m.text, m.created_at, m.media)
-        .where(
-            m.conversation_id == conversation_id,
-            m.kind.not_in(["keyword", "notice"]),
-            m.state.not_in(["suppressed", "failed"]),
-            or_(m.direction == "inbound", m.text != ""),  # written by now
-        )
-        .order_by(m.seq.desc())
-        .limit(last)
-    )
-    return rows.all()[::-1]
+    c: AsyncConnection, conversation_ids: Sequence[str], *, last: int | None = None
+) -> dict[str, Sequence[AnyRow]]:
+    """What was said in each, oldest first; `last`: only so many of its latest texts."""
+    found = dict[str, Sequence[AnyRow]]()
+    rows = await c.execute(_SAID, {"ids": list(conversation_ids), "last": last})
+    for conversation_id, texts in groupby(rows.all(), lambda row: row.conversation_id):
+        found[conversation_id] = list(texts)
+    return found
 
 
 async def transcript(c: AsyncConnection, conversation_id: ConversationId) -> list[Said]:
-    return [as_said(row) for row in await _said(c, conversation_id)]
+    said = await _said(c, [conversation_id])
+    return [as_said(row) for row in said.get(conversation_id, ())]
 
 
-async def _calls(c: AsyncConnection, conversation_id: str) -> list[ToolCall]:
-    rows = await c.execute(
-        select(tool_calls)
-        .where(tool_calls.c.conversation_id == conversation_id)
-        .order_by(tool_calls.c.seq.desc())
-        .limit(MOST_CALLS)
-    )
-    return [
-        ToolCall(
+async def _calls(
+    c: AsyncConnection, conversation_ids: Sequence[str]
+) -> dict[str, Sequence[ToolCall]]:
+    found = dict[str, list[ToolCall]]()
+    for row in await c.execute(_CALLS, {"ids": list(conversation_ids), "last": MOST_CALLS}):
+        call = ToolCall(
             call_id=row.id,
             turn_id=row.turn_id,
             name=row.name,
@@ -209,8 +240,8 @@ async def _calls(c: AsyncConnection, conversation_id: str) -> list[ToolCall]:
             at=row.began_at,
             result=None if row.ended_at is None else ToolResult(row.result, row.failed),
         )
-        for row in rows.all()[::-1]
-    ]
+        found.setdefault(row.conversation_id, []).append(call)
+    return {**found}
 
 
 async def _earlier(c: AsyncConnection, talk: AnyRow) -> list[Earlier]:
@@ -226,11 +257,13 @@ async def _earlier(c: AsyncConnection, talk: AnyRow) -> list[Earlier]:
         .order_by(conversations.c.opened_at.desc())
         .limit(talk.earlier)
     )
+    earlier = rows.all()
+    said = await _said(c, [row.id for row in earlier], last=LAST_SAID)
     return [
         Earlier(
             ended_at=row.closed_at,
             summary=cast("dict[str, str | None]", row.analysis or {}).get("summary"),
-            transcript=[as_said(said) for said in await _said(c, row.id, last=LAST_SAID)],
+            transcript=[as_said(text) for text in said.get(row.id, ())],
         )
-        for row in rows.all()
+        for row in earlier
     ]

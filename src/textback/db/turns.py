@@ -1,6 +1,7 @@
 """Turns: at most one that waits, and one that is under way, per conversation, by unique index."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import exists, func, insert, select, update
@@ -10,10 +11,45 @@ from textback.core import turn as rule
 from textback.core.events import Event
 from textback.core.ids import AgentId, ConversationId, MessageId, TurnId, new_turn_id
 from textback.core.policy import WhileThinking
+from textback.core.turn import Landing
 from textback.db import events, under_way
 from textback.db.tables import conversations, messages
 from textback.db.tables import turns as t
 from textback.db.thinking import Thinking, begin
+from textback.db.under_way import Held
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    id: str
+    first_text_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A conversation's turns that have not ended, locked."""
+
+    waiting: Waiting | None
+    under_way: Held | None
+
+    def landing(self, while_thinking: WhileThinking) -> Landing:
+        busy = self.under_way
+        return rule.landing(
+            waits=self.waiting is not None,
+            under_way=busy and busy.state,
+            again=busy is not None and busy.again_at is not None,
+            restarts=0 if busy is None else busy.restarts,
+            policy=while_thinking,
+        )
+
+    def due_at(
+        self, landing: Landing, *, now: datetime, delay: timedelta, not_before: datetime | None
+    ) -> datetime:
+        """When it has been quiet for long enough, for the turn that answers."""
+        joins = None if landing == "new" else self.waiting or self.under_way
+        first = now if joins is None else joins.first_text_at
+        due = rule.due_at(now=now, first_text_at=first, delay=delay)
+        return max(due, not_before or due)
 
 
 async def text_came(
@@ -29,36 +65,36 @@ async def text_came(
 
     Call with the conversation locked.
     """
-    waiting = (
+    row = (
         await c.execute(
             select(t.c.id, t.c.first_text_at)
             .where(t.c.conversation_id == conversation_id, t.c.state == "waiting")
             .with_for_update()
         )
     ).one_or_none()
+    waiting = None if row is None else Waiting(row.id, row.first_text_at)
     busy = await under_way.hold_of(c, conversation_id)  # after the above: it may just be claimed
-    landing = rule.landing(
-        waits=waiting is not None,
-        under_way=busy and busy.state,
-        again=busy is not None and busy.again_at is not None,
-        restarts=0 if busy is None else busy.restarts,
-        policy=while_thinking,
-    )
-    if landing == "nothing":
-        return
-    joins = None if landing == "new" else waiting or busy
-    first = now if joins is None else joins.first_text_at
-    due = rule.due_at(now=now, first_text_at=first, delay=delay)
-    due = max(due, not_before or due)
-    if joins is None:
+    standing = Standing(waiting=waiting, under_way=busy)
+    landing = standing.landing(while_thinking)
+    due = standing.due_at(landing, now=now, delay=delay, not_before=not_before)
+    if landing == "new":
         await _add(c, conversation_id, first_text_at=now, due_at=due, opener_id=None, now=now)
-    elif waiting is not None:
-        await c.execute(update(t).where(t.c.id == waiting.id).values(due_at=due))
-        await events.wake(c, "turns")
-    elif busy is not None and landing == "restart":
-        await under_way.restart(c, busy, due_at=due, now=now)
     else:
-        await c.execute(update(t).where(t.c.id == joins.id).values(again_at=due))
+        await land(c, standing, landing, due_at=due, now=now)
+
+
+async def land(
+    c: AsyncConnection, standing: Standing, landing: Landing, *, due_at: datetime, now: datetime
+) -> None:
+    """A text fits a turn that there is; one that begins a new one (`new`) changes none."""
+    waiting, busy = standing.waiting, standing.under_way
+    if landing == "put off" and waiting is not None:
+        await c.execute(update(t).where(t.c.id == waiting.id).values(due_at=due_at))
+        await events.wake(c, "turns")
+    elif landing == "restart" and busy is not None:
+        await under_way.restart(c, busy, due_at=due_at, now=now)
+    elif landing == "again" and busy is not None:
+        await c.execute(update(t).where(t.c.id == busy.id).values(again_at=due_at))
         await events.wake(c, "turns")
 
 
@@ -96,7 +132,7 @@ async def claim_due(
         .limit(limit)
         .with_for_update(skip_locked=True, of=t)
     )
-    return [await begin(c, TurnId(row.id), now=now, lease=lease) for row in rows.all()]
+    return await begin(c, [TurnId(row.id) for row in rows], now=now, lease=lease)
 
 
 async def drop_waiting(

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import Row, Select, bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.events import Event
@@ -15,6 +16,24 @@ from textback.db.tables import conversations
 from textback.db.tables import turns as t
 
 STATES: tuple[UnderWay, ...] = ("thinking", "awaiting")
+
+# Put together once: SQLAlchemy takes longer over each than Postgres does (ADR 34).
+_UNDER_WAY: Final = (
+    select(t, (t.c.upto_seq > conversations.c.heard_seq).label("is_asked"))
+    .join(conversations, conversations.c.id == t.c.conversation_id)
+    .where(t.c.state.in_(STATES))
+    .with_for_update(of=t)
+)
+_HOLD: Final = _UNDER_WAY.where(t.c.id == bindparam("which"))
+_HOLD_OF: Final = _UNDER_WAY.where(t.c.conversation_id == bindparam("which"))
+_END: Final = text("""
+    with talk as (
+        update conversations set heard_seq = :upto where id = :talk and :upto > 0
+    )
+    update turns set state = 'ended', lease_until = null, again_at = null, ended_at = :now,
+        outcome = :outcome
+    where id = :id
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +61,7 @@ async def hold(c: AsyncConnection, turn_id: TurnId) -> Held | None:
 
     Whose `run` is another has lost it.
     """
-    return await _hold(c, t.c.id == turn_id)
+    return await _hold(c, _HOLD, turn_id)
 
 
 async def went_on_without(c: AsyncConnection, turn_id: TurnId, run: int) -> bool:
@@ -53,7 +72,7 @@ async def went_on_without(c: AsyncConnection, turn_id: TurnId, run: int) -> bool
 
 async def hold_of(c: AsyncConnection, conversation_id: ConversationId) -> Held | None:
     """The one of that conversation."""
-    return await _hold(c, t.c.conversation_id == conversation_id)
+    return await _hold(c, _HOLD_OF, conversation_id)
 
 
 async def conversation_of(c: AsyncConnection, turn_id: TurnId) -> ConversationId | None:
@@ -85,12 +104,12 @@ async def keep(c: AsyncConnection, runs: Mapping[TurnId, int], *, until: datetim
         await c.execute(update(t).where(t.c.id.in_(ours)).values(lease_until=until))
 
 
-async def end(c: AsyncConnection, held: Held, outcome: Outcome, *, now: datetime) -> None:
-    await c.execute(
-        update(t)
-        .where(t.c.id == held.id)
-        .values(state="ended", lease_until=None, again_at=None, ended_at=now, outcome=outcome)
-    )
+async def end(
+    c: AsyncConnection, held: Held, outcome: Outcome, *, heard_upto: int, now: datetime
+) -> None:
+    """`heard_upto`: it has covered the user's texts up to here; 0: none."""
+    given = {"id": held.id, "outcome": outcome, "now": now}
+    await c.execute(_END, given | {"talk": held.conversation_id, "upto": heard_upto})
 
 
 async def restart(c: AsyncConnection, held: Held, *, due_at: datetime, now: datetime) -> None:
@@ -177,17 +196,12 @@ async def _wait_again(
     await events.wake(c, "turns")
 
 
-async def _hold(c: AsyncConnection, which: ColumnElement[bool]) -> Held | None:
-    row = (
-        await c.execute(
-            select(t, (t.c.upto_seq > conversations.c.heard_seq).label("is_asked"))
-            .join(conversations, conversations.c.id == t.c.conversation_id)
-            .where(which, t.c.state.in_(STATES))
-            .with_for_update(of=t)
-        )
-    ).one_or_none()
-    if row is None:
-        return None
+async def _hold(c: AsyncConnection, query: Select[Any], which: str) -> Held | None:
+    row = (await c.execute(query, {"which": which})).one_or_none()
+    return None if row is None else held_of(row)
+
+
+def held_of(row: Row[*tuple[Any, ...]]) -> Held:
     return Held(
         id=TurnId(row.id),
         run=row.run,

@@ -1,16 +1,30 @@
 """What agents used, by conversation and by the project's day."""
 
 from datetime import date, datetime
+from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.budget import Spent
 from textback.core.ids import ConversationId, ProjectId
-from textback.db.tables import conversations, usage_days
+from textback.db.tables import usage_days
 
 d = usage_days.c
+
+_ADD: Final = text("""
+    with talk as (
+        update conversations set turns_taken = turns_taken + cast(:turns as int),
+            tokens_used = tokens_used + cast(:tokens as bigint),
+            cost_usd = cost_usd + cast(:cost as float)
+        where id = :conversation
+    )
+    insert into usage_days as d (project_id, day, turns, tokens, cost_usd)
+    values (:project, :day, cast(:turns as int), cast(:tokens as bigint), cast(:cost as float))
+    on conflict (project_id, day) do update set turns = d.turns + excluded.turns,
+        tokens = d.tokens + excluded.tokens, cost_usd = d.cost_usd + excluded.cost_usd
+""")
 
 
 async def add(
@@ -22,25 +36,9 @@ async def add(
     day: date,
 ) -> None:
     """Call it last, with the conversation locked: all turns of a project meet at the day's row."""
-    talk = conversations.c
-    await c.execute(
-        update(conversations)
-        .where(talk.id == conversation_id)
-        .values(
-            turns_taken=talk.turns_taken + spent.turns,
-            tokens_used=talk.tokens_used + spent.tokens,
-            cost_usd=talk.cost_usd + spent.cost_usd,
-        )
-    )
-    values = {"turns": spent.turns, "tokens": spent.tokens, "cost_usd": spent.cost_usd}
-    await c.execute(
-        insert(usage_days)
-        .values(project_id=project_id, day=day, **values)
-        .on_conflict_do_update(
-            index_elements=[d.project_id, d.day],
-            set_={name: d[name] + more for name, more in values.items()},
-        )
-    )
+    given = {"conversation": conversation_id, "project": project_id, "day": day}
+    used = {"turns": spent.turns, "tokens": spent.tokens, "cost": spent.cost_usd}
+    await c.execute(_ADD, given | used)
 
 
 async def of_day(c: AsyncConnection, project_id: ProjectId, day: date) -> Spent:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.ids import AccountId, earliest
 from textback.db.session import transaction
-from textback.db.tables import conversations, messages, projects, usage_days
+from textback.db.tables import conversations, messages, past_usage, projects, usage_days
 from textback.db.tenants import POLICY
 
 By = Literal["day", "project", "number"]
@@ -89,6 +89,8 @@ async def used(
             async with transaction(db) as c:
                 await _texts(c, some, by, found)
                 await _conversations(c, some, by, found)
+        async with transaction(db) as c:
+            await _past(c, span, by, found)
         if by != "number":
             async with transaction(db) as c:
                 await _turns(c, span, by, found)
@@ -166,6 +168,32 @@ async def _conversations(c: AsyncConnection, span: _Span, by: By, found: dict[st
         of.opened += row.talks
         if row.reason is not None:
             of.closed[row.reason] += row.talks
+
+
+async def _past(c: AsyncConnection, span: _Span, by: By, found: dict[str, Used]) -> None:
+    """Of what is not there any more."""
+    p = past_usage.c
+    rows = await c.execute(
+        select(past_usage).where(
+            p.project_id == span.project_id, p.day >= span.first, p.day <= span.last
+        )
+    )
+    for row in rows:
+        keys = {"day": str(row.day), "project": span.project_id, "number": row.agent_number}
+        of = found.setdefault(keys[by], Used())
+        match row.kind:
+            case "conversation":
+                of.opened += row.times
+                of.closed[row.state] += row.times
+            case "inbound":
+                of.received += row.times
+            case _:
+                of.written += row.times
+                of.states[row.state] += row.times
+                of.segments += row.segments
+                of.segments_saved += row.segments_saved
+                if row.error_code:
+                    of.error_codes[row.error_code] += row.times
 
 
 async def _turns(c: AsyncConnection, span: _Span, by: By, found: dict[str, Used]) -> None:

@@ -3,25 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Column, ColumnElement, ScalarSelect, Subquery, func, select, text, true
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.db.session import transaction
-from textback.db.tables import (
-    conversations,
-    messages,
-    numbers,
-    planned_sends,
-    turns,
-    webhook_deliveries,
-    webhook_endpoints,
-)
+from textback.db.tables import messages
 
 MOST = 10_000
 """Up to here texts are counted."""
 
-QUEUES = ("messages", "turns", "conversations", "plans", "deliveries")
+QUEUES = ("messages", "turns", "conversations", "plans", "batches", "deliveries")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +42,10 @@ class Queues:
     """Uncertain texts that wait for an operator."""
     oldest: Mapping[str, datetime | None]
     """By queue: since when its oldest row has been due, or will be."""
+    lengths: Mapping[str, int]
+    """By queue: how many rows wait, at most MOST; of those that are short when all is well."""
+    endpoints: Mapping[str, int]
+    """Webhook endpoints in trouble, at most MOST: `failing` (the last post failed), `paused`."""
     swept_until: datetime | None
     """Up to when lost replies were looked for, at the number that is behind most."""
 
@@ -67,50 +64,76 @@ async def list_uncertain(db: AsyncEngine, *, limit: int) -> list[UncertainRecord
         return [UncertainRecord(**row) for row in rows.mappings()]
 
 
+# Costs the same however many rows there are: each part is a look into an index or two, or a walk
+# that ends at :most. `tests/db/test_watch.py` sees to it that none becomes a scan.
+QUERY: Final = text("""
+    with recursive busy(id) as (
+        -- From endpoint to endpoint in the index, however many deliveries wait at each.
+        (select endpoint_id from webhook_deliveries where state = 'waiting'
+            order by endpoint_id limit 1)
+        union all
+        select (select d.endpoint_id from webhook_deliveries d
+            where d.state = 'waiting' and d.endpoint_id > busy.id
+            order by d.endpoint_id limit 1)
+        from busy where busy.id is not null
+    ),
+    healthy as materialized (
+        -- What waits for an endpoint that is away is its owner's business.
+        select w.id from (select id from busy where id is not null limit 1000) few
+        join webhook_endpoints w on w.id = few.id
+        where w.state = 'active' and w.failures = 0 and w.url is not null
+    )
+    select
+        (select min(due_at) from messages where state = 'queued') as messages,
+        (select min(due_at) from turns where state = 'waiting') as turns,
+        (select min(deadline_at) from conversations where deadline_at is not null)
+            as conversations,
+        (select min(first.due_at) from accounts a cross join lateral (
+            select due_at from planned_sends p
+            where p.account_id = a.id and p.state = 'planned' and p.batch_id is null
+            order by p.account_id, p.due_at, p.seq limit 1) first) as plans,
+        -- A batch's rows are due all at once and go one after the other: it is late when it, with
+        -- something due, has not been served for long.
+        (select min(greatest(b.served_at, first.due_at)) from batches b cross join lateral (
+            select due_at from planned_sends p
+            where p.batch_id = b.id and p.state = 'planned'
+            order by p.batch_id, p.due_at, p.seq limit 1) first
+            where b.state = 'running') as batches,
+        (select min(oldest.due_at) from healthy cross join lateral (
+            select due_at from webhook_deliveries d
+            where d.endpoint_id = healthy.id and d.state = 'waiting'
+            order by d.endpoint_id, d.id limit 1) oldest) as deliveries,
+        (select min(swept_until) from numbers where removed_at is null) as swept_until,
+        (select count(*) from (select from messages
+            where state = 'uncertain' and look_up_at is not null
+            order by look_up_at limit :most) few) as looked_up,
+        (select count(*) from (select from messages
+            where state = 'uncertain' and look_up_at is null
+            order by look_up_at limit :most) few) as unsettled,
+        -- Not those that their agents have yet to write.
+        (select count(*) from (select from messages
+            where state = 'queued' and due_at < '9000-01-01'
+            order by due_at limit :most) few) as queued,
+        (select count(*) from (select from turns
+            where state = 'waiting' order by due_at limit :most) few) as waiting,
+        (select count(*) from (select from webhook_endpoints
+            where state = 'active' and failures > 0 limit :most) few) as failing,
+        (select count(*) from (select from webhook_endpoints
+            where state = 'paused' limit :most) few) as paused
+""")
+
+
 async def queues(db: AsyncEngine) -> Queues:
     """Costs the same however much there is. Raises Unavailable."""
-    m, w, c = messages, turns, conversations
-
-    def some(where: ColumnElement[bool]) -> Subquery:
-        return select(m.c.id).where(m.c.state == "uncertain", where).limit(MOST).subquery()
-
-    def first(column: Column[datetime], where: ColumnElement[bool]) -> ScalarSelect[datetime]:
-        return select(func.min(column)).where(where).scalar_subquery()
-
-    waiting, left = some(m.c.look_up_at.is_not(None)), some(m.c.look_up_at.is_(None))
-    query = select(
-        select(func.count()).select_from(waiting).scalar_subquery().label("looked_up"),
-        select(func.count()).select_from(left).scalar_subquery().label("unsettled"),
-        first(m.c.due_at, m.c.state == "queued").label("messages"),
-        first(w.c.due_at, w.c.state == "waiting").label("turns"),
-        first(c.c.deadline_at, c.c.deadline_at.is_not(None)).label("conversations"),
-        first(planned_sends.c.due_at, planned_sends.c.state == "planned").label("plans"),
-        _oldest_delivery().label("deliveries"),
-        first(numbers.c.swept_until, numbers.c.removed_at.is_(None)).label("swept_until"),
-    )
     async with transaction(db) as connection:
-        row = (await connection.execute(query)).mappings().one()
+        row = (await connection.execute(QUERY, {"most": MOST})).mappings().one()
     return Queues(
         looked_up=row["looked_up"],
         unsettled=row["unsettled"],
         oldest={name: row[name] for name in QUEUES},
+        lengths={"messages": row["queued"], "turns": row["waiting"]},
+        endpoints={"failing": row["failing"], "paused": row["paused"]},
         swept_until=row["swept_until"],
-    )
-
-
-def _oldest_delivery() -> ScalarSelect[datetime]:
-    """Of endpoints that answer: what waits for one that is away is its owner's business."""
-    w, d = webhook_endpoints, webhook_deliveries
-    of_it = select(func.min(d.c.due_at).label("due_at")).where(
-        d.c.endpoint_id == w.c.id, d.c.state == "waiting"
-    )
-    each = of_it.correlate(w).lateral()
-    return (
-        select(func.min(each.c.due_at))
-        .select_from(w)
-        .join(each, true())
-        .where(w.c.state == "active", w.c.failures == 0, w.c.url.is_not(None))
-        .scalar_subquery()
     )
 
 

@@ -49,6 +49,12 @@ webhook_endpoints = Table(
     check("failing", "(failures > 0) = (failing_since is not null)"),
     Index("ix_webhook_endpoints_account", "account_id", "project_id"),
     Index(
+        "ix_webhook_endpoints_failing",
+        "id",
+        postgresql_where=text("state = 'active' and failures > 0"),
+    ),
+    Index("ix_webhook_endpoints_paused", "id", postgresql_where=text("state = 'paused'")),
+    Index(
         "ix_webhook_endpoints_conversation",
         "conversation_id",
         postgresql_where=text("conversation_id is not null"),

@@ -1,17 +1,26 @@
 """A caller's command -> a conversation and its queued text, durably; or a plan; or a refusal."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from textback import logs, tracing
 from textback.core.commands import Accepted, Caller, Idempotency, SendText
 from textback.core.errors import Unavailable
 from textback.core.ids import new_conversation_id, new_message_id
 from textback.core.phone import Phone
 from textback.db import idempotency, locks, messages
+from textback.db.book import Book
 from textback.db.session import transaction
-from textback.flows import doubt, opening, planning
+from textback.db.tenants import NumberRow
+from textback.flows import choosing, doubt, opening, planning, together
 from textback.flows.admit import Holder
+from textback.flows.picking import Picking
+from textback.flows.together import Ask
+from textback.group import Group
 
 
 async def replay(
@@ -20,6 +29,78 @@ async def replay(
     """The answer this request got before, if it came before. Raises KeyReused, Unavailable."""
     async with transaction(db) as c:
         return await idempotency.find(c, caller.account_id, key, now=now)
+
+
+class Accepting:
+    """Sends, those that come at the same time together."""
+
+    def __init__(
+        self,
+        db: AsyncEngine,
+        book: Book,
+        *,
+        most: int = together.MOST,
+        observe: Callable[[int], None] | None = None,
+    ) -> None:
+        """`most`: in one transaction. `observe`: told of each how many it has."""
+        self._db, self._book = db, book
+        self._picking = Picking(db)
+        self._group: Group[Ask, Accepted | None] = Group(
+            partial(together.accept, db), most=most, key=lambda ask: ask.pair, observe=observe
+        )
+
+    async def send_text(self, caller: Caller, command: SendText, *, now: datetime) -> Accepted:
+        """As `send_text` below, of which it is the faster form."""
+        with tracing.span(
+            "accept",
+            account_id=caller.account_id,
+            project_id=caller.project_id,
+            dialect=command.dialect,
+        ) as span:
+            accepted = await self._send_text(caller, command, now=now)
+            conversation_id, message_id = accepted.conversation_id, accepted.message_id
+            span.set(conversation_id=conversation_id, message_id=message_id)
+        logs.about(
+            project_id=caller.project_id, conversation_id=conversation_id, message_id=message_id
+        )
+        return accepted
+
+    async def _send_text(self, caller: Caller, command: SendText, *, now: datetime) -> Accepted:
+        number = await choosing.usable(self._book, caller, command)
+        picked = None
+        if not isinstance(number, NumberRow):
+            picked = await self._picking.pick(caller, command, number, now=now)
+            if picked is None:
+                return await send_text(self._db, caller, command, now=now)
+            number = picked.number
+        found = await choosing.with_number(self._book, caller, command, number)
+        if not together.is_usual(command, found, now=now):
+            return await send_text(self._db, caller, command, now=now)
+        ids = _new_ids(now)
+        ask = Ask(
+            caller=caller,
+            command=command,
+            ids=ids,
+            found=found,
+            now=now,
+            history=None if picked is None else picked.history,
+            traceparent=tracing.current(),
+        )
+        try:
+            accepted = await self._group.do(ask)
+        except Unavailable as error:
+            accepted = replace(ids, agent_number=found.number.number)
+            if not error.in_doubt or not await _is_stored(
+                self._db, caller, command.user_number, command.idempotency, accepted, now=now
+            ):
+                raise
+        if accepted is None:
+            return await send_text(self._db, caller, command, now=now)
+        return accepted
+
+
+def _new_ids(now: datetime) -> Accepted:
+    return Accepted(conversation_id=new_conversation_id(now), message_id=new_message_id(now))
 
 
 async def send_text(
@@ -31,7 +112,7 @@ async def send_text(
     UnknownAgent, OptedOut, WrongState, KeyReused, Unavailable; then nothing is stored, unless
     Unavailable is `in_doubt`.
     """
-    ids = Accepted(conversation_id=new_conversation_id(now), message_id=new_message_id(now))
+    ids = _new_ids(now)
     key, accepted = command.idempotency or _own_key(command, ids), None
     try:
         async with transaction(db) as c:
@@ -39,7 +120,7 @@ async def send_text(
                 first = await idempotency.claim(c, caller.account_id, key, ids, now=now)
                 if first is not None:
                     return idempotency.replayed(first)
-            found = await opening.choose(c, caller, command)
+            found = await choosing.choose(c, caller, command)
             if (hold := await planning.hold(c, command, found, now=now)) is not None:
                 due, why = hold
                 accepted = await planning.plan(c, caller, command, ids, due=due, why=why, now=now)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback import logs
 from textback.core.commands import Caller, Scope
 from textback.core.errors import (
     BadKey,
@@ -19,8 +20,9 @@ from textback.core.ids import AccountId, ProjectId
 from textback.core.policy import Environment
 from textback.core.ports import CarrierAccount, Vault
 from textback.db import callers, tenants
+from textback.db.book import Look
 from textback.db.callers import ConnectorRow, SenderRow
-from textback.db.session import transaction
+from textback.db.tenants import NumberRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +41,7 @@ class Holder:
             raise MissingScope(f'This API key may not do that: it lacks the scope "{scope}".')
 
 
-async def caller(
-    db: AsyncEngine, *, key: str | None, connector_id: str | None, now: datetime
-) -> Caller:
+async def caller(look: Look, *, key: str | None, connector_id: str | None, now: datetime) -> Caller:
     """In this order, so that a wrong key learns nothing about connectors (D3).
 
     Raises BadKey, MissingScope, BadRequest (no connector named), UnknownConnector, WrongAccount,
@@ -50,13 +50,12 @@ async def caller(
     if not key:
         msg = "Send your API key in the X-PolyAi-Auth-Token header."
         raise BadKey(msg)
-    async with transaction(db) as c:
-        by = await _holder(c, key, now=now)
-        by.need("send")
-        if not connector_id:
-            msg = "Name the connector to send with in the X-TOKEN-ID header."
-            raise BadRequest(msg)
-        connector = await callers.find_connector(c, connector_id)
+    by = await _holder(look, key, now=now)
+    by.need("send")
+    if not connector_id:
+        msg = "Name the connector to send with in the X-TOKEN-ID header."
+        raise BadRequest(msg)
+    connector = await _connector(look, connector_id)
     if connector is None:
         msg = "There is no connector with the id in X-TOKEN-ID."
         raise UnknownConnector(msg)
@@ -66,7 +65,7 @@ async def caller(
     return of_connector(connector)
 
 
-async def holder(db: AsyncEngine, *, key: str | None, scope: Scope | None, now: datetime) -> Holder:
+async def holder(look: Look, *, key: str | None, scope: Scope | None, now: datetime) -> Holder:
     """Whose key it is, if it may do that. Raises BadKey, MissingScope, Unavailable.
 
     `scope` None: any good key.
@@ -74,15 +73,14 @@ async def holder(db: AsyncEngine, *, key: str | None, scope: Scope | None, now: 
     if not key:
         msg = "Send your API key as Authorization: Bearer KEY."
         raise BadKey(msg)
-    async with transaction(db) as c:
-        found = await _holder(c, key, now=now)
+    found = await _holder(look, key, now=now)
     if scope is not None:
         found.need(scope)
     return found
 
 
 async def sender(
-    db: AsyncEngine,
+    look: Look,
     account_id: AccountId,
     *,
     agent_number: str | None = None,
@@ -96,21 +94,25 @@ async def sender(
     in one other alone. Raises UnknownConnector, UnknownResource (project),
     NumberNotProvisioned, BadRequest (several projects, and none named), Unavailable.
     """
-    async with transaction(db) as c:
-        if connector is not None:
-            row = await callers.find_connector(c, connector)
-            if row is None or row.account_id != account_id:
-                raise UnknownConnector(f'This account has no connector "{connector}".')
-            return of_connector(row)
-        if agent_number is not None and project is None:
-            found = await callers.find_sender(c, account_id, agent_number)
-            if found is None:
-                msg = f"{agent_number} is not one of this account's numbers."
-                raise NumberNotProvisioned(msg)
-            return _of_project(found, found.environment)
-        projects = await callers.projects_of(c, account_id, project)
-        if environment is None and len(projects) == 1:
-            environment = await _usual_environment(c, projects[0].project_id)
+    if connector is not None:
+        row = await _connector(look, connector)
+        if row is None or row.account_id != account_id:
+            raise UnknownConnector(f'This account has no connector "{connector}".')
+        return of_connector(row)
+    if agent_number is not None and project is None:
+        found = await look.get(
+            ("sender", account_id, agent_number),
+            lambda c: callers.find_sender(c, account_id, agent_number),
+        )
+        if found is None:
+            msg = f"{agent_number} is not one of this account's numbers."
+            raise NumberNotProvisioned(msg)
+        return _of_project(found, found.environment)
+    projects = await look.get(
+        ("projects", account_id, project), lambda c: callers.projects_of(c, account_id, project)
+    )
+    if environment is None and len(projects) == 1:
+        environment = await _usual_environment(look, projects[0].project_id)
     if project is not None and not projects:
         raise UnknownResource(f'This account has no project "{project}".')
     if len(projects) != 1:
@@ -119,10 +121,9 @@ async def sender(
     return _of_project(projects[0], environment or "live")
 
 
-async def _usual_environment(c: AsyncConnection, project_id: ProjectId) -> Environment:
-    there: set[Environment] = {
-        number.environment for number in await tenants.numbers_of(c, project_id)
-    }
+async def _usual_environment(look: Look, project_id: ProjectId) -> Environment:
+    numbers = await numbers_of(look, project_id)
+    there: set[Environment] = {number.environment for number in numbers}
     return there.pop() if len(there) == 1 else "live"
 
 
@@ -146,21 +147,40 @@ def _of_project(row: SenderRow, environment: Environment) -> Caller:
     )
 
 
-async def _holder(c: AsyncConnection, key: str, *, now: datetime) -> Holder:
-    found = await callers.find_key(c, key, now=now)
-    if found is None or found.revoked_at is not None:
+async def numbers_of(look: Look, project_id: ProjectId) -> list[NumberRow]:
+    return await look.get(("numbers", project_id), lambda c: tenants.numbers_of(c, project_id))
+
+
+async def _connector(look: Look, connector_id: str) -> ConnectorRow | None:
+    return await look.get(
+        ("connector", connector_id), lambda c: callers.find_connector(c, connector_id)
+    )
+
+
+async def _holder(look: Look, key: str, *, now: datetime) -> Holder:
+    hashed = callers.key_hash(key)
+    found = await look.get(("key", hashed), lambda c: callers.find_key(c, hashed))
+    is_over = found is None or (found.until is not None and found.until <= now)
+    if found is None or is_over or found.revoked_at is not None:
         msg = "The API key is not valid; check it, or ask for a new one."
         raise BadKey(msg)
     if found.expires_at is not None and found.expires_at <= now:
         msg = "The API key has expired; ask for a new one."
         raise BadKey(msg)
+    logs.about(account_id=found.account_id, key_id=found.id)
     return Holder(account_id=found.account_id, key_id=found.id, scopes=found.scopes)
 
 
 async def carrier_account(
-    db: AsyncEngine, vault: Vault, *, kind: str, account_sid: str
+    look: Look, vault: Vault, *, kind: str, account_sid: str
 ) -> CarrierAccount | None:
-    """The carrier entry that a webhook claims to come from. Raises Unavailable."""
-    async with transaction(db) as c:
+    """The carrier entry that a webhook claims to come from.
+
+    Raises Unavailable, ValueError when none of our keys opens its token.
+    """
+
+    async def load(c: AsyncConnection) -> CarrierAccount | None:
         row = await tenants.find_carrier_by_sid(c, kind, account_sid)
-    return None if row is None else tenants.opened(row, vault)
+        return None if row is None else tenants.opened(row, vault)
+
+    return await look.get(("carrier", kind, account_sid), load)

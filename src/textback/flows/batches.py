@@ -22,7 +22,7 @@ from textback.db.batch_rows import NewRow
 from textback.db.batches import Held, State
 from textback.db.plans import BatchRecord
 from textback.db.session import transaction
-from textback.flows import doubt, opening
+from textback.flows import choosing, doubt
 from textback.flows.batch_rows import checked, user_of
 
 _BREATH = 100
@@ -79,7 +79,7 @@ async def create(
     `twice`: a user may be named in several rows.
 
     A row that is wrong is stored as refused, and does not stop the others. Raises BadRequest (no
-    row, too many, every row wrong, send_at too far), and what `opening.choose` does; then nothing
+    row, too many, every row wrong, send_at too far), and what `choosing.choose` does; then nothing
     is stored. KeyReused, Unavailable.
     """
     key = shared.idempotency
@@ -208,7 +208,7 @@ async def _chosen(
         refuses_opted_out=False,
     )
     async with transaction(db) as c:
-        found = await opening.choose(c, caller, someone)
+        found = await choosing.choose(c, caller, someone)
     return found.project.policy, found.agent.greeting is not None or found.agent.can_open
 
 

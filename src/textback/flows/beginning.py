@@ -8,7 +8,7 @@ from textback.core.commands import SendText
 from textback.core.policy import AgentLabel, IdlePolicy
 from textback.db import agents
 from textback.db.agents import AgentVersion
-from textback.db.conversations import Brief
+from textback.db.conversation_rows import Brief
 from textback.db.tenants import NumberRow, ProjectRow
 
 

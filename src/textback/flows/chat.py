@@ -24,7 +24,7 @@ from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
 from textback.core.ports import Vault
 from textback.db import agents, chats, conversations, inbound, messages, tenants, turns
-from textback.db.conversations import Brief
+from textback.db.conversation_rows import Brief
 from textback.db.session import transaction
 
 IDLE: Final = IdlePolicy(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from textback.core import phone, signing
 from textback.core.errors import CarrierRefused, Conflict
 from textback.core.ids import AccountId, CarrierId
 from textback.core.phone import Phone
@@ -91,7 +92,8 @@ async def release(
     try:
         account = _opened(known, m.vault.open(known.auth_token))
     except ValueError:
-        log.warning("number.not_released", why="no key opens the carrier's token")
+        why = "no key opens the carrier's token"
+        log.warning("number.not_released", number=phone.masked(number), why=why)
         return
     ours = inbound_url.format(kind=known.kind)
     importer = importers[known.kind]
@@ -100,7 +102,7 @@ async def release(
     if isinstance(found, FoundNumber) and found.inbound_url.startswith(ours):
         failed = await importer.point(account, found.sid, "")
     if failed is not None:
-        log.warning("number.not_released", why=failed.why)
+        log.warning("number.not_released", number=phone.masked(number), why=failed.why)
 
 
 def _account(known: HeldCarrier | None, wanted: Wanted, account_id: AccountId) -> CarrierAccount:
@@ -145,7 +147,7 @@ async def _carrier(m: Managing, wanted: Wanted) -> str:
 
 def _has(m: Managing, known: HeldCarrier, auth_token: str) -> bool:
     try:
-        return m.vault.open(known.auth_token) == auth_token
+        return signing.same(m.vault.open(known.auth_token), auth_token)
     except ValueError:
         return False
 

@@ -22,7 +22,7 @@ from textback.db import events, locks, planning, plans
 from textback.db.planning import Plan
 from textback.db.plans import PlannedSend
 from textback.db.session import transaction
-from textback.flows.opening import Choice
+from textback.flows.choosing import Choice
 
 MOST_AHEAD = timedelta(days=90)
 """How far ahead a send may be scheduled."""
@@ -77,7 +77,7 @@ async def plan(
     why: Planned,
     now: datetime,
 ) -> Accepted:
-    """Keep until `due` what `opening.choose` has just found nothing wrong with."""
+    """Keep until `due` what `choosing.choose` has just found nothing wrong with."""
     if ids.message_id is None:
         msg = "a plan is given an id"
         raise ValueError(msg)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
+from textback.core import signing
 from textback.core.ids import new_key_id
 from textback.core.plan import ApiKey, JwtApp, Webhook
 from textback.core.ports import Vault
@@ -36,7 +37,8 @@ class Sealing:
         self._vault = vault
 
     def sealed(self, there: object, secret: str) -> str:
-        if isinstance(there, str) and self.opened(there) == secret:
+        opened = self.opened(there) if isinstance(there, str) else None
+        if isinstance(there, str) and opened is not None and signing.same(opened, secret):
             return there
         return self._vault.seal(secret)
 
@@ -52,7 +54,8 @@ def key_row(new: ApiKey, there: Row | None, *, now: datetime) -> tuple[Row, NewK
     """The columns of a key or a pair; and what was made now."""
     made: NewKey | None = None
     key = new.key
-    if key is None and there is None:
+    if key is None and (there is None or there["public_id"] != new.public_id):
+        # Also where another pair, or a key, had the name: its secret is not this one's.
         key = new_key() if new.public_id is None else f"{new.public_id}:{new_pair_secret()}"
         made = NewKey(account_id=new.account_id, name=new.name, key=key)
     hashed = there["hash"] if key is None and there is not None else key_hash(key or "")
@@ -103,7 +106,7 @@ def webhook_row(new: Webhook, there: Row | None, sealing: Sealing, *, now: datet
     kept = [dict(each) for each in stored]
     if new.secret is None:
         kept = []
-    elif not kept or sealing.opened(kept[0]["sealed"]) != new.secret:
+    elif not kept or not signing.same(sealing.opened(kept[0]["sealed"]) or "", new.secret):
         older = [{**each, "until": _sooner(each.get("until"), now)} for each in kept]
         fresh = {"sealed": sealing.sealed(None, new.secret), "until": None}
         kept = [fresh, *(each for each in older if each["until"] > now.isoformat())]

@@ -2,8 +2,8 @@
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import cast
+from datetime import datetime, timedelta
+from typing import Final, cast
 
 from textback.core.entries import Source
 from textback.core.errors import ProvisioningError
@@ -32,6 +32,9 @@ from textback.flows.provision_access import Sealing, app_row, key_row, webhook_r
 from textback.flows.provision_agents import LABELS, Reread, Versions
 from textback.flows.provision_ledger import Ledger
 from textback.flows.provision_report import NewKey, Relabelled
+
+BOTH_SIGN: Final = timedelta(days=1)
+"""For so long after a carrier's token was changed, webhooks signed with either are believed."""
 
 
 class Comparison(Ledger):
@@ -141,6 +144,11 @@ class Comparison(Ledger):
             "auth_token": sealed,
             "base_url": new.base_url,
         }
+        if there is not None and there["auth_token"] != sealed:
+            # Until the new one is promoted there, the carrier signs with the one before.
+            same = there["account_sid"] == new.account_sid and there["kind"] == new.kind
+            columns["previous_token"] = there["auth_token"] if same else None
+            columns["previous_until"] = self._now + BOTH_SIGN if same else None
         return self._settle("carrier", columns), new.account_sid
 
     def _agent(self, new: Agent) -> None:

@@ -1,19 +1,71 @@
-"""The carrier said what became of a text -> the text's state."""
+"""The carrier said what became of a text -> the text's state.
 
+Receipts that come at the same time are taken in together, in one transaction. One that means more
+than that its text moves on (an opt-out, an id that is known as another text's), or whose text
+somebody has locked, is taken in alone, so that it keeps no other waiting.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeGuard
+from typing import Final, Literal, TypeGuard
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from textback import metrics
 from textback.core import message as rule
+from textback.core.errors import Unavailable
 from textback.core.ids import CarrierId, MessageId
 from textback.core.message import Delivered, Message, Sent
 from textback.core.ports import Receipt
-from textback.db import locks, messages, parts
+from textback.db import locks, messages, parts, reported
+from textback.db.reported import About, Found
 from textback.db.session import transaction
 from textback.flows import opt_out
+from textback.group import Group
 
 Outcome = Literal["changed", "unchanged", "unknown", "contradiction"]
+
+MOST: Final = 100
+"""Receipts that are taken in together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A verified receipt."""
+
+    carrier_id: CarrierId
+    receipt: Receipt
+    now: datetime
+
+
+class Receipts:
+    """Takes receipts in as `hear` does, those that come at the same time together."""
+
+    def __init__(self, db: AsyncEngine) -> None:
+        self._db = db
+        # Of one text one after the other, as they came.
+        self._group = Group(
+            self._hear_all,
+            most=MOST,
+            key=lambda r: r.receipt.carrier_message_id,
+            observe=metrics.GROUP.labels("receipts").observe,
+        )
+
+    async def hear(self, carrier_id: CarrierId, receipt: Receipt, *, now: datetime) -> Outcome:
+        """As `hear`. Raises Unavailable."""
+        outcome = await self._group.do(Reported(carrier_id, receipt, now))
+        return outcome or await _hear_alone(self._db, carrier_id, receipt, now=now)
+
+    async def _hear_all(self, several: Sequence[Reported]) -> list[Outcome | None]:
+        try:
+            return await hear_all(self._db, several)
+        except Unavailable:
+            raise
+        except Exception:
+            if len(several) == 1:
+                raise
+            return [None] * len(several)  # the one that is to blame fails alone
 
 
 async def hear(
@@ -25,6 +77,95 @@ async def hear(
 
     Raises Unavailable.
     """
+    (outcome,) = await hear_all(db, [Reported(carrier_id, receipt, now)])
+    return outcome or await _hear_alone(db, carrier_id, receipt, now=now)
+
+
+async def hear_all(db: AsyncEngine, several: Sequence[Reported]) -> list[Outcome | None]:
+    """Fold verified receipts in; None for each that has to be taken in alone. Raises Unavailable.
+
+    Waits for no text that somebody has locked.
+    """
+    now = max(each.now for each in several)
+    async with transaction(db) as c:
+        found = await reported.find(c, [_about(each) for each in several])
+        outcomes: list[Outcome | None] = [
+            _foreseen(each, f) for each, f in zip(several, found, strict=True)
+        ]
+        places = _of_each_text(outcomes, found)
+        held = await reported.lock(c, places) if places else {}
+        moves: list[tuple[Message, Message]] = []
+        for text_id, before in held.items():
+            each = several[places[text_id]]
+            moves.append((before, rule.hear(before, each.receipt, now=each.now)))
+        moves = [(before, after) for before, after in moves if after != before]
+        done = await reported.save(c, moves, now=now) if moves else set[MessageId]()
+        if any(f.has_next for f in found):
+            seen = dict(zip((after.id for _, after in moves), moves, strict=True))
+            await reported.let_next_go(c, _goes(several, found, outcomes, seen), now=now)
+    moved = {places[text_id] for text_id in done}
+    return [
+        None if outcome == "changed" and n not in moved else outcome
+        for n, outcome in enumerate(outcomes)
+    ]
+
+
+def _of_each_text(
+    outcomes: Sequence[Outcome | None], found: Sequence[Found]
+) -> dict[MessageId, int]:
+    """Where the receipt stands that moves it: of two about one text, the first."""
+    places = dict[MessageId, int]()
+    for n, (outcome, f) in enumerate(zip(outcomes, found, strict=True)):
+        if outcome == "changed" and f.text is not None:
+            places.setdefault(f.text.id, n)
+    return places
+
+
+def _goes(
+    several: Sequence[Reported],
+    found: Sequence[Found],
+    outcomes: Sequence[Outcome | None],
+    moves: Mapping[MessageId, tuple[Message, Message]],
+) -> dict[MessageId, bool]:
+    """Of which texts what is behind them goes: at once, or when it has waited."""
+    goes = dict[MessageId, bool]()
+    for each, f, outcome in zip(several, found, outcomes, strict=True):
+        if f.text is None or outcome not in {"changed", "unchanged"}:
+            continue
+        before, after = moves.get(f.text.id, (f.text, f.text))
+        at_once = reported.goes_at_once(before, after)
+        if _is_reported_sent(after, each.receipt):
+            at_once = True
+        if at_once is not None:
+            goes[f.text.id] = at_once
+    return goes
+
+
+def _about(each: Reported) -> About:
+    return About(
+        message_id=each.receipt.message_id,
+        carrier_id=each.carrier_id,
+        carrier_message_id=each.receipt.carrier_message_id,
+    )
+
+
+def _foreseen(each: Reported, found: Found) -> Outcome | None:
+    """What comes of it, if nobody else moves its text; None: it takes more than to move that."""
+    receipt, seen = each.receipt, found.text
+    if seen is None or seen.carrier_id != each.carrier_id:
+        return "unknown"
+    if receipt.read:
+        return None
+    if rule.hear(seen, receipt, now=each.now) == seen:
+        return "unchanged"
+    if receipt.opted_out or found.owner not in {None, seen.id}:
+        return None
+    return "changed"
+
+
+async def _hear_alone(
+    db: AsyncEngine, carrier_id: CarrierId, receipt: Receipt, *, now: datetime
+) -> Outcome:
     async with transaction(db) as c:
         message_id = receipt.message_id or await messages.id_of(
             c, carrier_id, receipt.carrier_message_id
@@ -73,9 +214,13 @@ async def _let_next_go(c: AsyncConnection, m: Message, receipt: Receipt) -> None
 
     It may say so before its answer to our request, or a text may be known as sent from its answer.
     """
-    known = isinstance(m, Sent) and m.carrier_message_id == receipt.carrier_message_id
-    if known and receipt.status == "sent":
+    if _is_reported_sent(m, receipt):
         await parts.release(c, m.id)
+
+
+def _is_reported_sent(m: Message, receipt: Receipt) -> bool:
+    known = isinstance(m, Sent) and m.carrier_message_id == receipt.carrier_message_id
+    return known and receipt.status == "sent"
 
 
 async def _took_by_mistake(c: AsyncConnection, other: MessageId | None, *, now: datetime) -> bool:

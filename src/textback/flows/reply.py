@@ -77,9 +77,8 @@ class Reply:
             outcome = "failed"
         else:
             outcome = "answered" if parts else "silent"
-        await under_way.end(self.c, self.held, outcome, now=self.now)
-        if upto := await self._heard_upto():
-            await conversations.heard(self.c, self.held.conversation_id, upto)
+        upto = await self._heard_upto()
+        await under_way.end(self.c, self.held, outcome, heard_upto=upto, now=self.now)
         if drop is not None:
             await self._drop(drop, promise)
         else:

@@ -1,5 +1,6 @@
 """Whether the agent may say more to somebody, and from when on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,12 +31,30 @@ async def left(
     now: datetime,
 ) -> Left:
     """Counts over all conversations of the pair. Who was resumed has a whole budget again."""
-    since = now - max(timedelta(seconds=budget.seconds), loops.LOOK_BACK)
-    at_most = int(max(budget.amount, loops.IN_A_ROW))
+    since, at_most = counted(budget, now=now)
     replies = await inbound.replies(c, agent, user, since=since, at_most=at_most)
+    return await left_of(c, replies, conversation_id=conversation_id, budget=budget, now=now)
+
+
+def counted(budget: Rate, *, now: datetime) -> tuple[datetime, int]:
+    """Since when replies count, and how many of the latest."""
+    since = now - max(timedelta(seconds=budget.seconds), loops.LOOK_BACK)
+    return since, int(max(budget.amount, loops.IN_A_ROW))
+
+
+async def left_of(
+    c: AsyncConnection,
+    replies: Sequence[datetime],
+    *,
+    conversation_id: ConversationId,
+    budget: Rate,
+    now: datetime,
+) -> Left:
+    """`replies`: when those that are `counted` were written, oldest first."""
     until = loops.over(replies, budget, now=now)
     if until is not None:
+        since, _ = counted(budget, now=now)
         resumed = await conversations.resumed_since(c, conversation_id, since=since)
-        counted = replies if resumed is None else [at for at in replies if at >= resumed]
-        until = loops.over(counted, budget, now=now)
+        since_then = replies if resumed is None else [at for at in replies if at >= resumed]
+        until = loops.over(since_then, budget, now=now)
     return Left(until, loops.breather(replies, now=now))

@@ -1,40 +1,41 @@
 """Queued text -> carrier -> what came of it.
 
-Three steps: claim (one transaction), hand over (no transaction), record (one transaction).
+Three steps: claim (one transaction), hand over (no transaction), record (one transaction, in
+`recording.py`).
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Protocol
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback import metrics, tracing
 from textback.core import message as rule
 from textback.core import segments
-from textback.core.errors import StaleError
 from textback.core.gcra import Denied, Rate
 from textback.core.ids import CarrierId
-from textback.core.message import Queued, Sending, Suppressed, Uncertain
+from textback.core.message import Queued, Sending, Uncertain
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import (
     Carrier,
     Limiter,
     NoAnswer,
+    NotFound,
     Outgoing,
-    Receipt,
     SendError,
     Taken,
     Unreachable,
 )
-from textback.db import locks, messages, tenants
+from textback.db import claims, messages, traces
+from textback.db.claims import Round, Scope
 from textback.db.session import transaction
 from textback.db.tenants import Sender
-from textback.flows import opt_out
+from textback.flows.recording import Outcome, Wait
 
 log = structlog.stdlib.get_logger()
 
@@ -56,18 +57,8 @@ class Job:
     sender: Sender
     claimed: float
     """When, in seconds of a clock that nobody sets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """It was not handed over: its number has no token left, or our lease is too short."""
-
-    until: datetime
-    pace_unknown: bool = False
-    """Redis did not answer, so nobody knows the number's pace."""
-
-
-Outcome = Taken | SendError | NoAnswer | Wait
+    traceparent: str | None = None
+    """Of what it came from, while somebody traces."""
 
 
 async def claim(
@@ -78,32 +69,35 @@ async def claim(
     except_numbers: Sequence[Phone],
     except_carriers: Sequence[CarrierId] = (),
     room: Mapping[CarrierId, int] | None = None,
+    held: Mapping[CarrierId, int] | None = None,
+    round_: Round | None = None,
     now: datetime,
     steady: float,
 ) -> tuple[list[Job], datetime | None]:
-    """Take due texts; when there are none, also say when to look again, if that is known.
+    """Take due texts; when it is known when to look again, also say that.
 
-    Of a carrier in `room` no more are taken than that: they would wait out their lease. `steady`
-    is `now` on a clock that goes on evenly when somebody sets the other one.
+    Of a carrier in `room` no more are taken than that: they would wait out their lease. `held` is
+    what the worker has under way of each, and `round_` where its claims go on. `steady` is `now` on
+    a clock that goes on evenly when somebody sets the other one.
     """
-    slow = room or {}
-    take = partial(messages.claim_due, now=now, lease=policy.lease, except_numbers=except_numbers)
+    scope = Scope(
+        limit=limit,
+        except_numbers=except_numbers,
+        except_carriers=except_carriers,
+        room=room or {},
+        held=held or {},
+    )
     async with transaction(db) as c:
-        taken: list[Sending] = []
-        late: list[Suppressed] = []
-        for carrier_id, places in slow.items():
-            if (left := min(places, limit - len(taken))) > 0:
-                some, gone = await take(c, limit=left, only_carrier=carrier_id)
-                taken, late = taken + some, late + gone
-        if (left := limit - len(taken)) > 0:
-            some, gone = await take(c, limit=left, except_carriers=[*except_carriers, *slow])
-            taken, late = taken + some, late + gone
-        senders = await tenants.senders(c, {m.agent_number for m in taken}) if taken else {}
-        if taken or late:  # behind those that came too late, others may be due
-            upcoming = None if taken else now
-        else:
+        found = await claims.claim_due(c, scope, round_ or Round(), now=now, lease=policy.lease)
+        upcoming: datetime | None = None
+        if found.more or (found.late and not found.sending):
+            upcoming = now  # behind those that were looked at, others may be due
+        elif not found.sending:
             upcoming = await messages.next_due(c, now=now)
-    return [Job(m, senders.get(m.agent_number, SLOWEST), steady) for m in taken], upcoming
+        ids = [m.id for m, _ in found.sending] if tracing.is_on() else []
+        come_from = await traces.of_messages(c, ids) if ids else {}
+    jobs = [Job(m, sender or SLOWEST, steady, come_from.get(m.id)) for m, sender in found.sending]
+    return jobs, upcoming
 
 
 async def hand_over(
@@ -137,11 +131,42 @@ async def hand_over(
     spent = max(now - m.claimed_at, timedelta(seconds=steady() - job.claimed))
     if spent + policy.carrier_timeout >= m.lease_until - m.claimed_at:
         return Wait(now)
-    try:
-        return await carrier.send(outgoing(m, job.sender, kind, public_url=public_url, now=now))
-    except Exception as error:  # no carrier should raise; it may have done so after bytes left
-        log.exception("send.raised", message_id=m.id, carrier_id=m.carrier_id)
-        return NoAnswer(f"the carrier raised {type(error).__name__}")
+    if m.attempts == 0:
+        metrics.SEND_WAIT.observe(max(0.0, (now - m.created_at).total_seconds()))
+    began = steady()
+    with tracing.span("carrier.send", kind="client", carrier=kind) as span:
+        try:
+            told = outgoing(m, job.sender, kind, public_url=public_url, now=now)
+            answer = await carrier.send(told)
+        except Exception as error:  # no carrier should raise; it may have done so after bytes left
+            log.exception(
+                "send.raised",
+                message_id=m.id,
+                conversation_id=m.conversation_id,
+                carrier_id=m.carrier_id,
+            )
+            answer = NoAnswer(f"the carrier raised {type(error).__name__}")
+        if not isinstance(answer, Taken):
+            span.fail(word(answer))
+    metrics.CARRIER.labels(kind, word(answer)).observe(steady() - began)
+    return answer
+
+
+def word(outcome: Outcome | NotFound) -> str:
+    """In logs and metrics."""
+    match outcome:
+        case Taken():
+            return "taken"
+        case SendError(retry="never"):
+            return "refused"
+        case SendError():
+            return "put_off"
+        case NoAnswer():
+            return "no_answer"
+        case NotFound():
+            return "not_found"
+        case Wait():
+            return "pace_unknown" if outcome.pace_unknown else "paced"
 
 
 def _bucket(pace: float) -> Rate:
@@ -165,34 +190,6 @@ def outgoing(
     )
 
 
-async def record(
-    db: AsyncEngine, m: Sending, outcome: Outcome, *, policy: SendPolicy, now: datetime
-) -> rule.Message:
-    """Save what came of it; if the text has moved meanwhile, fold in what we learned.
-
-    Raises Unavailable: then the caller still knows the outcome and must try again.
-    """
-    async with transaction(db) as c:
-        if isinstance(outcome, SendError) and outcome.opted_out:
-            await locks.pair(c, m.agent_number, m.user_number)
-            await opt_out.record(
-                c,
-                m.agent_number,
-                m.user_number,
-                conversation_id=m.conversation_id,
-                source="carrier",
-                words=None,
-                carrier_message_id=None,
-                now=now,
-            )
-        after = _after(m, outcome, policy=policy, now=now)
-        try:
-            await messages.save(c, m, after, now=now)
-        except StaleError:
-            return await _fold_in(c, m, outcome, policy=policy, now=now)
-    return after
-
-
 async def rescue(db: AsyncEngine, *, policy: SendPolicy, limit: int, now: datetime) -> int:
     """Texts whose worker is gone may or may not be out: they become uncertain. Gives how many."""
     async with transaction(db) as c:
@@ -200,41 +197,6 @@ async def rescue(db: AsyncEngine, *, policy: SendPolicy, limit: int, now: dateti
         for m in stranded:
             await messages.save(c, m, rule.lost(m, now=now, policy=policy), now=now)
     return len(stranded)
-
-
-def _after(
-    m: Sending | Uncertain, outcome: Outcome, *, policy: SendPolicy, now: datetime
-) -> rule.Message:
-    match outcome:
-        case Taken():
-            return rule.accepted(m, carrier_message_id=outcome.carrier_message_id, now=now)
-        case SendError():
-            return rule.rejected(m, outcome, now=now, policy=policy)
-        case NoAnswer():
-            return rule.lost(m, now=now, policy=policy) if isinstance(m, Sending) else m
-        case Wait():
-            return rule.snoozed(m, until=outcome.until)
-
-
-async def _fold_in(
-    c: AsyncConnection, m: Sending, outcome: Outcome, *, policy: SendPolicy, now: datetime
-) -> rule.Message:
-    """A receipt or a rescuer was faster. What the carrier said is news all the same."""
-    current = await messages.lock(c, m.id)
-    if current is None:
-        raise StaleError(m.id)
-    after: rule.Message = current
-    if isinstance(outcome, Taken):
-        news = Receipt(
-            carrier_message_id=outcome.carrier_message_id, message_id=m.id, status="accepted"
-        )
-        after = rule.hear(current, news, now=now)
-    elif isinstance(current, Uncertain) and current.claimed_at == m.claimed_at:
-        # In doubt over this very claim, and its worker was alive after all: nothing went out.
-        after = _after(current, outcome, policy=policy, now=now)
-    if after != current:
-        await messages.save(c, current, after, now=now)
-    return after
 
 
 def paused(m: Sending, after: rule.Message, now: datetime) -> float:

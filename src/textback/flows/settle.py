@@ -43,7 +43,12 @@ async def ask(
     try:
         return await carrier.look_up(asked, known=known)
     except Exception as error:  # no carrier should raise; the text must not wait for ever
-        log.exception("look_up.raised", message_id=m.id, carrier_id=m.carrier_id)
+        log.exception(
+            "look_up.raised",
+            message_id=m.id,
+            conversation_id=m.conversation_id,
+            carrier_id=m.carrier_id,
+        )
         return NoAnswer(f"the carrier raised {type(error).__name__}")
 
 

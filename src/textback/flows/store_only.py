@@ -14,8 +14,8 @@ from textback.core.ids import CarrierId, MessageId, new_conversation_id, new_mes
 from textback.core.message import accepted, claim, write
 from textback.db import conversations, inbound, locks, messages, opt_outs
 from textback.db.session import transaction
-from textback.flows import opening
-from textback.flows.opening import Choice
+from textback.flows import choosing, opening
+from textback.flows.choosing import Choice
 from textback.flows.say import check_text
 
 Sayer = Literal["user", "agent"]
@@ -48,7 +48,7 @@ async def put_on_record(
     sid = on_record(carrier_message_id or message_id)
     ids = Accepted(conversation_id=new_conversation_id(now), message_id=message_id)
     async with transaction(db) as c:
-        found = await opening.choose(c, caller, command)
+        found = await choosing.choose(c, caller, command)
         number, user = found.number, command.user_number
         await locks.pair(c, number.number, user)
         if carrier_message_id is not None:

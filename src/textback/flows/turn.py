@@ -6,7 +6,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from textback import metrics
+from textback import metrics, tracing
 from textback.core import budget
 from textback.core import turn as rule
 from textback.core.engine import (
@@ -85,6 +85,7 @@ def request(
         now=turn.begun_at,
         timezone=turn.policy.timezone,
         reply_url=reply_url,
+        traceparent=tracing.current(),
         journal=journal or Notebook(turn.id, at=turn.begun_at),
     )
 
@@ -111,7 +112,7 @@ async def record(
         reply.asked = without_asking(turn) is None
         usable = rule.usable(answer)
         recorded = await reply.take(usable)
-    _meter(usable, reply)
+    _meter(usable, reply, recorded, now=now)
     return recorded
 
 
@@ -151,7 +152,7 @@ async def answer_later(
             return fault
         reply.fallback = await _fallback(c, reply)
         recorded = await reply.take(usable)
-    _meter(usable, reply)
+    _meter(usable, reply, recorded, now=now)
     metrics.TURNS.labels(recorded).inc()
     return "late" if recorded in {"restarted", "dropped"} else "recorded"
 
@@ -200,6 +201,7 @@ async def _give_up(
         reply.fallback = await _fallback(c, reply)
         recorded = await reply.take(TurnFailed("its answer was not posted in time"))
     metrics.TURNS.labels(recorded).inc()
+    metrics.ENGINE_ERRORS.labels("http", "not_posted").inc()  # no other kind answers later
 
 
 async def _open(
@@ -230,7 +232,11 @@ async def _count_lost(
         await usage.add(c, turn.conversation_id, turn.project_id, spent, day=day)
 
 
-def _meter(answer: TurnReply | Later | TurnFailed, reply: Reply) -> None:
+def _meter(
+    answer: TurnReply | Later | TurnFailed, reply: Reply, recorded: Recorded, *, now: datetime
+) -> None:
+    if recorded in {"answered", "silent", "failed"}:
+        metrics.TURN.observe(max(0.0, (now - reply.held.first_text_at).total_seconds()))
     metrics.SEGMENTS_SAVED.inc(reply.saved)
     if not isinstance(answer, Later):
         metrics.TOKENS.labels("input").inc(answer.usage.input_tokens)

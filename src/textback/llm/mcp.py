@@ -54,7 +54,7 @@ class McpServer:
                     raise NoAnswerError(
                         f"the tools of the MCP server {self.settings.name} could not be listed"
                     ) from error
-                _log.warning("mcp_not_listed", server=self.settings.name, kind=type(error).__name__)
+                _log.warning("mcp.not_listed", server=self.settings.name, kind=type(error).__name__)
             else:
                 self._tools, self._listed_at = self._allowed(listed), now
         return [tool for _, tool in self._tools.values()]
@@ -81,7 +81,7 @@ class McpServer:
             text = f"No answer within {allowed:.3g} s. Whether it was done is not known."
             return ToolResult(text, failed=True)
         except Exception as error:  # noqa: BLE001 - whatever it was, the agent can say it did not work
-            _log.warning("mcp_failed", server=self.settings.name, kind=type(error).__name__)
+            _log.warning("mcp.failed", server=self.settings.name, kind=type(error).__name__)
             if not begun:
                 return ToolResult("It could not be reached, so nothing was done.", failed=True)
             return ToolResult("The call failed. Whether it was done is not known.", failed=True)
@@ -97,7 +97,7 @@ class McpServer:
             try:
                 schema = object_schema(dict(each.input_schema))
             except ValueError:
-                _log.warning("mcp_tool_left_out", server=self.settings.name, tool=each.name)
+                _log.warning("mcp.tool_left_out", server=self.settings.name, tool=each.name)
                 continue
             found.setdefault(name, (each.name, Tool(name, each.description or each.name, schema)))
         return found

@@ -62,6 +62,9 @@ def policy_of(project: shape.Project) -> ProjectPolicy:
         timezone=project.timezone,
         draft_environments=frozenset(project.draft_environments),
         quiet_hours=None if quiet is None else QuietHours(start=quiet.start, end=quiet.end),
+        retention=None
+        if project.retention_days is None
+        else timedelta(days=project.retention_days),
     )
 
 
@@ -125,6 +128,7 @@ def in_words(policy: ProjectPolicy) -> Entry:
         "quiet_hours": None
         if quiet is None
         else {"start": _clock(quiet.start), "end": _clock(quiet.end)},
+        "retention_days": None if policy.retention is None else policy.retention.days,
     }
 
 

@@ -208,6 +208,8 @@ class Project(Shape):
     """Where conversations begin on the agent's draft; users in the others never meet it."""
     quiet_hours: QuietHours | None = None
     """By the recipient's clock."""
+    retention_days: Annotated[int, BeforeValidator(is_number), Field(ge=1, le=36_500)] | None = None
+    """At least as long as an idempotency key is good (`core.policy.IDEMPOTENCY_TTL`)."""
     webhooks: tuple[Webhook, ...] = ()
     connectors: tuple[Connector, ...] = ()
     numbers: tuple[Number, ...] = ()

@@ -86,7 +86,8 @@ class Accounts:
                     self._pauses.well(carrier)
             case Wait() | None:
                 pass
-        metrics.ACCOUNT_LIMIT.labels(carrier).set(int(account.limit))
+        slowed = sum(int(each.limit) < self._most for each in self._accounts.values())
+        metrics.SLOWED.set(slowed)
 
     def looked_up(
         self, carrier: CarrierId, answer: Taken | NotFound | NoAnswer, now: datetime
@@ -111,6 +112,10 @@ class Accounts:
             else:
                 alone.append(carrier)
         return alone, room
+
+    def held(self) -> Mapping[CarrierId, int]:
+        """What is under way, of those that have anything."""
+        return {c: account.under_way for c, account in self._accounts.items() if account.under_way}
 
     def next_end(self) -> datetime | None:
         return self._pauses.next_end()

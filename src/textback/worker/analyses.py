@@ -4,17 +4,17 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
-from textback import metrics
+from textback import metrics, tracing
 from textback.core import analysis as rule
 from textback.core.analysis import Analysing
 from textback.core.engine import Analysis, TurnFailed
 from textback.core.ids import AgentId
-from textback.flows import analyse
-from textback.llm.schema import misfit
+from textback.flows import analyse, traces
 from textback.runtime import Runtime
 from textback.worker.loop import Loop, persist
 from textback.worker.turns import CUT_OFF, ENGINE_GRACE
@@ -63,6 +63,12 @@ class Analyses:
             self._under_way[held.request.agent_id] -= 1
 
     async def _run(self, held: Analysing) -> None:
+        conversation_id = held.request.conversation_id
+        parent = await traces.of_conversation(self.rt.db, conversation_id)
+        with tracing.span("analysis", parent=parent, conversation_id=conversation_id):
+            await self._analysed(held)
+
+    async def _analysed(self, held: Analysing) -> None:
         rt, asked = self.rt, held.request
         try:
             answer = await self._ask(held)
@@ -95,6 +101,7 @@ class Analyses:
         engine, _fallback = await persist(
             lambda: self.rt.engines.get(asked.agent_id, held.agent_version)
         )
+        asked = replace(asked, traceparent=tracing.current())
         task = asyncio.ensure_future(engine.analyse(asked))
         try:
             limit = engine.deadline + ENGINE_GRACE
@@ -105,4 +112,6 @@ class Analyses:
                 await asyncio.wait([task], timeout=CUT_OFF)  # some will not be cancelled
         if not task.done() or task.cancelled():
             return TurnFailed("the engine was cut off")
+        from textback.llm.schema import misfit  # noqa: PLC0415 - not every worker ever needs it
+
         return rule.usable(task.result(), asked.wanted, misfit)

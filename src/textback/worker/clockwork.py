@@ -14,6 +14,8 @@ from textback.worker.sweeping import Patience
 log = structlog.stdlib.get_logger()
 
 BATCH = 100
+SELDOM = 5
+"""Polls of the others for each look for dead workers: leases take longer, and it asks the most."""
 MANY = 500
 """Texts whose validity ends while a carrier is away end together."""
 
@@ -23,7 +25,7 @@ class Clockwork:
         self.rt = rt
         self._patience = Patience(rt)
         self._expire = self._loop("expire", self._expire_due)
-        self._rescue = self._loop("rescue", self._rescue_due)
+        self._rescue = self._loop("rescue", self._rescue_due, poll=rt.poll * SELDOM)
         self.loops = (
             self._expire,
             self._rescue,
@@ -59,7 +61,7 @@ class Clockwork:
         for queue, found in (("messages", texts), ("turns", turns), ("webhooks", told)):
             if found:
                 metrics.RESCUED.labels(queue).inc(found)
-                log.warning("rescued", queue=queue, rows=found)
+                log.warning("claims.rescued", queue=queue, rows=found)
         expired = await lapse.drop_expired(rt.db, limit=MANY, now=now)
         if expired:
             metrics.EXPIRED.inc(expired)

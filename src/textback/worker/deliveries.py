@@ -3,14 +3,15 @@
 import contextlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
 
 import structlog
 
-from textback import metrics
+from textback import metrics, tracing
 from textback.core.webhook import Answered, NotAnswered
-from textback.flows import deliver
+from textback.flows import deliver, traces
 from textback.flows.deliver import Held, Post, Recorded
 from textback.runtime import Runtime
 from textback.worker.loop import Loop, persist
@@ -74,12 +75,14 @@ class Deliveries:
             await deliver.give_back(rt.db, held, until=rt.now() + UNSIGNED_WAIT)
             return Recorded(came="lost")
         outcome = await self._post(held, post, began)
+        metrics.WEBHOOK.observe(outcome.milliseconds / 1000)
         done = await persist(lambda: deliver.record(rt.db, held, outcome, now=rt.now()))
         log.info(
             "webhook.posted",
             came=done.came,
             endpoint_id=held.endpoint_id,
             delivery_id=held.id,
+            event_id=held.event_id,
             tries=held.tries,
             status=outcome.status if isinstance(outcome, Answered) else None,
             why=outcome.why if isinstance(outcome, NotAnswered) else None,
@@ -88,6 +91,24 @@ class Deliveries:
         return done
 
     async def _post(self, held: Held, post: Post, began: float) -> Answered | NotAnswered:
+        parent = await traces.of_event(self.rt.db, held.event_id)
+        with tracing.span(
+            "webhook.post",
+            kind="client",
+            parent=parent,
+            endpoint_id=held.endpoint_id,
+            event_id=held.event_id,
+        ) as span:
+            here = tracing.current()
+            headers = post.headers if here is None else {**post.headers, "traceparent": here}
+            outcome = await self._posted(held, replace(post, headers=headers), began)
+            if isinstance(outcome, Answered):
+                span.set(**{"http.response.status_code": outcome.status})
+            else:
+                span.fail("no_answer")
+            return outcome
+
+    async def _posted(self, held: Held, post: Post, began: float) -> Answered | NotAnswered:
         try:
             return await self.rt.webhooks.post(held.url, post.headers, post.body)
         except BaseException as error:

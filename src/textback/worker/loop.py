@@ -44,14 +44,25 @@ class Loop(Generic[Item]):
         concurrency: int,
         poll: timedelta,
         now: Callable[[], datetime],
+        gather: timedelta = timedelta(0),
     ) -> None:
+        """`gather`: while items are handled, claims begin so far apart, to bring more at a time.
+
+        Whoever comes when nothing is under way does not wait for it.
+        """
         self.name, self._claim, self._handle = name, claim, handle
-        self._concurrency, self._poll, self._now = concurrency, poll, now
+        self._concurrency, self.poll, self._now = concurrency, poll, now
+        self._net: Callable[[], timedelta] = lambda: poll
+        self._gather, self._claimed_at = gather.total_seconds(), 0.0
         self._awake = asyncio.Event()
         self._stopped = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[tuple[Sequence[Item], datetime | None]] | None = None
         self._away = self._failed = 0
+
+    def rely_on(self, net: Callable[[], timedelta]) -> None:
+        """Somebody wakes it when something is due: then it sleeps that long, if that is longer."""
+        self._net = net
 
     def wake(self) -> None:
         """Something may be due."""
@@ -80,15 +91,26 @@ class Loop(Generic[Item]):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await until.wait()
+            await self._let_gather()
         while self._running:
             await asyncio.wait(self._running)
+
+    async def _let_gather(self) -> None:
+        if not self._gather or not self._running or self._stopped.is_set():
+            return
+        left = self._claimed_at + self._gather - asyncio.get_running_loop().time()
+        if left > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._stopped.wait()
 
     async def _step(self) -> float:
         """Claim once; gives the seconds until it is worth claiming again."""
         room = self._concurrency - len(self._running)
-        poll = self._poll.total_seconds()
+        poll = self.poll.total_seconds()
         if room <= 0:
             return poll  # a finished item wakes us
+        self._claimed_at = asyncio.get_running_loop().time()
         self._claiming = asyncio.ensure_future(self._claim(room))
         try:
             await asyncio.wait([self._claiming])
@@ -109,12 +131,13 @@ class Loop(Generic[Item]):
             task.add_done_callback(self._done)
         if items and len(items) >= room:
             return 0.0
+        rest = max(self.poll, self._net()).total_seconds()
         if upcoming is None:
-            return poll
-        return min(poll, max(0.001, (upcoming - self._now()).total_seconds()))
+            return rest
+        return min(rest, max(0.001, (upcoming - self._now()).total_seconds()))
 
     def _trouble(self, error: Exception) -> float:
-        poll = self._poll.total_seconds()
+        poll = self.poll.total_seconds()
         if isinstance(error, Unavailable):
             if self._away % TELL_AGAIN == 0:
                 log.warning("loop.waiting", loop=self.name, why="the database cannot be reached")

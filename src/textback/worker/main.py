@@ -11,6 +11,8 @@ from textback.runtime import Runtime
 from textback.worker.analyses import Analyses
 from textback.worker.clockwork import Clockwork
 from textback.worker.deliveries import Deliveries
+from textback.worker.forgetting import Forgetting
+from textback.worker.lookout import Lookout
 from textback.worker.loop import Loop, persist
 from textback.worker.plans import Plans
 from textback.worker.sweeping import Sweeps
@@ -39,15 +41,17 @@ class Worker:
         self._sweeps = Sweeps(rt)
         self._clockwork = Clockwork(rt)
         self._deliveries = Deliveries(rt)
-        self._loops: tuple[Loop[Any], ...] = (
+        loops: tuple[Loop[Any], ...] = (
             *self._texts.loops,
             *self._turns.loops,
             *self._analyses.loops,
             *self._plans.loops,
             *self._sweeps.loops,
             *self._clockwork.loops,
+            *Forgetting(rt).loops,
             *self._deliveries.loops,
         )
+        self._loops = (*loops, *Lookout(rt, loops).loops)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then finish what was claimed, within the time to drain.
@@ -95,7 +99,7 @@ class Worker:
     async def _listen(self) -> None:
         while True:
             try:
-                await listen(self.rt.database_url, self._hint)
+                await listen(self.rt.direct_url, self._hint)
             except Exception:  # only hints come this way: without them, loops poll
                 log.exception("listen.failed")
             await asyncio.sleep(LISTEN_AGAIN)

@@ -3,17 +3,13 @@
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-import structlog
-
 from textback import metrics
 from textback.core.errors import Unavailable
 from textback.core.ids import AccountId
-from textback.flows import due
+from textback.flows import due, opening_due
 from textback.flows.due import Turn
 from textback.runtime import Runtime
 from textback.worker.loop import Claim, Loop
-
-log = structlog.stdlib.get_logger()
 
 AT_ONCE = 2
 """Of either kind, in one worker. Single sends never wait for a batch."""
@@ -63,14 +59,12 @@ class Plans:
         return await due.claim_batches(self.rt.db, limit=limit, now=self.rt.now())
 
     async def _send(self, turn: Turn) -> None:
-        for _ in range(turn.most):
+        rest: Turn | None = turn
+        while rest is not None:
             try:
-                outcome = await due.send_next(self.rt.db, turn, now=self.rt.now())
+                done = await opening_due.send_some(self.rt.db, rest, now=self.rt.now())
             except Unavailable:
                 return  # the claims tell of it, and wait
-            except Exception:  # one that cannot be sent stops no other
-                outcome = "failed"
-                log.exception("plan.failed", account_id=turn.account_id, batch_id=turn.batch_id)
-            if outcome is None:
-                return
-            metrics.PLANS.labels(outcome).inc()
+            for outcome in done.outcomes:
+                metrics.PLANS.labels(outcome).inc()
+            rest = done.rest

@@ -6,13 +6,14 @@ from typing import TypeAlias
 
 import structlog
 
-from textback import metrics
+from textback import metrics, tracing
 from textback.core.errors import Unavailable
 from textback.core.message import Message, Sending, Uncertain
 from textback.core.phone import Phone
 from textback.core.ports import NoAnswer, NotFound, SendError, Taken
-from textback.flows import send, settle
-from textback.flows.send import Job, Outcome, Wait
+from textback.flows import send, settle, traces
+from textback.flows.recording import Outcome, Recording, Wait
+from textback.flows.send import Job, Round
 from textback.runtime import Runtime, Unprovisioned
 from textback.worker.accounts import Accounts
 from textback.worker.loop import Loop, persist
@@ -22,6 +23,9 @@ log = structlog.stdlib.get_logger()
 
 LOOK_UPS = 8
 """At once, in one worker."""
+
+GATHER = timedelta(milliseconds=10)
+"""A claim costs about the same for one text as for ten."""
 
 UNREADABLE_WAIT = timedelta(seconds=1)
 UNUSABLE = "the carrier's entry cannot be used"
@@ -40,9 +44,17 @@ class Texts:
         self.rt = rt
         self._numbers = Pauses[Phone]()
         self._accounts = Accounts(concurrency)
+        self._round = Round()
+        self._recording = Recording(rt.db, rt.policy)
         self._redis_lost = False
         self._sends = Loop(
-            "send", self._claim_texts, self._send, concurrency=concurrency, poll=rt.poll, now=rt.now
+            "send",
+            self._claim_texts,
+            self._send,
+            concurrency=concurrency,
+            poll=rt.poll,
+            now=rt.now,
+            gather=GATHER,
         )
         self._settle = Loop(
             "settle",
@@ -67,6 +79,8 @@ class Texts:
             except_numbers=self._numbers.active(now),
             except_carriers=alone,
             room=room,
+            held=self._accounts.held(),
+            round_=self._round,
             now=now,
             steady=steady,
         )
@@ -75,6 +89,19 @@ class Texts:
         return held, min((end for end in ends if end is not None), default=None)
 
     async def _send(self, held: "_Held") -> None:
+        job, _ = held
+        with tracing.span(
+            "send",
+            kind="consumer",
+            parent=job.traceparent,
+            message_id=job.message.id,
+            conversation_id=job.message.conversation_id,
+        ) as span:
+            outcome = await self._send_once(held)
+            code = outcome.code if isinstance(outcome, SendError) else None
+            span.set(outcome=send.word(outcome), error_code=code)
+
+    async def _send_once(self, held: "_Held") -> Outcome:
         job, ticket = held
         accounts, carrier_id = self._accounts, job.message.carrier_id
         try:
@@ -85,6 +112,7 @@ class Texts:
         # Before it is saved: that may take as long as the database is away.
         accounts.end(carrier_id, ticket, outcome, self.rt.now())
         await self._record(job.message, outcome)
+        return outcome
 
     async def _hand_over(self, job: Job) -> Outcome:
         rt, m = self.rt, job.message
@@ -102,22 +130,20 @@ class Texts:
             return Wait(rt.now() + UNREADABLE_WAIT)
         except (Unprovisioned, ValueError):
             # Nothing left us. An operator has to repair the carrier's entry; the text waits.
-            log.exception("send.no_carrier", message_id=m.id, carrier_id=m.carrier_id)
+            log.exception("send.no_carrier", **_ids(m), carrier_id=m.carrier_id)
             return SendError("no_carrier", UNUSABLE, "slow_down", timedelta(seconds=30))
 
     async def _record(self, m: Sending, outcome: Outcome) -> None:
         rt = self.rt
-        after = await persist(
-            lambda: send.record(rt.db, m, outcome, policy=rt.policy, now=rt.now())
-        )
+        after = await persist(lambda: self._recording.record(m, outcome, now=rt.now()))
         now = rt.now()
         if (seconds := send.paused(m, after, now)) > 0 and isinstance(outcome, Wait):
             pause = max(timedelta(seconds=seconds), LEAST_PAUSE)
             self._numbers.until(m.agent_number, now + pause)
-        metrics.SENDS.labels(_word(outcome)).inc()
+        metrics.SENDS.labels(send.word(outcome)).inc()
         self._tell_of_redis(lost=isinstance(outcome, Wait) and outcome.pace_unknown)
         if not isinstance(outcome, Wait):
-            _told("send." + _word(outcome), after, outcome)
+            _told("send." + send.word(outcome), after, outcome)
 
     def _tell_of_redis(self, *, lost: bool) -> None:
         if lost and not self._redis_lost:
@@ -130,46 +156,38 @@ class Texts:
         return await settle.claim(self.rt.db, policy=self.rt.policy, limit=limit, now=self.rt.now())
 
     async def _look_up(self, m: Uncertain) -> None:
+        parent = await traces.of_message(self.rt.db, m.id)
+        with tracing.span("look_up", kind="client", parent=parent, **_ids(m)):
+            await self._look_up_once(m)
+
+    async def _look_up_once(self, m: Uncertain) -> None:
         rt = self.rt
         try:
             answer = await settle.ask(rt.db, m, rt.carriers, public_url=rt.public_url, now=rt.now())
         except Unavailable:  # nobody was asked; when the claim runs out it is due again
             return
         except (Unprovisioned, ValueError):
-            log.exception("look_up.no_carrier", message_id=m.id, carrier_id=m.carrier_id)
+            log.exception("look_up.no_carrier", **_ids(m), carrier_id=m.carrier_id)
             answer = NoAnswer(UNUSABLE)
         self._accounts.looked_up(m.carrier_id, answer, rt.now())
         after = await persist(
             lambda: settle.record(rt.db, m, answer, policy=rt.policy, now=rt.now())
         )
-        metrics.SETTLED.labels(_word(answer)).inc()
+        metrics.SETTLED.labels(send.word(answer)).inc()
         if isinstance(after, Uncertain) and after.look_up_at is None:
             # Its validity is over and the carrier could not be asked: only a receipt can tell now.
-            log.error("text.unsettled", message_id=m.id, conversation_id=m.conversation_id)
-        _told("look_up." + _word(answer), after, answer)
+            log.error("text.unsettled", **_ids(m))
+        _told("look_up." + send.word(answer), after, answer)
 
 
-def _word(outcome: Taken | SendError | NoAnswer | NotFound | Wait) -> str:
-    match outcome:
-        case Taken():
-            return "taken"
-        case SendError(retry="never"):
-            return "refused"
-        case SendError():
-            return "put_off"
-        case NoAnswer():
-            return "no_answer"
-        case NotFound():
-            return "not_found"
-        case Wait():
-            return "pace_unknown" if outcome.pace_unknown else "paced"
+def _ids(m: Message) -> dict[str, str]:
+    return {"message_id": m.id, "conversation_id": m.conversation_id}
 
 
 def _told(event: str, m: Message, outcome: Taken | SendError | NoAnswer | NotFound) -> None:
     log.info(
         event,
-        message_id=m.id,
-        conversation_id=m.conversation_id,
+        **_ids(m),
         state=type(m).__name__.lower(),
         carrier_message_id=outcome.carrier_message_id if isinstance(outcome, Taken) else None,
         error_code=outcome.code if isinstance(outcome, SendError) else None,

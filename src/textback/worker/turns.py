@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from textback import metrics
+from textback import metrics, tracing
 from textback.core import turn as rule
 from textback.core.engine import Engine, Later, TurnFailed, TurnLost, TurnReply
 from textback.core.ids import AgentId, TurnId
 from textback.db.thinking import Thinking
-from textback.flows import turn
+from textback.flows import traces, turn
 from textback.flows.journal import TurnJournal
 from textback.runtime import Runtime
 from textback.worker.loop import Loop, persist
@@ -105,13 +105,24 @@ class Turns:
 
     async def _turn(self, thinking: Thinking) -> None:
         try:
-            await self._run(thinking)
+            parent = await traces.of_conversation(self.rt.db, thinking.conversation_id)
+            with tracing.span(
+                "turn",
+                kind="consumer",
+                parent=parent,
+                turn_id=thinking.id,
+                run=thinking.run,
+                conversation_id=thinking.conversation_id,
+                project_id=thinking.project_id,
+            ) as span:
+                span.set(outcome=await self._run(thinking))
         finally:
             self._under_way[thinking.agent_id] -= 1
             if self._held.get(thinking.id) == thinking.run:
                 del self._held[thinking.id]
 
-    async def _run(self, thinking: Thinking) -> None:
+    async def _run(self, thinking: Thinking) -> str:
+        """What came of it."""
         rt = self.rt
         fallback: str | None = None
         try:
@@ -126,7 +137,11 @@ class Turns:
                 await turn.give_back(rt.db, thinking, due_at=rt.now())
             raise
         except Exception as error:  # whatever an engine does, the user gets the fallback
-            log.exception("turn.engine_failed", turn_id=thinking.id)
+            log.exception(
+                "turn.engine_failed",
+                turn_id=thinking.id,
+                conversation_id=thinking.conversation_id,
+            )
             answer = TurnFailed(f"the engine raised {type(error).__name__}")
         outcome = await persist(
             lambda: turn.record(rt.db, thinking, answer, fallback=fallback, now=rt.now())
@@ -140,8 +155,18 @@ class Turns:
             conversation_id=thinking.conversation_id,
             why=answer.reason if isinstance(answer, TurnFailed) else None,
         )
+        return outcome or "lost"
 
     async def _ask(self, engine: Engine, thinking: Thinking) -> TurnReply | Later | TurnFailed:
+        with tracing.span("engine.reply", kind="client", engine=_name(engine)) as span:
+            answer = await self._answer_of(engine, thinking)
+            if isinstance(answer, TurnFailed):
+                span.fail("failed")
+            return answer
+
+    async def _answer_of(
+        self, engine: Engine, thinking: Thinking
+    ) -> TurnReply | Later | TurnFailed:
         """Raises what the engine does, but for its end when it was cut off."""
         rt = self.rt
         journal = TurnJournal(rt.db, thinking, now=rt.now)
@@ -149,13 +174,17 @@ class Turns:
         request = turn.request(thinking, journal=journal, reply_url=url)
         task = asyncio.ensure_future(engine.reply(request))
         self._asked[thinking.id] = _Asked(thinking.run, task, journal)
+        began, late = rt.steady(), False
         try:
             limit = engine.deadline + ENGINE_GRACE
             await asyncio.wait([task], timeout=limit.total_seconds())
         finally:
             del self._asked[thinking.id]
-            if not task.done():
+            metrics.ENGINE.labels(_name(engine)).observe(rt.steady() - began)
+            if late := not task.done():
                 await _cut_off(task)
+        if (trouble := "cut_off" if late else _trouble(task)) is not None:
+            metrics.ENGINE_ERRORS.labels(_name(engine), trouble).inc()
         # Of a turn that goes on without this run, recording finds that out, whatever is answered.
         if not task.done() or task.cancelled():
             return TurnFailed("the engine was cut off")
@@ -163,6 +192,22 @@ class Turns:
         if isinstance(error, TurnLost):
             return TurnFailed("the engine let go of the turn")
         return rule.usable(task.result())
+
+
+def _trouble(task: asyncio.Task[TurnReply | Later | TurnFailed]) -> str | None:
+    """Why the engine has no usable answer. To be told that nobody wants one is no trouble."""
+    if task.cancelled() or isinstance(error := task.exception(), TurnLost):
+        return None
+    if error is not None:
+        return "raised"
+    if isinstance(task.result(), TurnFailed):
+        return "failed"
+    return "unusable" if isinstance(rule.usable(task.result()), TurnFailed) else None
+
+
+def _name(engine: Engine) -> str:
+    """LlmEngine -> llm."""
+    return type(engine).__name__.removesuffix("Engine").strip("_").lower()
 
 
 async def _cut_off(task: asyncio.Task[TurnReply | Later | TurnFailed]) -> None:

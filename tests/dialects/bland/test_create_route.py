@@ -22,7 +22,7 @@ from tests.support.bland import (
 from tests.support.provision import NOW
 from textback.core import ids
 from textback.core.ports import Receipt
-from textback.db import messages
+from textback.db.claims import Round, Scope, claim_due
 from textback.db.session import transaction
 from textback.flows import receipt
 
@@ -34,10 +34,9 @@ HEARD = SEND | {"message": "Can we do 4pm?"}
 async def nothing_is_sent(engine: AsyncEngine) -> bool:
     """No worker, however late, finds a text to send."""
     async with transaction(engine) as c:
-        sending, late = await messages.claim_due(
-            c, now=NOW + timedelta(days=1), lease=timedelta(minutes=1), limit=10
-        )
-    return not sending and not late
+        at = NOW + timedelta(days=1)
+        found = await claim_due(c, Scope(limit=10), Round(), now=at, lease=timedelta(minutes=1))
+    return not found.sending and not found.late
 
 
 async def test_what_was_said_is_stored_in_its_order_and_nothing_goes_out(
@@ -111,7 +110,8 @@ async def test_twilios_id_of_a_text_of_ours_in_flight_makes_nobody_texted_twice(
     sid = "SM" + "0a" * 16
     sent = await send(http)
     async with transaction(engine) as c:
-        [sending], _ = await messages.claim_due(c, now=NOW, lease=timedelta(minutes=1), limit=10)
+        found = await claim_due(c, Scope(limit=10), Round(), now=NOW, lease=timedelta(minutes=1))
+    [(sending, _)] = found.sending
     good(await post(http, "/create", HEARD | {"message_sid": sid, "sender": sayer}))
     reported = Receipt(carrier_message_id=sid, message_id=sending.id, status="delivered")
     assert await receipt.hear(engine, sending.carrier_id, reported, now=NOW) == "changed"

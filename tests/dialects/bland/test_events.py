@@ -170,8 +170,8 @@ def test_where_an_analysis_is_made_the_end_is_told_once_with_what_it_found() -> 
 
 
 def test_a_hand_off_and_its_end_are_told_and_a_pause_is_not() -> None:
-    handed = told("conversation.handed_off", conversation=conversation(why_handed_off="refund"))
-    found = rendered(handed)
+    # The event's own reason: by the time it is told, the agent may have it again.
+    found = rendered(told("conversation.handed_off", data={"reason": "refund"}))
     assert found is not None
     assert (found["status"], found["status_reason"]) == ("human_handoff", "refund")
     back = rendered(told("conversation.resumed", data={"by": "caller"}))
@@ -191,12 +191,23 @@ def test_every_kind_it_claims_to_tell_of_has_a_body() -> None:
         assert rendered(of) is not None, kind
 
 
-def test_a_body_that_would_be_too_large_keeps_the_end_of_its_history() -> None:
-    long = [message("x" * 1600) for _ in range(200)]
-    body = BlandFormat().render(told("message.received", message(), history=long))
+@pytest.mark.parametrize("kind", ["message.received", "conversation.closed"])
+@pytest.mark.parametrize("letter", ["x", "語", "😀"])  # of 1, 6 and 12 bytes
+def test_a_body_that_would_be_too_large_keeps_the_end_of_its_history(
+    kind: str, letter: str
+) -> None:
+    long = [message(f"{n:03}" + letter * 1587) for n in range(200)]
+    over = conversation(state="closed", reason="idle")
+    body = BlandFormat().render(told(kind, long[-1], conversation=over, history=long))
     assert body is not None
-    assert len(body) < MOST_BODY
-    assert len(json.loads(body)["chat_history"]) == 20
+    found = json.loads(body)
+    kept = [each["message"] for each in found["chat_history"]]
+    each = len(json.dumps(letter)[1:-1]) * 1590 * (2 if kind == "conversation.closed" else 1)
+    assert MOST_BODY - 2 * each < len(body) <= MOST_BODY  # no more is left out than has to be
+    assert kept == [m.text for m in long[-len(kept) :]]
+    assert len(kept) >= 3
+    if kind == "conversation.closed":
+        assert found["concatenated_transcript"].split("\n") == [f"USER: {text}" for text in kept]
 
 
 def test_the_signature_is_the_hex_hmac_of_the_raw_body_by_the_newest_secret() -> None:

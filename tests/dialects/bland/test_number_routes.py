@@ -33,6 +33,7 @@ from textback.core.commands import SendText
 from textback.core.ids import AccountId
 from textback.core.phone import Phone
 from textback.db import tenants
+from textback.db.book import Book
 from textback.db.session import transaction
 from textback.flows import accept, admit, expire
 
@@ -146,7 +147,7 @@ async def test_a_send_in_another_dialect_begins_as_the_number_says_too(
     http: httpx.AsyncClient, engine: AsyncEngine, clock: Clock
 ) -> None:
     await told(http, **TOLD)
-    caller = await admit.sender(engine, AccountId("acme"), agent_number=AGENT)
+    caller = await admit.sender(Book(engine), AccountId("acme"), agent_number=AGENT)
     command = SendText(user_number=Phone(USER), text="Hi.", agent_number=Phone(AGENT))
     for again in (command, replace(command, thread="resume")):
         await accept.send_text(engine, caller, again, now=clock())

@@ -18,6 +18,7 @@ from tests.dialects.nixflex.deployment import (
     is_refused,
 )
 from tests.support.api import Clock, execute, rows, stored
+from tests.support.plans import all_of
 from textback.flows import due
 from textback.runtime import Runtime
 
@@ -60,8 +61,7 @@ async def work(rt: Runtime) -> None:
         if not turns:
             return
         for turn in turns:
-            while await due.send_next(rt.db, turn, now=rt.now()):
-                pass
+            await all_of(rt.db, turn, now=rt.now())
 
 
 async def test_a_campaign_is_sent_and_followed_as_documented(

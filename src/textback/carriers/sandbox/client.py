@@ -5,7 +5,6 @@ beside it. They follow Twilio's own test numbers: https://www.twilio.com/docs/ia
 """
 
 import asyncio
-import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias, cast
 
 import httpx
+import structlog
 
 from textback.carriers.sandbox.hooks import signed_status
 from textback.core.ids import MessageId
@@ -56,7 +56,7 @@ _Reports: TypeAlias = tuple[tuple[ReceiptStatus, str | None], ...]
 _DELIVERED: Final[_Reports] = (("sent", None), ("delivered", None))
 _FAILED: Final[_Reports] = (("sent", None), ("failed", "30003"))
 
-_log = logging.getLogger(__name__)
+_log = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,4 +188,4 @@ class SandboxCarrier:
             answer.raise_for_status()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             why = type(error).__name__
-            _log.warning("sandbox receipt of %s was not taken: %s", message_id, why)
+            _log.warning("receipt.not_taken", message_id=message_id, why=why)

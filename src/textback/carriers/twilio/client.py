@@ -5,17 +5,12 @@ request leaves once, and everything but a clear answer is `NoAnswer`.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeGuard
+from typing import Final
 
 import httpx
-from twilio.base.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
-    TwilioRestException,
-    TwilioServiceException,
-)
 from twilio.base.values import unset  # pyright: ignore[reportMissingTypeStubs]
 from twilio.rest import Client  # pyright: ignore[reportMissingTypeStubs]
 from twilio.rest.api.v2010.account.message import (  # pyright: ignore[reportMissingTypeStubs]
@@ -24,9 +19,11 @@ from twilio.rest.api.v2010.account.message import (  # pyright: ignore[reportMis
 )
 
 from textback import __version__
-from textback.carriers.twilio import asking, checks, errors
-from textback.carriers.twilio.exchange import NEVER_LEFT, Exchange, base_url, pool
+from textback.carriers.twilio import asking, checks
+from textback.carriers.twilio.create import Create
+from textback.carriers.twilio.exchange import Exchange, base_url, named, pool, unknown, wire
 from textback.carriers.twilio.received import Reader
+from textback.carriers.twilio.sids import is_sid
 from textback.core.phone import Phone
 from textback.core.ports import (
     CarrierAccount,
@@ -40,22 +37,14 @@ from textback.core.ports import (
     TooMany,
 )
 
-_LONGEST_VALIDITY: Final = 36_000
-"""Seconds; Twilio's own limit. Over 5 is advised, but a text that may live no longer may not."""
-
 _CLOCK_SKEW: Final = timedelta(minutes=3)
 """Twilio's dates have whole seconds, and its clock is not ours."""
 
 _PAGE_SIZE: Final = 100
 _MAX_PAGES: Final = 10
 
-_LONGEST_REASON: Final = 500
-
 _BY_API: Final = (None, "outbound-api")
 """Directions of what we may have posted; a stand-in for Twilio may leave it out."""
-
-_SID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""Wider than Twilio's 2 letters and 32 hex digits, narrower than what cannot be an id."""
 
 
 class TwilioCarrier:
@@ -78,31 +67,12 @@ class TwilioCarrier:
         self._steady = steady
         self._base = base_url(account.base_url)
         self._pool = pool(self._base, timeout, transport)
+        self._wire = transport or wire(self._base, timeout)
+        through = self._wire.handle_async_request if self._wire else self._pool.send
+        self._create = Create(account, self._base, through, timeout=timeout, steady=steady)
 
     async def send(self, outgoing: Outgoing) -> Taken | SendError | NoAnswer:
-        try:
-            outgoing.text.encode()
-        except UnicodeEncodeError:
-            return SendError("encoding", "the text is not valid Unicode", "never")
-        exchange = self._exchange()
-        seconds = int(outgoing.valid_for.total_seconds())
-        try:
-            message = await self._client(exchange).messages.create_async(
-                **asking.who(outgoing),
-                **asking.what(outgoing),
-                status_callback=outgoing.status_url,
-                validity_period=max(1, min(seconds, _LONGEST_VALIDITY)),
-            )
-        except (TwilioRestException, TwilioServiceException) as answer:
-            return _judged(exchange, answer)
-        except NEVER_LEFT as error:
-            # It never reached Twilio, so it is nothing the text did: wait, and count no attempt.
-            return SendError("connection", f"could not connect: {error}", "slow_down")
-        except Exception as error:  # noqa: BLE001 - whatever broke once bytes left: it may be out
-            return _unknown(exchange, _named(error))
-        if not _is_sid(message.sid):
-            return _unknown(exchange, "the answer names no message")
-        return Taken(message.sid)
+        return await self._create(outgoing)
 
     async def look_up(
         self, outgoing: Outgoing, *, known: frozenset[str]
@@ -112,7 +82,7 @@ class TwilioCarrier:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 return await self._search(self._client(exchange).messages, outgoing, known)
         except Exception as error:  # noqa: BLE001 - a list that could not be read says nothing
-            return _unknown(exchange, _named(error))
+            return unknown(named(error), exchange.status, exchange.headers)
 
     async def received(
         self, agent_number: Phone, *, since: datetime, until: datetime | None = None
@@ -127,13 +97,15 @@ class TwilioCarrier:
         try:
             return await reader.texts(agent_number, since=since, until=until)
         except Exception as error:  # noqa: BLE001 - as above
-            return _unknown(exchanges[0], _named(error))
+            return unknown(named(error), exchanges[0].status, exchanges[0].headers)
 
     async def check(self, numbers: Sequence[tuple[Phone, str]]) -> Sequence[Finding]:
         return await checks.check(self._client(self._exchange()), self._account, numbers)
 
     async def close(self) -> None:
         await self._pool.aclose()
+        if self._wire is not None:
+            await self._wire.aclose()
 
     def _exchange(self) -> Exchange:
         return Exchange(self._pool, self._base, self._timeout, self._steady)
@@ -198,7 +170,7 @@ async def _recent(
 def _same_text(ours: Sequence[MessageInstance], text: str) -> Taken | NotFound | NoAnswer:
     """Among messages that no other text is known to be: the oldest with these words."""
     for m in ours:
-        if asking.same_words(m.body, text) and _is_sid(m.sid):
+        if asking.same_words(m.body, text) and is_sid(m.sid):
             return Taken(m.sid)
     if any(not m.body for m in ours):
         return NoAnswer("the carrier's list holds a message without its words")
@@ -216,44 +188,9 @@ def _the_one(ours: Sequence[MessageInstance]) -> Taken | NotFound | NoAnswer:
     if not ours:
         return NotFound()
     sid = ours[0].sid
-    if len(ours) == 1 and _is_sid(sid):
+    if len(ours) == 1 and is_sid(sid):
         return Taken(sid)
     return NoAnswer("the carrier's list holds several messages that may be this template")
-
-
-def _judged(
-    exchange: Exchange, answer: TwilioRestException | TwilioServiceException
-) -> SendError | NoAnswer:
-    """An answer that is not 2xx. The status is the wire's: a problem document may say another."""
-    status = exchange.status or 0
-    if not errors.is_refusal(status):
-        return _unknown(exchange, "no usable answer")
-    # Without a code of Twilio's in the body, the SDK puts the HTTP status in its place.
-    code = None if answer.code in {None, status} else str(answer.code)
-    if isinstance(answer, TwilioServiceException):
-        said = answer.detail or answer.title
-    else:
-        said = answer.msg.removeprefix("Unable to create record: ")
-    reason = str(said).replace("\x00", "\ufffd")[:_LONGEST_REASON]
-    return errors.refusal(status, code, reason, retry_after=exchange.headers.get("retry-after"))
-
-
-def _unknown(exchange: Exchange, what: str) -> NoAnswer:
-    if exchange.status is None:
-        return NoAnswer(what)
-    request_id = exchange.headers.get("twilio-request-id", "none")
-    return NoAnswer(f"{what} (HTTP {exchange.status}, Twilio-Request-Id {request_id})")
-
-
-def _named(error: Exception) -> str:
-    """Never the error's own words: the SDK quotes whole answers there, with texts in them."""
-    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
-        return "timed out"
-    return f"no usable answer: {type(error).__name__}"
-
-
-def _is_sid(sid: object) -> TypeGuard[str]:
-    return isinstance(sid, str) and _SID.fullmatch(sid) is not None
 
 
 def _created(message: MessageInstance) -> datetime:

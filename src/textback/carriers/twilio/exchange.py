@@ -11,10 +11,14 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
 from typing import Final
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from twilio.http import AsyncHttpClient  # pyright: ignore[reportMissingTypeStubs]
 from twilio.http.response import Response  # pyright: ignore[reportMissingTypeStubs]
+
+from textback.carriers.twilio.wire import Wire
+from textback.core.ports import NoAnswer
 
 _logger = logging.getLogger(__name__)
 
@@ -36,7 +40,9 @@ _MAX_CONNECTIONS: Final = 100
 @cache
 def _tls() -> ssl.SSLContext:
     """One for all accounts: reading the certificates takes 20 ms."""
-    return httpx.create_ssl_context()
+    made = httpx.create_ssl_context()
+    made.set_alpn_protocols(["http/1.1"])
+    return made
 
 
 def base_url(raw: str) -> httpx.URL:
@@ -50,6 +56,20 @@ def base_url(raw: str) -> httpx.URL:
         msg = "base_url must be an address such as https://api.twilio.com"
         raise ValueError(msg)
     return url
+
+
+def wire(base: httpx.URL, timeout: timedelta) -> Wire | None:
+    """The cheap way to one account's API; None where a proxy is on the way."""
+    proxies = getproxies() if base.scheme == "https" else {}
+    if ("https" in proxies or "all" in proxies) and not proxy_bypass(base.host):
+        return None
+    return Wire(
+        base,
+        tls=_tls(),
+        patience=timeout.total_seconds() / 4,
+        idle=_IDLE_SECONDS,
+        most=_MAX_CONNECTIONS,
+    )
 
 
 def pool(
@@ -72,6 +92,40 @@ def pool(
         trust_env=base.scheme == "https",
         transport=transport,
     )
+
+
+class Fence:
+    """Keeps a process that stalled from sending: httpx' `trace` extension, for one request.
+
+    One that stalled while it connected would go on before its timeout strikes. By then others may
+    think it dead, and have sent the text. The body is looked at by itself, because it is written by
+    itself: without it nothing is sent.
+    """
+
+    def __init__(self, steady: Callable[[], float], seconds: float) -> None:
+        self._steady = steady
+        self._ends = steady() + seconds
+
+    async def __call__(self, event: str, _: object) -> None:
+        """Raises ConnectTimeout before anything left, WriteTimeout after the head did."""
+        step = event.rpartition(".send_request_")[2]
+        if step in {"headers.started", "body.started"} and self._steady() >= self._ends:
+            stalled = httpx.ConnectTimeout if step == "headers.started" else httpx.WriteTimeout
+            raise stalled("the process stalled")
+
+
+def unknown(what: str, status: int | None, headers: Mapping[str, str]) -> NoAnswer:
+    if status is None:
+        return NoAnswer(what)
+    request_id = headers.get("twilio-request-id", "none")
+    return NoAnswer(f"{what} (HTTP {status}, Twilio-Request-Id {request_id})")
+
+
+def named(error: Exception) -> str:
+    """Never the error's own words: the SDK quotes whole answers there, with texts in them."""
+    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
+        return "timed out"
+    return f"no usable answer: {type(error).__name__}"
 
 
 class Exchange(AsyncHttpClient):
@@ -106,22 +160,12 @@ class Exchange(AsyncHttpClient):
     ) -> Response:
         """Send once. Raises httpx's errors, and TimeoutError when the whole took too long."""
         self.status = None
-        ends = self._steady() + self._seconds
-
-        async def not_too_late(event: str, _: object) -> None:
-            # A process that stalled while it connected would go on here before its timeout strikes.
-            # By now others may think it dead, and have sent the text. The body is looked at by
-            # itself, because it is written by itself: without it nothing is sent.
-            step = event.rpartition(".send_request_")[2]
-            if step in {"headers.started", "body.started"} and self._steady() >= ends:
-                stalled = httpx.ConnectTimeout if step == "headers.started" else httpx.WriteTimeout
-                raise stalled("the process stalled")
-
+        fence = Fence(self._steady, self._seconds)
         async with asyncio.timeout(self._seconds):
             answer = await self._pool.request(
                 method.upper(),
                 self._here(uri),
-                extensions={"trace": not_too_late},
+                extensions={"trace": fence},
                 params=httpx.QueryParams(_plain(params)) if params else None,
                 data=data,
                 headers=headers,

@@ -9,9 +9,10 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Literal
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from textback.core.ids import MessageId
 from textback.core.ports import HookRequest, Ignored, Inbound, Malformed, Receipt, ReceiptStatus
@@ -62,7 +63,8 @@ class TwilioHooks:
     ack_content_type: str = "text/xml"
 
     def account_sid(self, request: HookRequest) -> str | None:
-        return _form(request).get("AccountSid") or None
+        fields = _fields(request.body) or ()
+        return next((_storable(v) for name, v in fields if name == "AccountSid"), None) or None
 
     def verify(self, request: HookRequest, auth_token: str) -> bool:
         """X-Twilio-Signature = base64(HMAC-SHA1(auth token, URL + sorted names and values)).
@@ -70,7 +72,7 @@ class TwilioHooks:
         As the SDK's RequestValidator, but over the bytes as they came, and in constant time. The
         port is tried with and without: Twilio's services differ in it.
         """
-        fields = _fields(request)
+        fields = _fields(request.body)
         if not auth_token or fields is None:
             return False
         given = request.headers.get("x-twilio-signature", "").encode(errors="replace")
@@ -126,11 +128,13 @@ class TwilioHooks:
         )
 
 
-def _fields(request: HookRequest) -> list[tuple[str, str]] | None:
+# A webhook is asked for its account, its signature and what it says, one after the other.
+@lru_cache(maxsize=8)
+def _fields(body: bytes) -> Sequence[tuple[str, str]] | None:
     """Names and values as they came, blank ones too; None when there are too many."""
     try:
         return parse_qsl(
-            request.body.decode("ascii", _BYTES),
+            body.decode("ascii", _BYTES),
             keep_blank_values=True,
             errors=_BYTES,
             max_num_fields=_MOST_FIELDS,
@@ -141,12 +145,15 @@ def _fields(request: HookRequest) -> list[tuple[str, str]] | None:
 
 def _form(request: HookRequest) -> dict[str, str]:
     """By name, in text that can be stored; of a repeated name the first."""
-    return {_storable(name): _storable(value) for name, value in reversed(_fields(request) or [])}
+    fields = reversed(_fields(request.body) or [])
+    return {_storable(name): _storable(value) for name, value in fields}
 
 
 def _storable(field: str) -> str:
     """NUL and broken UTF-8 as U+FFFD: Postgres holds neither, and no signed text may be lost."""
-    return field.encode(errors=_BYTES).decode(errors="replace").replace("\x00", "\ufffd")
+    if not field.isascii():
+        field = field.encode(errors=_BYTES).decode(errors="replace")
+    return field.replace("\x00", "\ufffd")
 
 
 def _sid(form: Mapping[str, str]) -> str | None:
@@ -179,11 +186,12 @@ def _rich(form: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
 
 
 def _message_id(url: str) -> MessageId | None:
+    query = url.partition("#")[0].partition("?")[2]
     try:
-        query = parse_qsl(urlsplit(url).query, max_num_fields=_MOST_FIELDS)
+        given = parse_qsl(query, max_num_fields=_MOST_FIELDS)
     except ValueError:
         return None
-    found = next((value for name, value in query if name == "message_id"), "")
+    found = next((value for name, value in given if name == "message_id"), "")
     return MessageId(found.replace("\x00", "\ufffd")) if found else None
 
 

@@ -7,12 +7,12 @@ senders (https://www.twilio.com/docs/messaging/api/channelsender-resource).
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import structlog
 from twilio.base.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
     TwilioException,
 )
@@ -44,7 +44,7 @@ _WHOLE_SECONDS: Final = timedelta(seconds=1)
 _MOST_SENDERS: Final = 20
 _NOT_FOUND: Final = 404
 
-_log = logging.getLogger(__name__)
+_log = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,14 +131,15 @@ class Reader:
                 try:
                     found[sid] = await self._media_of(sid)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the words are there
-                    _log.warning("media of %s were not listed: %s", sid, type(error).__name__)
+                    why = type(error).__name__
+                    _log.warning("media.not_listed", carrier_message_id=sid, why=why)
 
         try:
             async with asyncio.timeout(self.timeout.total_seconds()), asyncio.TaskGroup() as group:
                 for _ in range(min(_MEDIA_AT_ONCE, len(sids))):
                     group.create_task(some())
         except TimeoutError:
-            _log.warning("media of %d texts were not listed in time", len(sids) - len(found))
+            _log.warning("media.not_listed", texts=len(sids) - len(found), why="not in time")
         return found
 
     async def _media_of(self, sid: str) -> Sequence[Mapping[str, str]]:

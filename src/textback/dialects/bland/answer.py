@@ -71,7 +71,6 @@ class Asked:
         counted = await deps.count(self.rt, caller)
         self.headers.update(counted.headers)
         if counted.refusal is not None:
-            metrics.REFUSED_BY_LIMIT.labels("bland").inc()
             raise counted.refusal
 
     async def uncount(self, caller: Caller) -> None:
@@ -102,8 +101,9 @@ async def answer(
     request.state.headers = headers
     of_the_route = dict(codes or {})
     try:
+        by = await admit.holder(rt.book, key=key_of(request), scope=scope, now=rt.now())
+        # After that: who has no key fills no memory.
         body = await deps.body(request, at_most=at_most)
-        by = await admit.holder(rt.db, key=key_of(request), scope=scope, now=rt.now())
         if body is None:
             raise TooLarge(f"The body may have {at_most // 1024} KB at most.")
         reads = is_json and request.method not in {"GET", "HEAD"}
@@ -143,6 +143,7 @@ def good(
 def refused(
     refusal: Refusal, codes: wire.Codes, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
+    metrics.refused("bland", refusal)
     told = dict(headers or {})
     if isinstance(refusal, Unavailable):
         told["Retry-After"] = str(round(refusal.retry_after))

@@ -103,7 +103,7 @@ async def batch(request: Request) -> Response:
         number = await number_settings.own(db, account_id, agent_number, "bland")
         made = await batches.create(
             db,
-            await admit.sender(db, account_id, agent_number=agent_number),
+            await admit.sender(asked.rt.book, account_id, agent_number=agent_number),
             batching.rows(file.content, it.column_mapping or {}),
             sending.to_command(
                 of_all,

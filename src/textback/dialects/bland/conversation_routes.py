@@ -17,7 +17,7 @@ from textback.db import message_reads, reads
 from textback.dialects.bland import handing, openapi, sending, wire
 from textback.dialects.bland.answer import Asked, answer, good, new_router
 from textback.dialects.bland.wire import Wrong
-from textback.flows import accept, admit, hand
+from textback.flows import admit, hand
 from textback.flows.say import say
 
 router = new_router()
@@ -133,8 +133,8 @@ async def hand_off(request: Request) -> Response:
         )
         after = cast("HandedOff", done.after)
         if told is not None:
-            await accept.send_text(
-                db, told, handing.alert(after, it.notify_number or ""), now=asked.now
+            await asked.rt.accepting.send_text(
+                told, handing.alert(after, it.notify_number or ""), now=asked.now
             )
         metadata: dict[str, Any] | None = it.metadata or None
         if not done.changed:
@@ -264,4 +264,4 @@ async def _to_be_told(
         raise UnknownConversation("There is no conversation with that id.")
     if phone.bare(Phone(found[0].user_number)) == number:
         raise Wrong("INVALID_REQUEST", "notify_number must not be the user's own.")
-    return await admit.sender(asked.rt.db, asked.account_id, agent_number=found[0].agent_number)
+    return await admit.sender(asked.rt.book, asked.account_id, agent_number=found[0].agent_number)

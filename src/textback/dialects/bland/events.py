@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -59,9 +60,10 @@ class BlandFormat:
         if body is None:
             return None
         written = _json(body)
-        if len(written) > MOST_BODY:  # a long history is the only thing that makes it large
-            written = _json(body | {"chat_history": body["chat_history"][-20:]})
-        return written
+        if len(written) <= MOST_BODY:
+            return written
+        # A long history is the only thing that makes it large.
+        return _json(_body(_shorter(told, by=len(written) - MOST_BODY)))
 
     def headers(
         self, secrets: Sequence[str], *, webhook_id: str, timestamp: int, body: bytes
@@ -85,6 +87,18 @@ def _body(told: Told) -> dict[str, Any] | None:
     return None if status is None else _of_status(told, c, status)
 
 
+def _shorter(told: Told, *, by: int) -> Told:
+    """Without as many of its oldest texts as make that many bytes of its body, or a few more."""
+    oldest = 0
+    while by > 0 and oldest < len(told.history):
+        each = told.history[oldest]
+        by -= len(_json(_said(each)) + b",")
+        if told.kind not in TEXTS:  # then it is in the transcript, too
+            by -= len(_json(_line(each)))  # its quotation marks are as long as a line's end
+        oldest += 1
+    return replace(told, history=told.history[oldest:])
+
+
 def _of_text(told: Told, c: ToldConversation, m: ToldMessage) -> dict[str, Any]:
     body = {"type": "message", **_context(told, c)}
     body |= {"message": m.text, "sender": _sender(m), "created_at": _iso(m.created_at)}
@@ -99,16 +113,15 @@ def _of_text(told: Told, c: ToldConversation, m: ToldMessage) -> dict[str, Any]:
 def _of_status(told: Told, c: ToldConversation, status: str) -> dict[str, Any]:
     found = c.analysis or {}
     outcome = found.get("outcome")
-    reason = told.data.get("why") or (c.why_handed_off if status == "human_handoff" else None)
+    # The event's own: by now an agent may have it again.
+    reason = told.data.get("reason" if status == "human_handoff" else "why")
     return {
         "type": "status",
         **_context(told, c),
         "status": status,
         "status_reason": reason,
         "message_count": c.message_count,
-        "concatenated_transcript": "\n".join(
-            f"{_sender(each)}: {each.text}" for each in told.history
-        ),
+        "concatenated_transcript": "\n".join(_line(each) for each in told.history),
         "summary": found.get("summary"),
         "citations": found.get("values") or {},
         "dispositions": [] if outcome is None else [outcome],
@@ -141,14 +154,19 @@ def _context(told: Told, c: ToldConversation) -> dict[str, Any]:
         "channel": phone.channel(Phone(c.user_number)),
         "pathway_id": c.agent_id,
         "pathway_version": c.agent_version,
-        "chat_history": [
-            {"sender": _sender(each), "message": each.text, "created_at": _iso(each.created_at)}
-            for each in told.history
-        ],
+        "chat_history": [_said(each) for each in told.history],
         "variables": dict(c.variables),
         "metadata": dict(c.metadata),
         "pathway_tags": [],
     }
+
+
+def _said(m: ToldMessage) -> dict[str, str]:
+    return {"sender": _sender(m), "message": m.text, "created_at": _iso(m.created_at)}
+
+
+def _line(m: ToldMessage) -> str:
+    return f"{_sender(m)}: {m.text}"
 
 
 def _sender(m: ToldMessage) -> str:
@@ -161,5 +179,5 @@ def _iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()

@@ -62,8 +62,8 @@ def _query(name: str, description: str, **schema: object) -> openapi.Schema:
 async def conversations(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         page = reading.page(asked.query)
-        found, total = await listing.some(
-            asked.rt.db,
+        found, total = await asked.rt.reading.ask(
+            listing.some,
             asked.account_id,
             page.filters,
             sort_by=page.sort_by,

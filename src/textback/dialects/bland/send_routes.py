@@ -57,9 +57,9 @@ async def send(request: Request) -> Response:
             private_urls=asked.rt.private_webhooks,
             key=key,
         )
-        caller = await admit.sender(db, account_id, agent_number=agent_number)
+        caller = await admit.sender(asked.rt.book, account_id, agent_number=agent_number)
         await asked.count(caller)
-        accepted = await accept.send_text(db, caller, command, now=asked.now)
+        accepted = await asked.rt.accepting.send_text(caller, command, now=asked.now)
         if accepted.replayed:  # a twin of this request, sent at the same time, was faster
             await asked.uncount(caller)
         return _sent(asked, accepted)
@@ -86,7 +86,7 @@ async def create(request: Request) -> Response:
         number = await number_settings.own(db, account_id, agent_number, "bland")
         accepted = await store_only.put_on_record(
             db,
-            await admit.sender(db, account_id, agent_number=agent_number),
+            await admit.sender(asked.rt.book, account_id, agent_number=agent_number),
             creating.to_command(it, asked.body, number),
             sayer="agent" if it.sender == "AGENT" else "user",
             carrier_message_id=it.message_sid or None,

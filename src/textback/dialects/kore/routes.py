@@ -17,7 +17,7 @@ from textback.core.gcra import Denied
 from textback.core.ids import AccountId
 from textback.dialects.kore import wire
 from textback.dialects.kore.openapi import OPERATION
-from textback.flows import accept, admit, jwt
+from textback.flows import admit, jwt
 from textback.runtime import Runtime
 
 router = APIRouter(tags=["Kore.ai"])
@@ -50,12 +50,12 @@ async def _accept(rt: Runtime, request: Request) -> Accepted:
     await _count(rt, by.account_id)
     # Postgres looks nothing up by a NUL; no connector's id has one.
     bot = request.path_params["BotId"].replace("\0", "\ufffd")
-    caller = await admit.sender(rt.db, by.account_id, connector=bot)
+    caller = await admit.sender(rt.book, by.account_id, connector=bot)
     command = wire.to_command(parse_json(request, body, at_most=wire.MAX_BODY))
     counted = await deps.count(rt, caller)
     if counted.refusal is not None:
         raise RateLimited(wire.EXCEEDED, retry_after=counted.refusal.retry_after)
-    return await accept.send_text(rt.db, caller, command, now=rt.now())
+    return await rt.accepting.send_text(caller, command, now=rt.now())
 
 
 async def _count(rt: Runtime, account_id: AccountId) -> None:
@@ -66,10 +66,9 @@ async def _count(rt: Runtime, account_id: AccountId) -> None:
 
 
 def _refused(refusal: Refusal) -> Response:
+    metrics.refused("kore", refusal)
     status, body = wire.refused(refusal)
     headers: dict[str, str] = {}
-    if isinstance(refusal, RateLimited):
-        metrics.REFUSED_BY_LIMIT.labels("kore").inc()
     if isinstance(refusal, RateLimited | Unavailable):
         headers["Retry-After"] = str(max(1, ceil(refusal.retry_after)))
     return JSONResponse(body, status, headers)

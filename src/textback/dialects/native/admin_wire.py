@@ -65,6 +65,14 @@ class _Settings(BaseModel):
         Object | None,
         Field(description='`{start: "21:00", end: "08:00"}`, by the recipient\'s clock.'),
     ] = None
+    retention_days: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=36_500,
+            description="After its end a conversation is kept so long, and then deleted.",
+        ),
+    ] = None
 
 
 class NewProject(_Settings):

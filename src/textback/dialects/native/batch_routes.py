@@ -47,7 +47,7 @@ async def create(request: Request) -> Response:
         wanted = _wanted(asked)
         it = wanted.it
         caller = await admit.sender(
-            rt.db,
+            rt.book,
             asked.account_id,
             agent_number=it.from_,
             connector=it.connector,
@@ -78,8 +78,8 @@ async def create(request: Request) -> Response:
 async def list_batches(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         query = asked.query(wire.Listing)
-        found = await plans.list_batches(
-            asked.rt.db,
+        found = await asked.rt.reading.ask(
+            plans.list_batches,
             asked.account_id,
             limit=query.limit + 1,
             before=paging.after_text(query, "batches"),
@@ -141,8 +141,8 @@ async def cancel(request: Request) -> Response:
 async def list_sends(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         query = asked.query(wire.SendListing)
-        found = await plans.list_sends(
-            asked.rt.db,
+        found = await asked.rt.reading.ask(
+            plans.list_sends,
             asked.account_id,
             limit=query.limit + 1,
             before=paging.after_text(query, "sends"),

@@ -56,8 +56,8 @@ async def conversations(request: Request) -> Response:
             metadata=_metadata([each for each in given if _is_metadata(each[0])]),
             words=it.q,
         )
-        found = await conversation_reads.search(
-            asked.rt.db,
+        found = await asked.rt.reading.ask(
+            conversation_reads.search,
             asked.account_id,
             which,
             limit=it.limit + 1,

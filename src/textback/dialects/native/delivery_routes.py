@@ -86,8 +86,8 @@ async def replay(request: Request) -> Response:
 async def history(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         page = asked.query(wire.Events)
-        rows = await webhook_reads.history(
-            asked.rt.db,
+        rows = await asked.rt.reading.ask(
+            webhook_reads.history,
             asked.account_id,
             kinds=events.kinds(page.type or events.PUBLIC),
             conversation_id=page.conversation,

@@ -161,5 +161,5 @@ def _problem(description: str, headers: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "description": description,
         "headers": {**EVERY, **headers},
-        "content": {"application/problem+json": {"schema": wire.Problem.model_json_schema()}},
+        "content": {"application/problem+json": {"schema": in_one_piece(wire.Problem)}},
     }

@@ -68,8 +68,12 @@ async def messages(request: Request) -> Response:
             until=it.until,
             words=it.q,
         )
-        found = await message_reads.list_messages(
-            asked.rt.db, asked.account_id, which, limit=it.limit + 1, before=_before(it)
+        found = await asked.rt.reading.ask(
+            message_reads.list_messages,
+            asked.account_id,
+            which,
+            limit=it.limit + 1,
+            before=_before(it),
         )
         return serving.shown(
             paging.Page[message_wire.Message](
@@ -108,7 +112,7 @@ async def _accept(asked: Asked, it: message_wire.Send, key: Idempotency | None) 
     has_own = it.inactivity is not None
     silence = await idle.of_project(rt.db, caller.project_id) if has_own else None
     asks = sending.command(it, idle=silence, notify=_notify(asked, it), key=key)
-    done = await accept.send_text(rt.db, caller, asks, now=asked.rt.now())
+    done = await rt.accepting.send_text(caller, asks, now=asked.rt.now())
     if done.replayed:  # a twin of this request, sent at the same time, was faster
         await deps.uncount(rt, caller)
         asked.headers.clear()
@@ -117,7 +121,7 @@ async def _accept(asked: Asked, it: message_wire.Send, key: Idempotency | None) 
 
 async def _caller(asked: Asked, it: message_wire.Send) -> Caller:
     return await admit.sender(
-        asked.rt.db,
+        asked.rt.book,
         asked.account_id,
         agent_number=sending.agent_number(it),
         connector=it.connector,

@@ -39,8 +39,8 @@ async def opt_outs(request: Request) -> Response:
             project=it.project,
             standing=it.standing,
         )
-        found = await opt_out_reads.list_opt_outs(
-            asked.rt.db,
+        found = await asked.rt.reading.ask(
+            opt_out_reads.list_opt_outs,
             asked.account_id,
             which,
             limit=it.limit + 1,
@@ -136,8 +136,12 @@ async def _lines(asked: Asked, which: OptOutFilter) -> AsyncGenerator[str]:
     yield opt_out_csv.header()
     before: str | None = None
     while True:
-        found = await opt_out_reads.list_opt_outs(
-            asked.rt.db, asked.account_id, which, limit=_AT_ONCE, before=before
+        found = await asked.rt.reading.ask(
+            opt_out_reads.list_opt_outs,
+            asked.account_id,
+            which,
+            limit=_AT_ONCE,
+            before=before,
         )
         yield "".join(map(opt_out_csv.line, found))
         if len(found) < _AT_ONCE:

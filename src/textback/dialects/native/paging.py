@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 from hashlib import blake2b
-from typing import Annotated, Any, Final, Generic, TypeVar, cast
+from typing import Annotated, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -89,11 +89,12 @@ def _place(given: str, of: str) -> object:
         if given_check != check(said):
             raise wrong()
         found: object = json.loads(said)
-    except (ValueError, binascii.Error):
+    except (ValueError, RecursionError, binascii.Error):
         raise wrong() from None
-    if not isinstance(found, list) or cast("list[Any]", found)[:1] != [of]:
+    parts = cast("list[object]", found) if isinstance(found, list) else []
+    if len(parts) != 2 or parts[0] != of:  # noqa: PLR2004 - the list's name, and the place
         raise wrong()
-    return cast("list[Any]", found)[1]
+    return parts[1]
 
 
 def check(said: bytes) -> bytes:

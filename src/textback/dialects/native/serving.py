@@ -17,7 +17,7 @@ from textback import metrics
 from textback.api import deps
 from textback.api.body import parse_json
 from textback.core.commands import Scope
-from textback.core.errors import BadKey, RateLimited, Refusal, Unavailable
+from textback.core.errors import BadKey, Refusal, Unavailable
 from textback.core.ids import AccountId
 from textback.dialects.native import reading, wire
 from textback.flows import admit
@@ -96,8 +96,9 @@ async def answer(
     headers: dict[str, str] = {}
     request.state.headers = headers
     try:
+        by = await admit.holder(rt.book, key=deps.key(request), scope=scope, now=rt.now())
+        # After that: who has no key fills no memory.
         raw = await deps.body(request, at_most=at_most)
-        by = await admit.holder(rt.db, key=deps.key(request), scope=scope, now=rt.now())
         return await act(Asked(rt, by, request, raw, at_most, headers))
     except Refusal as refusal:
         return refused(refusal, headers)
@@ -111,11 +112,10 @@ def shown(
 
 def refused(refusal: Refusal, told: Mapping[str, str] | None = None) -> Response:
     """`told`: headers that go with it."""
+    metrics.refused("native", refusal)
     headers = dict(told or {})
     if isinstance(refusal, Unavailable):
         headers["Retry-After"] = str(round(refusal.retry_after))
-    if isinstance(refusal, RateLimited):
-        metrics.REFUSED_BY_LIMIT.labels("native").inc()
     if isinstance(refusal, BadKey):
         headers["WWW-Authenticate"] = "Bearer"
     problem = wire.problem(refusal)

@@ -23,8 +23,8 @@ async def usage(request: Request) -> Response:
             raise BadRequest(
                 f"until must be since or up to {usage_wire.MOST_DAYS - 1} days after it."
             )
-        found = await usage_reads.used(
-            asked.rt.db,
+        found = await asked.rt.reading.ask(
+            usage_reads.used,
             asked.account_id,
             project=it.project,
             first=it.since,

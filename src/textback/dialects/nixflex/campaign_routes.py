@@ -55,7 +55,7 @@ async def create_campaign(request: Request) -> Response:
         agent = await owned.agent(asked, it.agent_id)
         number = await owned.sender(asked, it.from_number, it.agent_id, Phone(""))
         await _may_text(number, rows)
-        caller = await admit.sender(rt.db, asked.account_id, agent_number=number.number)
+        caller = await admit.sender(rt.book, asked.account_id, agent_number=number.number)
         shared = SendText(
             user_number=Phone(""),
             text=it.message_template,

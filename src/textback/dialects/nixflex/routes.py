@@ -55,7 +55,7 @@ async def send_sms(request: Request) -> Response:
 
 async def _accepted(asked: Asked, command: SendText, number: HeldNumber) -> Accepted:
     rt = asked.rt
-    caller = await admit.sender(rt.db, asked.account_id, agent_number=number.number)
+    caller = await admit.sender(rt.book, asked.account_id, agent_number=number.number)
     if command.idempotency is not None:
         first = await accept.replay(rt.db, caller, command.idempotency, now=rt.now())
         if first is not None:
@@ -70,7 +70,7 @@ async def _accepted(asked: Asked, command: SendText, number: HeldNumber) -> Acce
         objective=kept.with_context(number.config, command.objective),
         notify=owned.notify(agent, number),
     )
-    accepted = await accept.send_text(rt.db, caller, command, now=rt.now())
+    accepted = await rt.accepting.send_text(caller, command, now=rt.now())
     if accepted.replayed:  # a twin of this request, sent at the same time, was faster
         await deps.uncount(rt, caller)
     return accepted

@@ -122,11 +122,10 @@ async def answer(
 
 def refused(refusal: Refusal, told: Mapping[str, str]) -> Response:
     """`told`: headers that go with it."""
+    metrics.refused("nixflex", refusal)
     headers = dict(told)
     if isinstance(refusal, RateLimited | Unavailable):
         headers["Retry-After"] = str(wire.seconds(refusal.retry_after))
-    if isinstance(refusal, RateLimited):
-        metrics.REFUSED_BY_LIMIT.labels("nixflex").inc()
     status, body = wire.envelope(refusal)
     if status == 401:  # noqa: PLR2004 - RFC 9110
         headers["WWW-Authenticate"] = "Bearer"
@@ -150,7 +149,7 @@ async def _holder(rt: Runtime, request: Request, scope: Scope) -> Holder:
             "The secret half of the key is missing: send Authorization: Bearer KEY_ID:KEY_SECRET.",
         )
     try:
-        return await admit.holder(rt.db, key=token, scope=scope, now=rt.now())
+        return await admit.holder(rt.book, key=token, scope=scope, now=rt.now())
     except BadKey:
         raise wrong from None
 

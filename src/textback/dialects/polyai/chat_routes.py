@@ -160,11 +160,11 @@ async def _answer(
     try:
         body = await deps.body(request, at_most=chat.MAX_BODY)
         key, now = platform.key_of(request), rt.now()
-        by = await admit.holder(rt.db, key=key, scope="send", now=now)
+        by = await admit.holder(rt.book, key=key, scope="send", now=now)
         if by.account_id != path["account_id"]:
             raise errors.WrongAccount("The key's account is not the one in the path.")
         connector = request.headers.get("x-token", "").replace("\0", "\ufffd")
-        caller = await admit.sender(rt.db, by.account_id, connector=connector)
+        caller = await admit.sender(rt.book, by.account_id, connector=connector)
         if caller.project_id != path["project_id"]:
             raise errors.UnknownResource("The connector in X-TOKEN is of another project.")
         asked = parse_json(request, body, at_most=chat.MAX_BODY, empty={})

@@ -114,11 +114,11 @@ async def listed(request: Request) -> Response:
         path = request.path_params
         if path["account_id"] != account_id or "\0" in path["project_id"]:
             raise UnknownResource("The key's account is not the one in the path.")
-        await admit.sender(rt.db, account_id, project=path["project_id"])
+        await admit.sender(rt.book, account_id, project=path["project_id"])
         if asked.variant_id or asked.variant_name:
             return history.page([], asked)
         wanted = history.wanted(path["project_id"], asked)
-        return history.page(await transcripts.some(rt.db, account_id, wanted), asked)
+        return history.page(await rt.reading.ask(transcripts.some, account_id, wanted), asked)
 
     return await _answer(request, act)
 
@@ -133,7 +133,8 @@ async def one(request: Request) -> Response:
     async def act(rt: Runtime, account_id: AccountId) -> Any:  # noqa: ANN401 - JSON
         path = request.path_params
         name = history.own_id(path["conversation_id"])
-        found = None if "\0" in name else await transcripts.one(rt.db, account_id, name)
+        ask = rt.reading.find
+        found = None if "\0" in name else await ask(transcripts.one, account_id, name)
         if found is None or path["agent_id"] not in {found.agent_id, found.project_id}:
             raise UnknownConversation("The agent has no such conversation.")
         return history.detailed(found)
@@ -147,7 +148,7 @@ async def _answer(
     rt = deps.runtime(request)
     try:
         key = platform.key_of(request)
-        by = await admit.holder(rt.db, key=key, scope="read", now=rt.now())
+        by = await admit.holder(rt.book, key=key, scope="read", now=rt.now())
         return JSONResponse(await act(rt, by.account_id))
     except Refusal as refusal:
         return platform.refused(request, refusal, _CODES)

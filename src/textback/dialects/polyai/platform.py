@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from textback import metrics
 from textback.api.dialect import Fault, detail
 from textback.api.openapi_headers import EVERY
 from textback.core import errors
@@ -43,6 +44,7 @@ def refused(
     codes: Mapping[type[errors.Refusal], tuple[int, str]],
 ) -> Response:
     """`codes`: the route's own, for what is not the same on every route."""
+    metrics.refused("polyai", refusal)
     status, code = codes.get(type(refusal)) or (wire.STATUS[type(refusal)], _CODES[type(refusal)])
     headers = dict[str, str]()
     if isinstance(refusal, errors.Unavailable | errors.RateLimited):

@@ -12,11 +12,13 @@ from textback.api import deps
 from textback.api.body import parse_json
 from textback.api.dialect import Dialect
 from textback.core.commands import Accepted, Caller
-from textback.core.errors import BadRequest, RateLimited, Refusal, Unavailable
+from textback.core.errors import BadRequest, Refusal, Unavailable
 from textback.dialects.polyai import chat_routes, history_routes, platform, wire
 from textback.dialects.polyai.openapi import OPERATION
 from textback.flows import accept, admit
 from textback.runtime import Runtime
+
+_ACCEPTED, _REPLAYED = metrics.ACCEPTED.labels("polyai"), metrics.REPLAYED.labels("polyai")
 
 router = APIRouter()
 router.include_router(history_routes.router)
@@ -39,7 +41,7 @@ async def outbound_sms(request: Request) -> Response:
     try:
         body = await deps.body(request, at_most=wire.MAX_BODY)
         caller = await admit.caller(
-            rt.db,
+            rt.book,
             key=request.headers.get("x-polyai-auth-token"),
             # Postgres looks nothing up by a NUL; no connector's id has one.
             connector_id=request.headers.get("x-token-id", "").replace("\0", "\ufffd"),
@@ -50,7 +52,7 @@ async def outbound_sms(request: Request) -> Response:
             accepted = await _accept(rt, caller, request, body, headers)
     except Refusal as refusal:
         return _refused(refusal, headers)
-    (metrics.REPLAYED if accepted.replayed else metrics.ACCEPTED).labels("polyai").inc()
+    (_REPLAYED if accepted.replayed else _ACCEPTED).inc()
     headers |= {
         "X-Conversation-Id": accepted.conversation_id,
         "X-Message-Id": accepted.message_id or "",  # a new conversation's text always has one
@@ -72,7 +74,7 @@ async def _accept(
     key = wire.idempotency(
         request.headers.get("idempotency-key"), caller.connector_id or "", parsed
     )
-    accepted = await accept.send_text(rt.db, caller, wire.to_command(parsed, key), now=rt.now())
+    accepted = await rt.accepting.send_text(caller, wire.to_command(parsed, key), now=rt.now())
     if accepted.replayed:  # a twin of this request, sent at the same time, was faster
         await deps.uncount(rt, caller)
         headers.clear()
@@ -96,10 +98,9 @@ async def _replayed(
 
 
 def _refused(refusal: Refusal, headers: dict[str, str]) -> Response:
+    metrics.refused("polyai", refusal)
     if isinstance(refusal, Unavailable):
         headers["Retry-After"] = str(round(refusal.retry_after))
-    if isinstance(refusal, RateLimited):
-        metrics.REFUSED_BY_LIMIT.labels("polyai").inc()
     return JSONResponse({"detail": refusal.sentence}, wire.STATUS[type(refusal)], headers)
 
 

@@ -166,7 +166,7 @@ def _body(made: Node, data: Data, wrong: Wrong) -> object:
         return None
     try:
         return cast("object", json.loads(_quoted(data.body)))
-    except ValueError:
+    except (ValueError, RecursionError):
         wrong((*made.at, "body"), f'node "{made.id}": body is not JSON')
         return None
 

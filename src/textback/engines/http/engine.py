@@ -86,7 +86,7 @@ class HttpEngine:
                 return self._promised(request, answered)
             return exchange.reply(answered, turn_id=request.turn_id, run=request.run)
 
-        return await self._asked(f"{request.turn_id}{run}", body, read)
+        return await self._asked(f"{request.turn_id}{run}", body, read, request.traceparent)
 
     async def analyse(self, request: AnalysisRequest) -> Analysis | TurnFailed:
         def read(status: int, answered: bytes) -> Analysis:
@@ -95,7 +95,8 @@ class HttpEngine:
             return exchange.analysis(answered)
 
         webhook_id = f"{request.conversation_id}.analysis"
-        return await self._asked(webhook_id, exchange.analysis_body(request), read)
+        body = exchange.analysis_body(request)
+        return await self._asked(webhook_id, body, read, request.traceparent)
 
     def posted(
         self, headers: Mapping[str, str], body: bytes, *, turn_id: str, run: int, now: datetime
@@ -124,13 +125,18 @@ class HttpEngine:
         return exchange.promise(answered, unless_said=self._later)
 
     async def _asked(
-        self, webhook_id: str, body: bytes, read: Callable[[int, bytes], Got]
+        self,
+        webhook_id: str,
+        body: bytes,
+        read: Callable[[int, bytes], Got],
+        traceparent: str | None,
     ) -> Got | TurnFailed:
         """Ask until there is something usable. `read` raises BadError."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + self.deadline.total_seconds()
         least = self._timeout / 10  # less is no chance to answer
         reasons: list[str] = []
+        traced = {} if traceparent is None else {"traceparent": traceparent}
         for pause in self._pauses:
             if ends - loop.time() - pause < least:
                 break
@@ -138,7 +144,7 @@ class HttpEngine:
             allowed = min(self._timeout, max(least, ends - loop.time()))
             try:
                 async with asyncio.timeout(allowed):
-                    return read(*await self._attempt(webhook_id, body))
+                    return read(*await self._attempt(webhook_id, body, traced))
             except TimeoutError:
                 reasons.append(f"timed out after {allowed:.3g} s")
             except BadError as bad:
@@ -146,11 +152,14 @@ class HttpEngine:
         why = ", then ".join(dict.fromkeys(reasons))
         return TurnFailed(f"{why} (attempts: {len(reasons)})")
 
-    async def _attempt(self, webhook_id: str, body: bytes) -> tuple[int, bytes]:
+    async def _attempt(
+        self, webhook_id: str, body: bytes, traced: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         """One exchange. Raises BadError, or TimeoutError from the caller's clock."""
         try:
+            headers = {**self._signed(webhook_id, body), **traced}
             async with self._client.stream(
-                "POST", self._url, content=body, headers=self._signed(webhook_id, body)
+                "POST", self._url, content=body, headers=headers
             ) as response:
                 if response.status_code not in _HTTP_OK:
                     raise BadError(_status(response))

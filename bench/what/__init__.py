@@ -1,0 +1,1 @@
+"""The benches, each a module with `run(options) -> Result`."""

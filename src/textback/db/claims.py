@@ -1,0 +1,132 @@
+"""Texts that are due, taken by a worker: the row is the queue.
+
+How they are found is in `claim_queries.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Executable, RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core import events as facts
+from textback.core.ids import CarrierId
+from textback.core.message import Queued, Sending, Suppressed, claim, dropped
+from textback.core.optout import every_number_of
+from textback.core.phone import Phone
+from textback.db import events, messages
+from textback.db.claim_queries import LINE_BY_LINE, LONG_WAY
+from textback.db.message_rows import state_of
+from textback.db.tenants import Sender
+
+
+@dataclass(slots=True)
+class Round:
+    """Where a worker's claims go on, when there is more than one of them looks at."""
+
+    lines: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
+    """By priority: behind which carrier and number."""
+    pair: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What one worker may take."""
+
+    limit: int
+    except_numbers: Sequence[Phone] = ()
+    except_carriers: Sequence[CarrierId] = ()
+    room: Mapping[CarrierId, int] = field(default_factory=dict[CarrierId, int])
+    """Of these carriers no more than that."""
+    held: Mapping[CarrierId, int] = field(default_factory=dict[CarrierId, int])
+    """What it has under way already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    sending: Sequence[tuple[Sending, Sender | None]]
+    """With how their numbers send; None: of one that is no longer provisioned."""
+    late: Sequence[Suppressed]
+    """Those that must not be sent any more."""
+    more: bool
+    """More may be due that was not looked at."""
+
+
+async def claim_due(
+    c: AsyncConnection, scope: Scope, round_: Round, *, now: datetime, lease: timedelta
+) -> Claimed:
+    """Take up to `limit` due texts: those to send, and those that must not be any more.
+
+    Replies before openers; accounts in turn, and numbers in turn within an account; of one number
+    the oldest first: `due_at` only says not before when, so that a text which was put off keeps its
+    place.
+
+    A text that a worker held at the time of the opt-out is queued again, and dropped here.
+
+    Per number pair only the oldest can be due, and only while none before it is under way or being
+    settled: texts reach the carrier in the order they were accepted.
+    """
+    # Planning these costs as much as answering them; what they are asked for makes no difference.
+    await c.execute(text("set local plan_cache_mode = force_generic_plan"))
+    given = _given(scope, now=now, lease=lease)
+    for priority in (0, 1):
+        carrier, number = round_.lines.get(priority, ("", ""))
+        given |= {f"carrier_{priority}": carrier, f"number_{priority}": number}
+    rows = await _rows(c, LINE_BY_LINE, given)
+    told = rows[0]
+    round_.lines = {p: tuple(last) for p in (0, 1) if (last := told[f"last_{p}"])}
+    found = [row for row in rows if row["id"] is not None]
+    more = told["more"] or bool(round_.lines) or _went_on(given)
+    if told["crowded"] and len(found) < scope.limit:
+        behind = given | {"limit": scope.limit - len(found)}
+        behind |= {"pair_agent": round_.pair[0], "pair_user": round_.pair[1]}
+        rows = await _rows(c, LONG_WAY, behind)
+        agent, user = rows[0]["last"] or ("", "")
+        round_.pair = agent, user
+        found += [row for row in rows if row["id"] is not None]
+    sending: list[tuple[Sending, Sender | None]] = []
+    late: list[Suppressed] = []
+    for row in found:
+        queued = state_of(row)
+        assert isinstance(queued, Queued)  # noqa: S101 - as it was asked for
+        if row["opted_out"] or queued.expires_at <= now:
+            reason = "opted_out" if row["opted_out"] else "expired"
+            late.append(dropped(queued, reason=reason, now=now))
+            await messages.save(c, queued, late[-1], now=now)
+        else:
+            sending.append((claim(queued, now=now, lease=lease), _sender(row)))
+    await events.append(c, [facts.of_message(m) for m, _ in sending], now=now)
+    return Claimed(sending=sending, late=late, more=more)
+
+
+def _given(scope: Scope, *, now: datetime, lease: timedelta) -> dict[str, object]:
+    known = list({*scope.room, *scope.held})
+    return {
+        "limit": scope.limit,
+        "except_numbers": list(scope.except_numbers),
+        "except_carriers": list(scope.except_carriers),
+        "carriers": known,
+        "held": [scope.held.get(each, 0) for each in known],
+        "room": [scope.room.get(each) for each in known],
+        "every_number": every_number_of(""),
+        "now": now,
+        "lease_until": now + lease,
+    }
+
+
+def _went_on(given: Mapping[str, object]) -> bool:
+    """It began in the middle: what is before that was not looked at."""
+    return bool(given["carrier_0"] or given["carrier_1"])
+
+
+async def _rows(
+    c: AsyncConnection, query: Executable, given: Mapping[str, object]
+) -> Sequence[RowMapping]:
+    return (await c.execute(query, given)).mappings().all()
+
+
+def _sender(row: RowMapping) -> Sender | None:
+    if row["number"] is None:
+        return None
+    return Sender(row["segments_per_second"], row["service"])

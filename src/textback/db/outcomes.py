@@ -1,0 +1,97 @@
+"""What came of texts that a worker held, saved for many of them at once.
+
+As `messages.save` does it for one. Nobody waits here for a lock, because all the others would wait
+too: what somebody else has locked is not done, and its worker saves it alone.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic_core import to_json
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core import events as facts
+from textback.core.ids import MessageId
+from textback.core.message import Failed, Message, Queued, Sending, Sent, Uncertain
+from textback.db import events
+from textback.db.message_rows import word_of
+
+# A claim is known by its lease. What is behind a text of the same answer: as `db/parts.py`.
+_SAVE: Final = text("""
+    with n as materialized (
+        select * from jsonb_to_recordset(cast(:rows as jsonb)) as n(
+            id text, lease timestamptz, state text, attempts int, due_at timestamptz,
+            claimed_at timestamptz, uncertain_at timestamptz, look_up_at timestamptz,
+            carrier_message_id text, sent_at timestamptz, failed_at timestamptz, error_code text,
+            error text, next_at_once bool)
+    ),
+    held as materialized (
+        select m.id from n join messages m on m.id = n.id
+        where m.state = 'sending' and m.lease_until = n.lease
+        for no key update of m skip locked
+    ),
+    done as (
+        update messages m set
+            state = n.state, lease_until = null, attempts = n.attempts, due_at = n.due_at,
+            claimed_at = n.claimed_at, uncertain_at = n.uncertain_at, look_up_at = n.look_up_at,
+            look_ups = 0, carrier_message_id = n.carrier_message_id, sent_at = n.sent_at,
+            failed_at = n.failed_at, error_code = n.error_code, error = n.error
+        from held join n on n.id = held.id
+        where m.id = held.id
+        returning m.id
+    ),
+    behind as materialized (
+        select m.id, n.next_at_once
+        from n join done on done.id = n.id
+            join messages m on m.follows = n.id and m.state = 'queued' and m.part_wait is not null
+        where n.next_at_once is not null
+        for update of m skip locked
+    ),
+    moved as (
+        update messages m set
+            due_at = case when behind.next_at_once then m.created_at
+                else cast(:now as timestamptz) + m.part_wait end,
+            part_wait = case when behind.next_at_once then null else m.part_wait end
+        from behind where m.id = behind.id
+        returning behind.next_at_once
+    )
+    select array(select id from done) as done,
+        exists (select from moved where next_at_once) as released
+""")
+_OWN: Final = (
+    "due_at", "claimed_at", "uncertain_at", "look_up_at", "carrier_message_id", "sent_at",
+    "failed_at", "error_code", "error",
+)  # fmt: skip
+
+
+async def save_all(
+    c: AsyncConnection, moves: Sequence[tuple[Sending, Message]], *, now: datetime
+) -> set[MessageId]:
+    """Compare and set each, before and after, with its event; gives those that were done."""
+    rows = [_row(before, after) for before, after in moves]
+    saved = (await c.execute(_SAVE, {"rows": to_json(rows).decode(), "now": now})).one()
+    done: set[MessageId] = set(saved.done)
+    told = [facts.of_message(after) for _, after in moves if after.id in done]
+    await events.append(c, told, now=now)
+    if saved.released or any(isinstance(after, Queued) for _, after in moves):
+        await events.wake(c, "messages")  # what waited behind it may go
+    return done
+
+
+def _row(before: Sending, after: Message) -> dict[str, Any]:
+    own = {name: getattr(after, name, None) for name in _OWN}
+    row = {"id": after.id, "lease": before.lease_until, "state": word_of(after)}
+    return row | own | {"attempts": after.attempts, "next_at_once": _next_at_once(after)}
+
+
+def _next_at_once(after: Message) -> bool | None:
+    """Whether what is behind it may go, or begins to wait for a report; None: neither."""
+    match after:
+        case Sent():
+            return False
+        case Failed() | Uncertain(look_up_at=None):
+            return True
+        case _:
+            return None

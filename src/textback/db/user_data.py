@@ -1,0 +1,197 @@
+"""All that is held about one user: found for who exports it, and for who erases it.
+
+It looks through whole tables where no index helps: for a person at a command line, who waits.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, RowMapping, Table, delete, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from textback.core.ids import AccountId, ConversationId
+from textback.core.optout import every_number_of
+from textback.core.phone import Phone, bare
+from textback.db import erasing, plans
+from textback.db.tables import (
+    accounts,
+    batches,
+    conversations,
+    events,
+    messages,
+    numbers,
+    opt_outs,
+    planned_sends,
+    projects,
+    tool_calls,
+    turns,
+    uploads,
+    webhook_attempts,
+    webhook_deliveries,
+    webhook_endpoints,
+)
+
+OF_CONVERSATION: Final[Mapping[str, Table]] = {
+    "messages": messages,
+    "turns": turns,
+    "tool_calls": tool_calls,
+    "events": events,
+    "webhooks": webhook_endpoints,
+    "deliveries": webhook_deliveries,
+}
+"""What an export has within each conversation, and where that is kept."""
+
+OF_USER: Final[Mapping[str, Table]] = {
+    "conversations": conversations,
+    "planned_sends": planned_sends,
+    "events": events,
+    "opt_outs": opt_outs,
+    "uploads": uploads,
+}
+"""What it has of the user beside them."""
+
+UNTOLD: Final = frozenset({("webhooks", "secrets"), ("uploads", "content")})
+"""Ours, or others'."""
+
+
+async def has_account(c: AsyncConnection, account_id: AccountId) -> bool:
+    """Also one that was removed: its conversations are there."""
+    return await c.scalar(select(accounts.c.id).where(accounts.c.id == account_id)) is not None
+
+
+async def conversations_of(
+    c: AsyncConnection, users: Sequence[Phone], account_id: AccountId | None
+) -> list[ConversationId]:
+    """The oldest first. `account_id` None: of every account's."""
+    t = conversations.c
+    mine = t.project_id.in_(select(projects.c.id)) & t.user_number.in_(users)
+    query = select(t.id).where(mine, *_of(t.account_id, account_id)).order_by(t.opened_at, t.id)
+    return [ConversationId(each) for each in await c.scalars(query)]
+
+
+async def planned(
+    c: AsyncConnection, users: Sequence[Phone], account_id: AccountId | None
+) -> list[tuple[AccountId, str]]:
+    """Sends that are not due yet, rows of batches too: whose, and their ids."""
+    p = planned_sends.c
+    which = (p.user_number.in_(users), p.state == "planned", *_of(p.account_id, account_id))
+    rows = await c.execute(select(p.account_id, p.id).where(*which).order_by(p.id))
+    return [(AccountId(row.account_id), row.id) for row in rows]
+
+
+async def whole(
+    c: AsyncConnection, users: Sequence[Phone], account_id: AccountId | None
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of `OF_USER`; each conversation with its own of `OF_CONVERSATION`."""
+    ids = await conversations_of(c, users, account_id)
+    found = {
+        "conversations": await _rows(c, "conversations", conversations, conversations.c.id.in_(ids))
+    }
+    for talk in found["conversations"]:
+        for name, table in OF_CONVERSATION.items():
+            talk[name] = await _rows(c, name, table, table.c.conversation_id == talk["id"])
+    for name, which in _beside(users, account_id).items():
+        found[name] = await _rows(c, name, OF_USER[name], which)
+    b = batches.c
+    named = {send["batch_id"] for send in found["planned_sends"]}
+    rows = await c.execute(select(b.id, b.command).where(b.id.in_(named)))
+    shared = {row.id: row.command for row in rows}
+    for send in found["planned_sends"]:  # a row of a batch has only what is its own
+        send["command"] = plans.whole(shared.get(send["batch_id"]), send["command"])
+    return found
+
+
+async def standing_opt_outs(
+    c: AsyncConnection, users: Sequence[Phone], account_id: AccountId | None
+) -> list[tuple[str, str]]:
+    """Which number, or project as a whole, may not text which of the user's addresses."""
+    t = opt_outs.c
+    which = (_opt_outs(users, account_id), t.opted_in_at.is_(None))
+    rows = await c.execute(select(t.agent_number, t.user_number).where(*which).order_by(t.id))
+    return [(row.agent_number, row.user_number) for row in rows]
+
+
+async def count(
+    c: AsyncConnection, users: Sequence[Phone], account_id: AccountId | None
+) -> dict[str, int]:
+    """As `erase` and its flow would remove it; of conversations also how many texts they have."""
+    ids = await conversations_of(c, users, account_id)
+    texts = select(func.count()).where(messages.c.conversation_id.in_(ids))
+    found = {"conversations": len(ids), "texts": await c.scalar(texts) or 0}
+    for name, which in _beside(users, account_id).items():
+        found[name] = (
+            await c.scalar(select(func.count()).select_from(OF_USER[name]).where(which)) or 0
+        )
+    return found
+
+
+async def erase(
+    c: AsyncConnection, users: Sequence[Phone], account_id: AccountId | None
+) -> dict[str, int]:
+    """What is not in conversations; plans are over by now. Opt-outs stay. Gives how many."""
+    which = _beside(users, account_id)
+    blanked = await erasing.blank_plans(c, which["planned_sends"])
+    told = list(await c.scalars(select(events.c.id).where(which["events"])))
+    d = webhook_deliveries.c
+    of = select(d.id).where(d.event_id.in_(told))
+    await c.execute(delete(webhook_attempts).where(webhook_attempts.c.delivery_id.in_(of)))
+    await c.execute(delete(webhook_deliveries).where(d.event_id.in_(told)))
+    await c.execute(delete(events).where(events.c.id.in_(told)))
+    files = (await c.execute(delete(uploads).where(which["uploads"]))).rowcount
+    return {"planned_sends": blanked, "events": len(told), "uploads": files}
+
+
+def _beside(users: Sequence[Phone], account_id: AccountId | None) -> dict[str, ColumnElement[bool]]:
+    p, e, u = planned_sends.c, events.c, uploads.c
+    # A file may write a number with spaces, dots, dashes and brackets; it is kept for a month.
+    digits = {bare(user).removeprefix("+") for user in users}
+    content = func.regexp_replace(u.content, "[ ().-]", "", "g")
+    found = {
+        "planned_sends": [p.user_number.in_(users), *_of(p.account_id, account_id)],
+        "events": [
+            e.account_id.is_not(None),
+            e.data["user_number"].astext.in_(users),
+            *_of(e.account_id, account_id),
+        ],
+        "opt_outs": [_opt_outs(users, account_id)],
+        "uploads": [
+            or_(*(content.contains(each, autoescape=True) for each in digits)),
+            *_of(u.account_id, account_id),
+        ],
+    }
+    return {name: _all(each) for name, each in found.items()}
+
+
+def _all(which: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+    first, *others = which
+    for other in others:
+        first &= other
+    return first
+
+
+def _of(column: ColumnElement[Any], account_id: AccountId | None) -> list[ColumnElement[bool]]:
+    return [] if account_id is None else [column == account_id]
+
+
+def _opt_outs(users: Sequence[Phone], account_id: AccountId | None) -> ColumnElement[bool]:
+    t = opt_outs.c
+    mine = t.user_number.in_(users)
+    if account_id is None:
+        return mine
+    ours = select(projects.c.id).where(projects.c.account_id == account_id)
+    of_numbers = select(numbers.c.number).where(numbers.c.project_id.in_(ours))
+    of_projects = select(every_number_of("") + projects.c.id).where(
+        projects.c.account_id == account_id
+    )
+    return mine & (t.agent_number.in_(of_numbers) | t.agent_number.in_(of_projects))
+
+
+async def _rows(
+    c: AsyncConnection, name: str, table: Table, which: ColumnElement[bool]
+) -> list[dict[str, Any]]:
+    columns = [each for each in table.c if (name, each.name) not in UNTOLD]
+    order = table.c.seq if "seq" in table.c else table.c.id
+    rows: Sequence[RowMapping] = (
+        (await c.execute(select(*columns).where(which).order_by(order))).mappings().all()
+    )
+    return [dict(row) for row in rows]

@@ -1,0 +1,122 @@
+"""A user asks what is held about them, or that it be erased -> told, or gone.
+
+Opt-outs stay: without them the next send would text somebody who said STOP.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from textback.core.errors import Conflict, UnknownConversation, UnknownResource
+from textback.core.ids import AccountId
+from textback.core.phone import Phone
+from textback.db import user_data
+from textback.db.session import transaction
+from textback.flows import planning
+from textback.flows.erase import erase_conversation
+from textback.flows.say import OPERATOR
+
+FORMAT: Final = "textback.user.1"
+ROUNDS: Final = 5
+"""A user who texts meanwhile opens another conversation; somebody who never stops is told of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    removed: Mapping[str, int]
+    """`conversations`, `texts`, `planned_sends`, `events`, `uploads`: how many."""
+    opt_outs: Sequence[tuple[str, str]]
+    """That stand, and stay: an agent's number, or `project:ID`, and the user's address."""
+    in_the_way: Sequence[str]
+    """Why something is still there, in sentences. Asked again later, it goes."""
+
+
+def addresses(user: Phone) -> list[Phone]:
+    """A number is its user's on every channel; with a channel, or a chat, it is that alone."""
+    if ":" in user:
+        return [user]
+    return [user, Phone(f"whatsapp:{user}"), Phone(f"rcs:{user}")]
+
+
+async def export(
+    db: AsyncEngine, user: Phone, account_id: AccountId | None, *, now: datetime
+) -> dict[str, Any]:
+    """All that is held (docs/retention.md). `account_id` None: by every account.
+
+    Raises UnknownResource (no such account), Unavailable.
+    """
+    users = addresses(user)
+    async with transaction(db) as c:
+        await _check(c, account_id)
+        found = await user_data.whole(c, users, account_id)
+    return {
+        "format": FORMAT,
+        "user_number": user,
+        "addresses": users,
+        "account": account_id,
+        "exported_at": now,
+        **found,
+    }
+
+
+async def count(db: AsyncEngine, user: Phone, account_id: AccountId | None) -> dict[str, int]:
+    """What there is. Raises as `export`."""
+    async with transaction(db) as c:
+        await _check(c, account_id)
+        return await user_data.count(c, addresses(user), account_id)
+
+
+async def erase_user(
+    db: AsyncEngine, user: Phone, account_id: AccountId | None, *, now: datetime
+) -> Erased:
+    """Plans are cancelled, and conversations closed, before they go. Raises as `export`.
+
+    One conversation after the other: who stops it half-way begins again.
+    """
+    users = addresses(user)
+    before = await count(db, user, account_id)
+    in_the_way: dict[str, str] = {}
+    gone = 0
+    for _ in range(ROUNDS):
+        async with transaction(db) as c:
+            plans = await user_data.planned(c, users, account_id)
+            talks = await user_data.conversations_of(c, users, account_id)
+        if not plans and not set(talks) - set(in_the_way):
+            break
+        for owner, send_id in plans:
+            await _cancel(db, owner, send_id, now=now)
+        for talk in talks:
+            try:
+                await erase_conversation(db, talk, who=OPERATOR, now=now)
+            except Conflict as why:
+                in_the_way[talk] = f"{talk}: {why.sentence}"
+            except UnknownConversation:  # somebody else erases it, too
+                in_the_way.pop(talk, None)
+            else:
+                gone += 1
+                in_the_way.pop(talk, None)
+    async with transaction(db) as c:
+        removed = await user_data.erase(c, users, account_id)
+        opt_outs = await user_data.standing_opt_outs(c, users, account_id)
+    left = await count(db, user, account_id)
+    texts = max(0, before["texts"] - left["texts"])
+    return Erased(
+        removed={"conversations": gone, "texts": texts, **removed},
+        opt_outs=opt_outs,
+        in_the_way=list(in_the_way.values()),
+    )
+
+
+async def _check(c: AsyncConnection, account_id: AccountId | None) -> None:
+    if account_id is not None and not await user_data.has_account(c, account_id):
+        raise UnknownResource(f"There is no account {account_id}.")
+
+
+async def _cancel(db: AsyncEngine, account_id: AccountId, send_id: str, *, now: datetime) -> None:
+    try:
+        await planning.cancel(db, account_id, send_id, now=now)
+    except (Conflict, UnknownResource):  # it has become a conversation, or somebody was faster
+        return

@@ -1,0 +1,158 @@
+"""`deploy/kubernetes/`: against Kubernetes' own schemas, our settings, and our routes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]
+import pytest
+import yaml
+
+from tests.support.api import settings
+from textback import wiring
+from textback.settings import Settings
+from textback.worker.main import GIVE_BACK, LAST_WORDS
+
+FOLDER: Final = Path(__file__).parents[2] / "deploy" / "kubernetes"
+RELEASES: Final = ("1.31", "1.37")
+"""Of Kubernetes: the oldest that clouds still run, and the newest that the schemas know."""
+
+Thing = dict[str, Any]
+
+
+def things(path: Path) -> list[Thing]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+FILES: Final = sorted(FOLDER.glob("*.yaml"))
+ALL: Final = [thing for path in FILES for thing in things(path)]
+
+
+def of_kind(kind: str) -> dict[str, Thing]:
+    return {thing["metadata"]["name"]: thing for thing in ALL if thing["kind"] == kind}
+
+
+def pods() -> dict[str, Thing]:
+    """The pods that are made, by the name of what makes them."""
+    makers = of_kind("Deployment") | of_kind("Job")
+    return {name: maker["spec"]["template"]["spec"] for name, maker in makers.items()}
+
+
+CONFIG: Final = of_kind("ConfigMap")["textback"]["data"]
+SECRET: Final = of_kind("Secret")["textback"]["stringData"]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_kubernetes_would_take_every_file(release: str) -> None:
+    ours = [thing for thing in ALL if "monitoring.coreos.com" not in thing["apiVersion"]]
+    assert len(ours) > 10
+    for thing in ours:
+        kubernetes_validate.validate(thing, release, strict=True)
+
+
+def test_a_misspelt_field_would_be_seen() -> None:
+    wrong: Thing = {**of_kind("Service")["textback-api"], "spec": {"selectors": "x"}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, RELEASES[-1], strict=True)
+
+
+def test_what_they_set_are_our_settings_and_what_those_need_is_set() -> None:
+    known = {f"TEXTBACK_{name.upper()}" for name in Settings.model_fields}
+    of_pods = {
+        each["name"]
+        for pod in pods().values()
+        for container in pod["containers"]
+        for each in container.get("env", [])
+    }
+    assert set(CONFIG) | set(SECRET) | of_pods <= known
+    given = settings("postgresql://db/textback", "redis://redis").model_dump(exclude_unset=True)
+    needed = {f"TEXTBACK_{name.upper()}" for name in ("public_url", "secret_key", "redis_url")}
+    assert given
+    assert needed | {"TEXTBACK_DATABASE_URL"} <= set(CONFIG) | set(SECRET)
+    Settings.model_validate(
+        {name.removeprefix("TEXTBACK_").lower(): v for name, v in CONFIG.items()}
+    )
+
+
+def test_every_pod_runs_as_nobody_and_can_write_nowhere_but_tmp() -> None:
+    assert len(pods()) == 3
+    for pod in pods().values():
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert [each["mountPath"] for each in container["volumeMounts"]] == ["/tmp"]  # noqa: S108 - a mount
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_each_has_the_time_to_stop_that_it_may_take() -> None:
+    drain = float(CONFIG["TEXTBACK_DRAIN_SECONDS"])
+    last = GIVE_BACK + LAST_WORDS + 4.0  # and what Postgres and Redis may hang for
+    lame = float(CONFIG["TEXTBACK_LAME_DUCK_SECONDS"])
+    assert pods()["textback-worker"]["terminationGracePeriodSeconds"] >= drain + last
+    assert pods()["textback-api"]["terminationGracePeriodSeconds"] >= lame + drain + last
+
+
+def test_they_fit_one_another() -> None:
+    labels = {
+        maker["metadata"]["name"]: maker["spec"]["template"]["metadata"]["labels"]
+        for maker in (*of_kind("Deployment").values(), *of_kind("Job").values())
+    }
+    for selector in _selectors():
+        assert any(selector.items() <= each.items() for each in labels.values()), selector
+    ports = {
+        port["name"]
+        for pod in pods().values()
+        for container in pod["containers"]
+        for port in container.get("ports", [])
+    }
+    [service] = of_kind("Service").values()
+    assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    for monitor in of_kind("PodMonitor").values():
+        assert {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= ports
+    scaled = of_kind("HorizontalPodAutoscaler")["textback-api"]["spec"]["scaleTargetRef"]["name"]
+    assert "replicas" not in of_kind("Deployment")[scaled]["spec"]  # else each apply sets it back
+    assert {thing["metadata"].get("namespace", "textback") for thing in ALL} == {"textback"}
+
+
+def _selectors() -> Iterator[Mapping[str, str]]:
+    for kind in ("Deployment", "PodDisruptionBudget", "PodMonitor"):
+        for thing in of_kind(kind).values():
+            yield thing["spec"]["selector"]["matchLabels"]
+    for thing in of_kind("NetworkPolicy").values():
+        yield thing["spec"]["podSelector"]["matchLabels"]
+    yield of_kind("Service")["textback-api"]["spec"]["selector"]
+
+
+def test_the_ingress_lets_every_route_through_and_metrics_and_health_not() -> None:
+    [rule] = of_kind("Ingress")["textback"]["spec"]["rules"]
+    open_ = [(path["path"], path["pathType"]) for path in rule["http"]["paths"]]
+    closed = [route for route in _routes() if not any(_leads(p, kind, route) for p, kind in open_)]
+    assert closed == ["/health/live", "/health/ready", "/metrics"]
+
+
+def _leads(path: str, kind: str, route: str) -> bool:
+    return route == path or (kind == "Prefix" and route.startswith(f"{path}/"))
+
+
+def _routes() -> list[str]:
+    """Of all dialects, and those that no document lists."""
+    found = settings("postgresql://nobody@127.0.0.1:9/textback", "redis://127.0.0.1:9")
+    application = cast("Any", wiring.application(wiring.runtime(found)))
+    while not hasattr(application, "routes"):  # what is around it
+        application = application.app
+    routes = sorted(set(_paths(application.routes)))
+    assert len(routes) > 90
+    return routes
+
+
+def _paths(routes: Sequence[Any]) -> Iterator[str]:
+    for route in routes:
+        if (included := getattr(route, "original_router", None)) is not None:
+            yield from _paths(included.routes)
+        else:
+            yield route.path

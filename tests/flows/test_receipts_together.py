@@ -1,0 +1,95 @@
+"""Receipts that come at the same time: each has its own outcome, and none waits for another's."""
+
+import asyncio
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from tests.support.deployment import CARRIER, NOW, OTHER_CARRIER, second
+from tests.support.doubles import CarrierDouble
+from tests.support.world import WithText, World
+from textback.core.ids import MessageId
+from textback.core.phone import Phone
+from textback.core.ports import Receipt, ReceiptStatus, Taken
+from textback.flows.receipt import Receipts, Reported, hear_all
+
+NOBODYS = MessageId("msg_00000000000000000000000000")
+
+
+def user(n: int) -> Phone:
+    return Phone(f"+1415555{n:04}")
+
+
+def reported(
+    status: ReceiptStatus, sid: str, message_id: MessageId | None = None, *, opted_out: bool = False
+) -> Reported:
+    said = Receipt(
+        carrier_message_id=sid, message_id=message_id, status=status, opted_out=opted_out
+    )
+    return Reported(CARRIER, said, second(5))
+
+
+async def sent(world: World, n: int) -> WithText:
+    accepted = await world.accept(user=user(n))
+    await world.send(carrier=CarrierDouble(Taken(f"SM{n}")))
+    return accepted
+
+
+async def test_each_of_many_has_its_own_outcome(world: World):
+    texts = [await sent(world, n) for n in range(4)]
+
+    outcomes = await hear_all(
+        world.db,
+        [
+            reported("delivered", "SM0", texts[0].message_id),
+            reported("failed", "SM1"),  # known by the carrier's id
+            reported("sent", "SM2", texts[2].message_id),
+            reported("delivered", "SM-nobody", NOBODYS),
+            Reported(OTHER_CARRIER, reported("failed", "SM3", texts[3].message_id).receipt, NOW),
+            reported("delivered", "SM0", texts[0].message_id),  # of one text the first
+            reported("failed", "SM3", texts[3].message_id, opted_out=True),  # means more
+        ],
+    )
+
+    assert outcomes == ["changed", "changed", "unchanged", "unknown", "unknown", None, None]
+    states = [await world.state(each.message_id) for each in texts]
+    assert states == ["delivered", "failed", "sent", "sent"]
+    for each, kind in zip(texts, ["delivered", "failed"], strict=False):
+        assert (await world.events(each.message_id)).count(f"message.{kind}") == 1
+
+
+async def test_a_text_that_somebody_has_locked_keeps_no_other_receipt_waiting(world: World):
+    texts = [await sent(world, n) for n in range(3)]
+    receipts = Receipts(world.db)
+
+    async def hear(n: int) -> str:
+        said = reported("delivered", f"SM{n}", texts[n].message_id).receipt
+        return await receipts.hear(CARRIER, said, now=second(5))
+
+    async with world.transaction() as c, asyncio.TaskGroup() as group:
+        lock = text("select 1 from messages where id = :id for update")
+        await c.execute(lock, {"id": texts[1].message_id})
+        waits = group.create_task(hear(1))
+        others = [group.create_task(hear(n)) for n in (0, 2)]
+        await asyncio.wait(others, timeout=20)
+        assert [task.done() for task in (*others, waits)] == [True, True, False]
+        await c.rollback()
+    assert waits.result() == "changed"
+
+
+async def test_one_that_cannot_be_stored_fails_alone(world: World):
+    ours = await sent(world, 0)
+    receipts = Receipts(world.db)
+    bad = reported("delivered", "SM\x00").receipt  # Postgres holds no NUL
+
+    given = [
+        reported("sent", "SM0", ours.message_id).receipt,
+        reported("delivered", "SM0", ours.message_id).receipt,
+        bad,
+    ]
+    tasks = [asyncio.create_task(receipts.hear(CARRIER, said, now=second(5))) for said in given]
+    await asyncio.wait(tasks)
+
+    assert [task.result() for task in tasks[:2]] == ["unchanged", "changed"]
+    assert isinstance(tasks[2].exception(), DBAPIError)
+    assert await world.state(ours.message_id) == "delivered"

@@ -1,0 +1,120 @@
+"""What came of several texts is saved together, and none of them stands in another's way."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text as sql
+
+from tests.support.deployment import AGENT, USER, second
+from tests.support.doubles import LATER, NEVER, NO_ANSWER, OPTED_OUT, SLOW_DOWN
+from tests.support.world import World
+from textback.core.errors import Unavailable
+from textback.core.message import Failed, Queued, Sending, Sent, Uncertain
+from textback.core.phone import Phone
+from textback.core.ports import Taken
+from textback.db.session import create_engine
+from textback.flows import recording
+from textback.flows.recording import Recording, Wait
+from textback.flows.send import Job
+
+
+async def jobs(world: World, count: int) -> list[Job]:
+    for n in range(count):
+        await world.accept(f"Text {n}", user=Phone(f"+1415555020{n}"))
+    return await world.claim()
+
+
+async def test_each_text_gets_its_own_outcome_and_event_and_one_that_moved_is_left_alone(
+    world: World,
+):
+    several = await jobs(world, 7)
+    await world.receipt("delivered", sid="SM5", message_id=several[5].message.id, now=second(1))
+    outcomes = [Taken("SM0"), NEVER, LATER, SLOW_DOWN, NO_ANSWER, Taken("SM5"), OPTED_OUT]
+    came = [(j.message, o, second(2)) for j, o in zip(several, outcomes, strict=True)]
+
+    afters = await recording.record_all(world.db, came, policy=world.policy)
+
+    kinds = [type(after) for after in afters]
+    assert kinds[:5] == [Sent, Failed, Queued, Queued, Uncertain]
+    assert afters[5:] == [None, None]  # they are recorded alone
+    told = ["sent", "failed", "queued", "queued", "uncertain", "delivered", "sending"]
+    for j, event in zip(several, told, strict=True):
+        assert (await world.events(j.message.id))[-1] == f"message.{event}"
+        assert await world.state(j.message.id) == event
+    row = await world.text(several[2].message.id)
+    assert (row.attempts, row.lease_until) == (1, None)
+    row = await world.text(several[4].message.id)
+    assert row.look_up_at == second(12)
+
+
+async def test_what_others_have_locked_is_not_waited_for_and_saved_all_the_same(world: World):
+    first, second_, third = await jobs(world, 3)
+    together = Recording(world.db, world.policy)
+    async with asyncio.TaskGroup() as group, world.transaction() as c:
+        await c.execute(
+            sql("select from messages where id = :id for update"), {"id": second_.message.id}
+        )
+        saves = [
+            group.create_task(together.record(j.message, Taken(j.message.id), now=second(2)))
+            for j in (first, second_, third)
+        ]
+        await asyncio.wait([saves[0], saves[2]])
+        assert not saves[1].done()
+    assert all(isinstance(save.result(), Sent) for save in saves)
+
+
+async def test_one_that_cannot_be_saved_fails_alone(world: World):
+    good, bad = await jobs(world, 2)
+    together = Recording(world.db, world.policy)
+    async with asyncio.TaskGroup() as group:
+        well = group.create_task(together.record(good.message, Taken("SM1"), now=second(2)))
+        save = together.record(bad.message, Taken("\x00"), now=second(2))
+        with pytest.raises(Exception, match="x00"):
+            await save
+    assert isinstance(well.result(), Sent)
+    assert await world.state(bad.message.id) == "sending"
+
+
+async def test_a_database_that_is_away_is_told_to_each_and_saving_again_changes_nothing(
+    world: World,
+):
+    several = await jobs(world, 2)
+    away = create_engine("postgresql://nobody@127.0.0.1:9/nothing")
+    for db, lost in ((away, True), (world.db, False), (world.db, False)):
+        together = Recording(db, world.policy)
+        saves = [
+            asyncio.ensure_future(together.record(j.message, Taken(j.message.id), now=second(2)))
+            for j in several
+        ]
+        await asyncio.wait(saves)
+        assert [isinstance(save.exception(), Unavailable) for save in saves] == [lost, lost]
+    for j in several:
+        assert (await world.events(j.message.id)).count("message.sent") == 1
+
+
+async def test_what_is_behind_a_text_of_an_answer_waits_for_the_report_or_goes(world: World):
+    waiting = timedelta(seconds=8)
+    for n, outcome, due in ((0, Taken("SM0"), second(10)), (1, NEVER, second(0))):
+        user = Phone(f"+1415555030{n}")
+        await world.accept("One", user=user)
+        await world.accept("Two", user=user)
+        one, two = await world.ours(user=user)
+        async with world.transaction() as c:
+            await c.execute(
+                sql("update messages set follows = :one, part_wait = :wait where id = :two"),
+                {"one": one.id, "two": two.id, "wait": waiting},
+            )
+        (job,) = await world.claim()
+        await world.record(job, outcome, now=second(2))
+        assert (await world.text(two.id)).due_at == due
+        await world.claim(now=second(20))
+
+
+async def test_a_wait_is_no_attempt(world: World):
+    await world.accept(agent_number=AGENT, user=USER)
+    (job,) = await world.claim()
+    after = await world.record(job, Wait(second(3)), now=second(1))
+    assert isinstance(job.message, Sending)
+    assert isinstance(after, Queued)
+    assert (after.attempts, (await world.text(after.id)).due_at) == (0, second(3))

@@ -1,0 +1,101 @@
+"""What waits at the same time is done together, each with its own answer."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textback.group import Group
+
+
+class Done:
+    """Notes the batches it is handed; each waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.free = asyncio.Event()
+
+    async def __call__(self, items: Sequence[str]) -> list[str | Exception]:
+        self.batches.append(list(items))
+        await self.free.wait()
+        return [ValueError(item) if item.startswith("bad") else item.upper() for item in items]
+
+
+async def started(group: Group[str, str], *items: str) -> list[asyncio.Task[str]]:
+    tasks = [asyncio.create_task(group.do(item)) for item in items]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_what_comes_while_one_is_under_way_is_done_together_after_it() -> None:
+    done = Done()
+    group = Group(done, most=3)
+    tasks = await started(group, "a")
+    assert done.batches == [["a"]]  # who is alone waits for nobody
+    tasks += await started(group, "b", "c", "d", "e")
+    assert done.batches == [["a"]]
+    done.free.set()
+    assert [await task for task in tasks] == ["A", "B", "C", "D", "E"]
+    assert done.batches == [["a"], ["b", "c", "d"], ["e"]]
+
+
+async def test_each_gets_its_own_answer_or_error() -> None:
+    done = Done()
+    done.free.set()
+    good, bad, other = await started(Group(done, most=9), "good", "bad", "other")
+    assert (await good, await other) == ("GOOD", "OTHER")
+    with pytest.raises(ValueError, match="bad"):
+        await bad
+
+
+async def test_an_error_of_the_whole_is_raised_to_each_and_the_next_ones_are_done() -> None:
+    async def fail(items: Sequence[str]) -> list[str | Exception]:
+        if "c" not in items:
+            raise OSError("gone")
+        return list(items)
+
+    group = Group(fail, most=9)
+    tasks = await started(group, "a", "b")
+    for task in tasks:
+        with pytest.raises(OSError, match="gone"):
+            await task
+    assert await group.do("c") == "c"
+
+
+async def test_who_goes_away_takes_nobody_along() -> None:
+    done = Done()
+    group = Group(done, most=9)
+    first, second = await started(group, "a", "b")
+    first.cancel()
+    done.free.set()
+    assert await second == "B"
+    assert done.batches == [["a", "b"]]
+    assert await group.do("c") == "C"
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=40), st.integers(1, 5))
+def test_items_of_a_key_never_meet_and_keep_their_order(keys: list[str], most: int) -> None:
+    batches: list[list[str]] = []
+
+    async def note(items: Sequence[str]) -> list[str]:
+        batches.append(list(items))
+        await asyncio.sleep(0)
+        return list(items)
+
+    async def all_of_it() -> None:
+        group: Group[str, str] = Group(note, most=most, key=lambda item: item[0])
+        async with asyncio.TaskGroup() as tasks:
+            for place, key in enumerate(keys):
+                tasks.create_task(group.do(f"{key}{place}"))
+
+    asyncio.run(all_of_it())
+    done = [item for batch in batches for item in batch]
+    for key in "abcd":
+        of_key = [item for item in done if item[0] == key]
+        assert of_key == [f"{k}{place}" for place, k in enumerate(keys) if k == key]
+    assert sorted(done) == sorted(f"{key}{place}" for place, key in enumerate(keys))
+    assert all(len(batch) <= most for batch in batches)
+    assert all(len({item[0] for item in batch}) == len(batch) for batch in batches)
