@@ -9,7 +9,7 @@ LOCK = $(USE_INDEX); \
 	$(COMPILE) --group setup -o $(1)requirements-setup.lock $(ARGS)
 LOCKS = requirements.lock requirements-dev.lock requirements-setup.lock
 
-.PHONY: help run test chaos fast check locked migrate migration demo lock clean
+.PHONY: help run test chaos bench audit fast check locked migrate migration demo lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,12 @@ test: .venv/.dev  ## set everything up and run all tests
 
 chaos: .venv/.dev  ## kill every part at random for minutes, and count what was lost or said twice (ARGS='--seed 1')
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+bench: .venv/.dev  ## measure everything beside its own ceiling, about ten minutes (ARGS='--only accept')
+	$(BIN)/python -m bench $(ARGS)
+
+audit: .venv/.dev  ## ask for known faults of what we depend on (needs the internet, and pip-audit)
+	pip-audit --require-hashes --disable-pip -r requirements.lock
 
 fast: .venv/.dev  ## the tests of the rules alone, and their types: seconds
 	$(BIN)/pytest -q --noconftest --hypothesis-profile=ci tests/core $(ARGS)

@@ -48,7 +48,7 @@ async def test_not_ready_without_a_database_and_says_so_at_once(nobody: Settings
     async with started(nobody) as rt, client(rt) as http:
         began = time.monotonic()
         status, found = await ready(http)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 2.5  # it would wait 3 s to connect
     assert (status, found["status"], found["database"]) == (503, "unavailable", "unreachable")
     assert found["redis"].startswith("unreachable")
 

@@ -26,7 +26,7 @@ from textback.core.policy import SendPolicy
 from textback.core.ports import Inbound, Receipt, Taken
 from textback.db.book import Book
 from textback.dialects.native import paging
-from textback.flows import admit, inbound, receipt, store_only
+from textback.flows import admit, inbound, receipt, recording, store_only
 from textback.flows import send as sending
 
 CARRIER = CarrierId("acme-twilio")
@@ -41,7 +41,7 @@ async def give_to_carrier(engine: AsyncEngine, sid: str = "SM1") -> None:
     )
     for place, job in enumerate(jobs):
         taken = Taken(f"{sid}{place}")
-        await sending.record(engine, job.message, taken, policy=SendPolicy(), now=NOW)
+        await recording.record(engine, job.message, taken, policy=SendPolicy(), now=NOW)
 
 
 async def report(

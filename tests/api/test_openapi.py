@@ -141,7 +141,7 @@ def exercise(url: str, mode: GenerationMode, given_headers: Mapping[str, str]) -
     seen = set[int]()
 
     @settings(
-        max_examples=80,
+        max_examples=40,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],

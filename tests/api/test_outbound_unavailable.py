@@ -43,7 +43,7 @@ async def test_nobody_at_the_databases_address_is_503_at_once(redis_url: str) ->
     async with started(settings(url, redis_url)) as rt, client(rt) as http:
         began = time.monotonic()
         answer = await send(http)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 2.5  # it would wait 3 s to connect
     is_refused(answer, 503, counted=False, saying="try again")
     assert answer.headers["retry-after"] == "2"
 

@@ -25,7 +25,7 @@ async def test_a_planned_send_is_opened_once_wherever_its_worker_dies(world: Wor
 
     async def story(mortal: Mortal, n: int) -> None:
         accepted = await plans.send(world, user_number=user_of(n), send_at=DUE)
-        live_user = user_of(10_000 + n)
+        live_user = user_of(5000 + n)
         await world.accept(user=live_user)
         resumed = await plans.send(  # which goes alone
             world, user_number=live_user, send_at=DUE, thread="resume"

@@ -153,6 +153,6 @@ async def test_the_release_before_works_on_the_new_schema_beside_the_new_code(
 
     for process in serving:
         process.ask_to_stop()
-    assert [(await process.ended(within=20))[0] for process in serving] == [0, 0]
+    assert [(await process.ended(within=60))[0] for process in serving] == [0, 0]
     await u.both_ways("the new alone", there)
     assert await u.states() == {"received", "delivered"}

@@ -10,7 +10,8 @@ from tests.support.world import World
 from textback.core.commands import Accepted
 from textback.core.errors import KeyReused, NothingToSay, NumberNotProvisioned
 from textback.core.phone import Phone
-from textback.flows import accept
+from textback.db.book import Book
+from textback.flows.accept import Accepting
 from textback.flows.tidy import tidy
 
 
@@ -28,10 +29,12 @@ async def test_a_repeated_request_gets_the_first_answer_and_sends_no_second_text
 async def test_a_repeated_request_is_known_before_it_is_counted(world: World):
     first = await world.accept(idempotency=key("k1"))
 
-    assert await accept.replay(world.db, caller(), key("k1"), now=second(1)) == replace(
-        first, replayed=True
+    assert await Accepting(world.db, Book(world.db)).replay(
+        caller(), key("k1"), now=second(1)
+    ) == replace(first, replayed=True)
+    assert (
+        await Accepting(world.db, Book(world.db)).replay(caller(), key("k2"), now=second(1)) is None
     )
-    assert await accept.replay(world.db, caller(), key("k2"), now=second(1)) is None
 
 
 async def test_a_repeated_request_gets_its_answer_also_after_its_conversation_ended(world: World):
@@ -51,7 +54,7 @@ async def test_a_key_used_for_another_request_is_refused_and_nothing_is_stored(w
     with pytest.raises(KeyReused):
         await world.accept(idempotency=key("k1", b"two"))
     with pytest.raises(KeyReused):
-        await accept.replay(world.db, caller(), key("k1", b"two"), now=NOW)
+        await Accepting(world.db, Book(world.db)).replay(caller(), key("k1", b"two"), now=NOW)
 
     assert len(await world.texts()) == 1
 
@@ -61,7 +64,10 @@ async def test_keys_of_different_accounts_and_routes_do_not_meet(world: World):
 
     await world.accept(idempotency=key("k1", b"other", route="/v1/sms"))
     other = replace(caller(), account_id=type(ACME)("globex"))
-    assert await accept.replay(world.db, other, key("k1", b"other"), now=NOW) is None
+    assert (
+        await Accepting(world.db, Book(world.db)).replay(other, key("k1", b"other"), now=NOW)
+        is None
+    )
 
     assert len(await world.texts()) == 2
 
@@ -157,4 +163,7 @@ async def test_housekeeping_forgets_expired_keys_and_no_others(world: World):
 
     assert await tidy(world.db, now=hour(24.5)) == 1
 
-    assert await accept.replay(world.db, caller(), key("new"), now=hour(24.5)) is not None
+    assert (
+        await Accepting(world.db, Book(world.db)).replay(caller(), key("new"), now=hour(24.5))
+        is not None
+    )

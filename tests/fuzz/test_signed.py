@@ -34,9 +34,7 @@ from tests.support.api import (
 from tests.support.hooks import INBOUND, RECEIPT, STATUS, TEXT
 from tests.support.provision import STANDARD_YAML, TOKEN, provision
 
-EFFORT: Final = effort(
-    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+EFFORT: Final = effort(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NUMBER: Final = count(1)
 AMPLE: Final = STANDARD_YAML.replace(
     "agent: bookings\n",

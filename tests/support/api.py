@@ -220,7 +220,7 @@ def is_refused(
 
 
 async def until(
-    happened: Callable[[], Awaitable[object]], *, within: float = 20, every: float = 0.02
+    happened: Callable[[], Awaitable[object]], *, within: float = 60, every: float = 0.02
 ) -> None:
     async with asyncio.timeout(within):
         while not await happened():  # noqa: ASYNC110 - others change what is asked for

@@ -31,8 +31,11 @@ _NO_SUCH = ("42P01", "42703")  # table, column
 
 @contextmanager
 def starting() -> Generator[None]:
-    """While modules and routes are made: nearly all of it stays, and looking for what does not,
-    over and over, takes a quarter of the time. `Runtime.warm_up` looks once."""
+    """While modules and routes are made.
+
+    Nearly all of it stays, and looking over and over for what does not takes a quarter of the time.
+    `Runtime.warm_up` looks once.
+    """
     gc.disable()
     try:
         yield

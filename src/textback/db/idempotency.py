@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 from sqlalchemy import delete, select, update
@@ -20,6 +21,15 @@ from textback.db.driver import Statement
 from textback.db.tables import idempotency_keys as t
 
 _ACCEPTED = TypeAdapter(Accepted)
+
+_FIND = Statement("""
+    select t.fingerprint, t.answer, t.conversation_id, t.message_id
+    from unnest(cast(:accounts as text[]), cast(:routes as text[]), cast(:keys as text[]))
+        with ordinality as a (account_id, route, key, place)
+    left join idempotency_keys t on t.account_id = a.account_id and t.route = a.route
+        and t.key = a.key and t.expires_at > cast(:now as timestamptz)
+    order by a.place
+""")
 
 _CLAIM_MANY = Statement("""
     insert into idempotency_keys (account_id, route, key, fingerprint, expires_at, answer)
@@ -49,24 +59,36 @@ async def find_answer(
     c: AsyncConnection, account_id: AccountId, key: Idempotency, *, now: datetime
 ) -> Mapping[str, Any] | None:
     """As `find`, of any request."""
-    row = (
-        await c.execute(
-            select(t).where(
-                t.c.account_id == account_id,
-                t.c.route == key.route,
-                t.c.key == key.key,
-                t.c.expires_at > now,
-            )
-        )
-    ).one_or_none()
-    if row is None:
+    [first] = await find_answers(c, [(account_id, key)], now=now)
+    if isinstance(first, KeyReused):
+        raise first
+    return first
+
+
+async def find_answers(
+    c: AsyncConnection, asked: Sequence[tuple[AccountId, Idempotency]], *, now: datetime
+) -> list[Mapping[str, Any] | KeyReused | None]:
+    """As `find_answer`, of many, in their order."""
+    rows = await _FIND.rows(
+        c,
+        accounts=[account_id for account_id, _ in asked],
+        routes=[key.route for _, key in asked],
+        keys=[key.key for _, key in asked],
+        now=now,
+    )
+    return [_first(row, key) for row, (_, key) in zip(rows, asked, strict=True)]
+
+
+def _first(row: asyncpg.Record, key: Idempotency) -> Mapping[str, Any] | KeyReused | None:
+    if row["fingerprint"] is None:
         return None
-    if row.fingerprint != key.fingerprint:
+    if row["fingerprint"] != key.fingerprint:
         msg = "This Idempotency-Key was used for a different request; use a new key for a new one."
-        raise KeyReused(msg)
-    if row.answer is None:  # as the release before wrote it
-        return {"conversation_id": row.conversation_id, "message_id": row.message_id}
-    return row.answer
+        return KeyReused(msg)
+    if row["answer"] is None:  # as the release before wrote it
+        return {"conversation_id": row["conversation_id"], "message_id": row["message_id"]}
+    answer: Mapping[str, Any] = row["answer"]
+    return answer
 
 
 async def claim(

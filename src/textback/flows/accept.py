@@ -1,16 +1,17 @@
 """A caller's command -> a conversation and its queued text, durably; or a plan; or a refusal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback import logs, tracing
 from textback.core.commands import Accepted, Caller, Idempotency, SendText
 from textback.core.errors import Unavailable
-from textback.core.ids import new_conversation_id, new_message_id
+from textback.core.ids import AccountId, new_conversation_id, new_message_id
 from textback.core.phone import Phone
 from textback.db import idempotency, locks, messages
 from textback.db.book import Book
@@ -22,13 +23,7 @@ from textback.flows.picking import Picking
 from textback.flows.together import Ask
 from textback.group import Group
 
-
-async def replay(
-    db: AsyncEngine, caller: Caller | Holder, key: Idempotency, *, now: datetime
-) -> Accepted | None:
-    """The answer this request got before, if it came before. Raises KeyReused, Unavailable."""
-    async with transaction(db) as c:
-        return await idempotency.find(c, caller.account_id, key, now=now)
+Repeated: TypeAlias = tuple[AccountId, Idempotency, datetime]
 
 
 class Accepting:
@@ -45,9 +40,16 @@ class Accepting:
         """`most`: in one transaction. `observe`: told of each how many it has."""
         self._db, self._book = db, book
         self._picking = Picking(db)
+        self._replays: Group[Repeated, Accepted | None] = Group(partial(_replay, db), most=most)
         self._group: Group[Ask, Accepted | None] = Group(
             partial(together.accept, db), most=most, key=lambda ask: ask.pair, observe=observe
         )
+
+    async def replay(
+        self, caller: Caller | Holder, key: Idempotency, *, now: datetime
+    ) -> Accepted | None:
+        """The answer this request got before, if it came before. Raises KeyReused, Unavailable."""
+        return await self._replays.do((caller.account_id, key, now))
 
     async def send_text(self, caller: Caller, command: SendText, *, now: datetime) -> Accepted:
         """As `send_text` below, of which it is the faster form."""
@@ -97,6 +99,15 @@ class Accepting:
         if accepted is None:
             return await send_text(self._db, caller, command, now=now)
         return accepted
+
+
+async def _replay(db: AsyncEngine, asked: Sequence[Repeated]) -> list[Accepted | Exception | None]:
+    now = max(at for _, _, at in asked)
+    async with transaction(db) as c:
+        firsts = await idempotency.find_answers(c, [(who, key) for who, key, _ in asked], now=now)
+    return [
+        idempotency.replayed(first) if isinstance(first, Mapping) else first for first in firsts
+    ]
 
 
 def _new_ids(now: datetime) -> Accepted:

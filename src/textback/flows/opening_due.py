@@ -93,8 +93,9 @@ async def _together(
         log.exception("plans.not_together", sends=len(taken), batch_id=turn.batch_id)
         return [], [plan.id for plan in taken]
     over = {*accepted, *(plan.id for plan, _, _ in refused)}
-    outcomes: list[Outcome] = ["accepted" for _ in accepted]
-    outcomes += ["refused" for _ in refused]
+    outcomes = list[Outcome]()
+    outcomes.extend("accepted" for _ in accepted)
+    outcomes.extend("refused" for _ in refused)
     return outcomes, [plan.id for plan in taken if plan.id not in over]
 
 

@@ -7,7 +7,7 @@ from textback import metrics
 from textback.core.commands import Accepted
 from textback.dialects.bland import creating, openapi, sending, wire
 from textback.dialects.bland.answer import Asked, answer, good, new_router
-from textback.flows import accept, admit, number_settings, store_only
+from textback.flows import admit, number_settings, store_only
 
 router = new_router()
 
@@ -43,7 +43,7 @@ _CREATED = openapi.enveloped(
 async def send(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         key = wire.idempotency(sending.ROUTE, asked.key)
-        first = key and await accept.replay(asked.rt.db, asked.by, key, now=asked.now)
+        first = key and await asked.rt.accepting.replay(asked.by, key, now=asked.now)
         if first:
             return _sent(asked, first)
         it = sending.read(asked.body)

@@ -23,7 +23,7 @@ from textback.dialects.native import (
     serving,
 )
 from textback.dialects.native.serving import Asked
-from textback.flows import accept, admit, idle
+from textback.flows import admit, idle
 
 router = serving.router("Messages")
 
@@ -40,7 +40,7 @@ async def send(request: Request) -> Response:
         done = (
             None
             if key is None
-            else await accept.replay(asked.rt.db, asked.by, key, now=asked.rt.now())
+            else await asked.rt.accepting.replay(asked.by, key, now=asked.rt.now())
         )
         if done is None:
             done = await _accept(asked, it, key)

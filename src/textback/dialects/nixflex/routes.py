@@ -28,7 +28,7 @@ from textback.dialects.nixflex import (
 from textback.dialects.nixflex.accounts import NewKey, created, rotated
 from textback.dialects.nixflex.serving import Asked
 from textback.dialects.nixflex.wire import Refused
-from textback.flows import accept, admit, manage_keys
+from textback.flows import admit, manage_keys
 
 _texts = serving.router("Nixflex: SMS")
 _keys = serving.router("Nixflex: keys")
@@ -57,7 +57,7 @@ async def _accepted(asked: Asked, command: SendText, number: HeldNumber) -> Acce
     rt = asked.rt
     caller = await admit.sender(rt.book, asked.account_id, agent_number=number.number)
     if command.idempotency is not None:
-        first = await accept.replay(rt.db, caller, command.idempotency, now=rt.now())
+        first = await rt.accepting.replay(caller, command.idempotency, now=rt.now())
         if first is not None:
             return first
     agent = await owned.agent(asked, command.agent.agent_id or AgentId(""))

@@ -15,7 +15,7 @@ from textback.core.commands import Accepted, Caller
 from textback.core.errors import BadRequest, Refusal, Unavailable
 from textback.dialects.polyai import chat_routes, history_routes, platform, wire
 from textback.dialects.polyai.openapi import OPERATION
-from textback.flows import accept, admit
+from textback.flows import admit
 from textback.runtime import Runtime
 
 _ACCEPTED, _REPLAYED = metrics.ACCEPTED.labels("polyai"), metrics.REPLAYED.labels("polyai")
@@ -94,7 +94,7 @@ async def _replayed(
         )
     except BadRequest:
         return None  # said again, and counted, where every body is looked at
-    return await accept.replay(rt.db, caller, key, now=rt.now()) if key else None
+    return await rt.accepting.replay(caller, key, now=rt.now()) if key else None
 
 
 def _refused(refusal: Refusal, headers: dict[str, str]) -> Response:
