@@ -90,7 +90,9 @@ class Settings(BaseSettings):
         60, description="How often lost replies are looked for, and housekeeping runs"
     )
     poll_seconds: Seconds = Field(
-        1, description="How often workers look for due rows when nothing wakes them"
+        1,
+        description="How often workers ask what is due when nothing wakes them: one question for "
+        "all queues",
     )
     drain_seconds: Seconds = Field(
         25, description="How long a stopping process may take to finish what it began"

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import client, correlation_id, is_refused, settings, started
 from tests.support.kore import token
+from textback.db.book import Book
 from textback.runtime import Runtime
 from textback.settings import DIALECTS
 
@@ -110,7 +111,8 @@ async def test_a_405_and_a_500_have_the_shape_of_the_dialects_errors(
     [(media_type, content)] = response["content"].items()
     is_an_error = Draft202012Validator({**document, **content["schema"]})
 
-    async with client(replace(rt, db=cast("AsyncEngine", Broken()))) as broken:
+    nothing = cast("AsyncEngine", Broken())
+    async with client(replace(rt, db=nothing, book=Book(nothing))) as broken:
         path = SENDS[name].format(BotId="conn-live")
         failed = await broken.post(path, json={}, headers=KEYS)
         other = await broken.delete(path, headers=KEYS)

@@ -1,13 +1,13 @@
 """The carrier that texts nobody."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import timedelta
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.receiver import Receiver
 from tests.support.texts import AGENT, MESSAGE_ID, USER, account_at, outgoing, utc_now
@@ -137,19 +137,18 @@ async def test_a_client_that_was_handed_in_stays_open(receiver: Receiver) -> Non
 async def test_a_receipt_that_is_not_taken_is_logged_without_its_text(
     sandbox: SandboxCarrier,
     receiver: Receiver,
-    caplog: pytest.LogCaptureFixture,
     status_url: str,
 ) -> None:
     receiver.status = 500
     url = receiver.url if status_url == "refuse" else status_url
-    with caplog.at_level(logging.INFO, logger="textback"):
+    with capture_logs() as logged:
         await sandbox.send(outgoing("a secret", status_url=url))
         async with asyncio.timeout(60):
-            while len(caplog.records) < 2:  # noqa: ASYNC110 - a log has no event
+            while len(logged) < 2:  # noqa: ASYNC110 - a log has no event
                 await asyncio.sleep(0.01)
-    assert MESSAGE_ID in caplog.text
-    assert "secret" not in caplog.text
-    assert USER not in caplog.text
+    assert MESSAGE_ID in str(logged)
+    assert "secret" not in str(logged)
+    assert USER not in str(logged)
 
 
 # --- webhooks ---

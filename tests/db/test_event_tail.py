@@ -1,5 +1,6 @@
 """Who follows events gets each once and in order, whatever order they are committed in."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from datetime import timedelta
@@ -32,8 +33,12 @@ async def happen(c: AsyncConnection, name: str, kind: Kind = "limit.reached") ->
 
 
 async def names(tail: Tail) -> list[object]:
-    """Of what has come by now."""
+    """Of what has come by now; who still writes is waited for."""
     found, more = await tail.more()
+    async with asyncio.timeout(60):
+        while more and not found:
+            await asyncio.sleep(0.01)
+            found, more = await tail.more()
     told = [event.data.get("name", event.kind) for event in found]
     return told + await names(tail) if more and found else told
 

@@ -1,5 +1,6 @@
 """One conversation is one trace, over real processes that tell a collector on this machine."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Callable
@@ -30,6 +31,15 @@ class Deployment:
     twilio: FakeTwilio
     collector: Collector
     processes: list[Running]
+
+    async def all_heard(self, trace_id: str) -> None:
+        """Until the logs tell of four receipts: lines come a little late."""
+        async with asyncio.timeout(60):
+            while True:
+                events = [line["event"] for line in self.logged("trace_id", trace_id)]
+                if events.count("receipt.heard") >= 4:
+                    return
+                await asyncio.sleep(0.05)
 
     def logged(self, field: str, value: str) -> list[dict[str, object]]:
         """The lines of all processes that say so, by their time."""
@@ -128,6 +138,7 @@ async def test_a_conversation_is_one_trace_and_its_ids_lead_through_all_logs(
     assert not re.search(r"1415555\d{4}|2pm|3pm", tree(collector.spans))
 
     # The same, by the ids in the logs of both processes.
+    await d.all_heard(post.trace_id)
     events = [str(line["event"]) for line in d.logged("message_id", message_id)]
     assert sorted(events) == ["http.answered", "receipt.heard", "receipt.heard", "send.taken"]
     talk = [line["event"] for line in d.logged("conversation_id", conversation_id)]

@@ -42,7 +42,10 @@ class Accepting:
         self._picking = Picking(db)
         self._replays: Group[Repeated, Accepted | None] = Group(partial(_replay, db), most=most)
         self._group: Group[Ask, Accepted | None] = Group(
-            partial(together.accept, db), most=most, key=lambda ask: ask.pair, observe=observe
+            partial(together.accept, db),
+            most=most,
+            key=lambda ask: ask.pair,
+            observe=observe,
         )
 
     async def replay(

@@ -57,7 +57,8 @@ def is_usual(command: SendText, found: Choice, *, now: datetime) -> bool:
     """Whether it can be asked for together with others. Raises BadRequest (send_at too far)."""
     return (
         opening.words(command, found.agent) is not None
-        and beginning.brief(found.number, found.agent, command).notify is None
+        and command.notify is None
+        and found.number.defaults.notify is None
         and planning.held(found.project.policy, command, now=now) is None
     )
 

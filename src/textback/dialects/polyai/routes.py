@@ -37,7 +37,7 @@ router.include_router(chat_routes.router)
 async def outbound_sms(request: Request) -> Response:
     rt = deps.runtime(request)
     headers: dict[str, str] = {}
-    request.state.headers = headers  # the limit is also told when we fail
+    request.scope["state"]["headers"] = headers  # the limit is also told when we fail
     try:
         body = await deps.body(request, at_most=wire.MAX_BODY)
         caller = await admit.caller(
