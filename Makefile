@@ -20,8 +20,9 @@ run: .venv/.run  ## set everything up and run the demo: one process, a conversat
 
 demo: run  ## the same as run
 
+# One process more than there are cores: half of the time, tests wait.
 test: .venv/.dev  ## set everything up and run all tests
-	$(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal $(ARGS)
 
 chaos: .venv/.dev  ## kill every part at random for minutes, and count what was lost or said twice (ARGS='--seed 1')
 	$(BIN)/python -m tests.chaos $(ARGS)
