@@ -70,9 +70,15 @@ async def test_a_receiver_that_hangs_keeps_nobody_elses_events_and_no_worker_fro
         await to(shop, good.url, "message.queued")
         for n in range(SHARE + 2):
             await shop.world.accept(user=Phone(f"+1415555{3000 + n}"))
+
+        async def told() -> bool:
+            states = await Postman(shop.world).deliveries()
+            return states.count(("delivered", 1)) == SHARE + 2
+
         async with shop.working():
             await good.arrived(SHARE + 2)
             await here.wait()
+            await shop.until(told)  # it has little time to stop in
     await bad.stop()
     assert len(got) == SHARE
     # What the worker held is given back, and no attempt is counted: the next one goes on.
