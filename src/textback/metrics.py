@@ -8,7 +8,8 @@ several processes become one.
 """
 
 import os
-from collections.abc import Sequence
+from collections import Counter as Tally
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Final, get_args
 
@@ -245,13 +246,19 @@ def refused(dialect: str, refusal: Refusal) -> None:
 
 def told(events: Sequence[Event]) -> None:
     """Count what was committed, by what is told of it."""
-    for event in events:
-        if (counter := _BY_KIND.get(event.kind)) is not None:
-            counter.inc()
-        if event.kind == "message.failed":
-            FAILED.labels(known_code(event.data.get("error_code"))).inc()
-        elif event.kind == "message.suppressed":
-            SUPPRESSED.labels(event.data.get("reason")).inc()
+    for kind, times in Tally(event.kind for event in events).items():
+        if (counter := _BY_KIND.get(kind)) is not None:
+            counter.inc(times)
+        if kind in _WITH_REASONS:
+            for event in events:
+                if event.kind == kind:
+                    _WITH_REASONS[kind](event.data)
+
+
+_WITH_REASONS: Final[Mapping[str, Callable[[Mapping[str, object]], None]]] = {
+    "message.failed": lambda data: FAILED.labels(known_code(data.get("error_code"))).inc(),
+    "message.suppressed": lambda data: SUPPRESSED.labels(data.get("reason")).inc(),
+}
 
 
 def registry() -> CollectorRegistry:

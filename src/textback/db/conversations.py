@@ -27,14 +27,12 @@ from textback.core.conversation import (
 )
 from textback.core.errors import StaleError
 from textback.core.ids import AccountId, ConversationId, ProjectId
-from textback.core.message import Queued
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
-from textback.db import briefs, events, many
+from textback.db import briefs, events
 from textback.db.conversation_rows import Brief, columns_of, row_of, state_of
-from textback.db.message_rows import new_row
 from textback.db.metadata import WHEN
-from textback.db.tables import agent_versions, messages
+from textback.db.tables import agent_versions
 from textback.db.tables import conversations as t
 from textback.db.tables import events as event_table
 
@@ -76,24 +74,6 @@ async def supersede(c: AsyncConnection, ids: Sequence[ConversationId], *, now: d
         .where(t.c.id.in_(ids))
         .values(**closed, **dict.fromkeys(no_more), analysis_due_at=is_analysed)
     )
-
-
-async def add_with_texts(
-    c: AsyncConnection,
-    new: Sequence[tuple[Opened, IdlePolicy, Brief, Queued]],
-    *,
-    traceparents: Sequence[str | None] | None = None,
-) -> None:
-    """As `add` and `messages.add` of many, without events. No brief says where to notify.
-
-    `traceparents`: of each its own, because they come from different requests; None: nobody traces.
-    """
-    talks = [row_of(talk, idle) | columns_of(brief) for talk, idle, brief, _ in new]
-    texts = [new_row(text, talk.project_id) for talk, _, _, text in new]
-    if traceparents is not None:
-        for row, traceparent in zip(texts, traceparents, strict=True):
-            row["traceparent"] = traceparent
-    await many.insert(c, (t, talks), (messages, texts), wake="messages")
 
 
 async def save(

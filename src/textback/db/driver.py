@@ -5,11 +5,15 @@ stay SQLAlchemy's.
 """
 
 import re
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from textback.db.session import single
+
+_Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _NAMED: Final = re.compile(r"(?<!:):([a-z_]+)")
 _BEGIN: Final = text("select 1")
@@ -28,12 +32,18 @@ class Statement:
         driver = await _driver(c)
         return await driver.fetch(self._sql, *[given[name] for name in self._names])
 
+    async def committed(self, db: AsyncEngine, **given: object) -> list[asyncpg.Record]:
+        """As a transaction of its own. Raises Unavailable, asyncpg's errors."""
+        async with single(db) as c:
+            driver = cast("_Driver", (await c.get_raw_connection()).driver_connection)
+            return await driver.fetch(self._sql, *[given[name] for name in self._names])
 
-async def _driver(c: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+
+async def _driver(c: AsyncConnection) -> _Driver:
     held = c.sync_connection
     driver: Any = None if held is None else held.connection.driver_connection
     if driver is None or not driver.is_in_transaction():
         # SQLAlchemy begins with the first statement that it sends itself.
         await c.execute(_BEGIN)
         driver = cast("Any", c.sync_connection).connection.driver_connection
-    return cast("asyncpg.Connection[asyncpg.Record]", driver)
+    return cast("_Driver", driver)

@@ -26,9 +26,9 @@ async def pair(c: AsyncConnection, agent_number: Phone, user_number: Phone) -> N
     await _lock(c, name_of_pair(agent_number, user_number))
 
 
-async def try_pair(c: AsyncConnection, agent_number: Phone, user_number: Phone) -> bool:
-    """As `pair`, or False if somebody has it. Never waits, so it may come late in the order."""
-    return bool(await try_all(c, [name_of_pair(agent_number, user_number)]))
+def number_of_pair(agent_number: Phone, user_number: Phone) -> int:
+    """What `pair` locks, for statements that lock many themselves."""
+    return _key(name_of_pair(agent_number, user_number))
 
 
 def name_of_pair(agent_number: Phone, user_number: Phone) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping
@@ -74,9 +74,12 @@ def new_row(new: Queued, project_id: ProjectId) -> dict[str, Any]:
     }
 
 
+OPENERS: Final = 1
+"""Their priority. A person waiting beats a campaign."""
+
+
 def priority_of(m: Message) -> int:
-    """A person waiting beats a campaign."""
-    return 1 if m.kind == "opener" else 0
+    return OPENERS if m.kind == "opener" else 0
 
 
 def message_of(row: RowMapping | None) -> Message | None:

@@ -3,9 +3,11 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -36,6 +38,8 @@ _GONE = ("08", "57P", "25006", "25P03")
 # and what an operator repairs while callers come again: a password, a database that is missing.
 _HELD = "55P03"
 _PASSING = (*_GONE, "53300", _HELD, "57014", "40001", "40P01", "28", "3D000")
+
+_SOMETHING: Final = text("select 1")
 
 
 def create_engine(
@@ -97,13 +101,44 @@ async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
     Raises Unavailable when the database cannot be reached or does not answer in time. If that
     happens at the commit, it is `in_doubt`: what is retried must be idempotent.
     """
-    token, told = in_transaction.set(True), _told.set([])
-    place, committing = metrics.Place(), False
-    try:
-        async with db.begin() as connection:
-            place.taken()
+    doubt = _Doubt()
+    async with _counted(doubt), db.begin() as connection:
+        doubt.place.taken()
+        yield connection
+        doubt.is_there = True
+
+
+@asynccontextmanager
+async def single(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    """For one statement alone, by `driver.Statement`: its end is its commit, in one round trip.
+
+    Raises as `transaction`; whatever cuts the statement short is `in_doubt`.
+    """
+    doubt = _Doubt()
+    async with _counted(doubt), db.connect() as connection:
+        doubt.place.taken()
+        doubt.is_there = True
+        try:
             yield connection
-            committing = True
+        except Exception as error:
+            if _is_lost(error):  # SQLAlchemy notices with the next thing that it sends itself
+                await connection.execute(_SOMETHING)
+            raise
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """Whether what has begun may have been committed although it failed."""
+
+    is_there: bool = False
+    place: metrics.Place = field(default_factory=metrics.Place)
+
+
+@asynccontextmanager
+async def _counted(doubt: _Doubt) -> AsyncGenerator[None]:
+    token, told = in_transaction.set(True), _told.set([])
+    try:
+        yield
         metrics.told(_told.get())
     except (
         SQLAlchemyError,
@@ -113,10 +148,10 @@ async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
         asyncpg.InterfaceError,
     ) as error:
         if is_unreachable(error):
-            raise Unavailable(in_doubt=committing) from error
+            raise Unavailable(in_doubt=doubt.is_there) from error
         raise
     finally:
-        place.left()
+        doubt.place.left()
         _told.reset(told)
         in_transaction.reset(token)
 
@@ -155,6 +190,13 @@ def _is_passing(error: BaseException) -> bool:
     if isinstance(error, OSError | asyncpg.InterfaceError):
         return True
     return _state(error).startswith(_PASSING)
+
+
+def _is_lost(error: BaseException) -> bool:
+    """The connection is of no more use; too slow an answer does not say so."""
+    if isinstance(error, OSError | asyncpg.InterfaceError):
+        return not isinstance(error, TimeoutError)
+    return _state(error).startswith(_GONE)
 
 
 def _state(error: BaseException) -> str:

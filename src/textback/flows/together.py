@@ -5,25 +5,23 @@ was. What is not goes alone, by `opening`, and so does what is in somebody else'
 waits here for a lock, because all the others would wait too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TypeAlias
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from textback import tracing
 from textback.core import conversation as talk
 from textback.core import events as facts
 from textback.core.commands import Accepted, Caller, SendText
-from textback.core.conversation import Opened
 from textback.core.errors import Unavailable
-from textback.core.message import Queued
+from textback.core.ids import ConversationId
 from textback.core.phone import Phone
-from textback.core.policy import IdlePolicy
-from textback.db import conversations, events, idempotency, locks, pairs
-from textback.db.conversation_rows import Brief
+from textback.db import conversations, events, idempotency, locks, openings, pairs
+from textback.db.openings import Opening
 from textback.db.pairs import History
 from textback.db.session import transaction
 from textback.flows import beginning, opening, planning
@@ -66,21 +64,58 @@ def is_usual(command: SendText, found: Choice, *, now: datetime) -> bool:
 async def accept(db: AsyncEngine, asks: Sequence[Ask]) -> list[Accepted | Exception | None]:
     """What each is answered; None: it has to go alone. No two have the same pair of numbers.
 
-    Raises Unavailable, for all of them.
+    What is new between its two numbers takes one statement, and the others a transaction after it.
     """
+    answers = dict[tuple[Phone, Phone], Accepted | Unavailable]()
+    answers |= await _try([each for each in asks if _is_plain(each)], partial(_open_plain, db))
+    rest = [each for each in asks if each.pair not in answers]
+    answers |= await _try(rest, partial(_open_rest, db))
+    return [answers.get(each.pair) for each in asks]
+
+
+_Opened: TypeAlias = dict[tuple[Phone, Phone], Accepted]
+"""By their pairs, of which no two are the same; what is not there has to go alone."""
+
+
+async def _try(
+    asks: Sequence[Ask], do: Callable[[Sequence[Ask]], Awaitable[_Opened]]
+) -> Mapping[tuple[Phone, Phone], Accepted | Unavailable]:
+    if not asks:
+        return {}
     try:
-        async with transaction(db) as c:
-            accepted = await open_all(c, asks)
-    except Unavailable:
-        raise
+        return await do(asks)
+    except Unavailable as error:
+        return {each.pair: error for each in asks}
     except Exception:  # what is wrong with one must not be the others' error
         log.exception("accept.not_together", sends=len(asks))
-        return [None] * len(asks)
-    return [accepted.get(each.pair) for each in asks]
+        return {}
 
 
-async def open_all(c: AsyncConnection, asks: Sequence[Ask]) -> dict[tuple[Phone, Phone], Accepted]:
-    """By their pairs, of which no two are the same; what is not there has to go alone."""
+def _is_plain(ask: Ask) -> bool:
+    """Nothing but its pair has to be looked at."""
+    return ask.command.idempotency is None and ask.history is None and ask.command.thread == "new"
+
+
+async def _open_plain(db: AsyncEngine, asks: Sequence[Ask]) -> _Opened:
+    now = max(each.now for each in asks)
+    new = [_begun(each, now=now) for each in asks]
+    return _accepted(asks, await openings.open_at_once(db, new, now=now))
+
+
+async def _open_rest(db: AsyncEngine, asks: Sequence[Ask]) -> _Opened:
+    async with transaction(db) as c:
+        return await open_all(c, asks)
+
+
+def _accepted(asks: Sequence[Ask], opened: set[ConversationId]) -> _Opened:
+    return {
+        each.pair: replace(each.ids, agent_number=each.pair[0])
+        for each in asks
+        if each.ids.conversation_id in opened
+    }
+
+
+async def open_all(c: AsyncConnection, asks: Sequence[Ask]) -> _Opened:
     now = max(each.now for each in asks)
     free = await _as_picked(c, await _locked(c, asks))
     if not free:
@@ -100,26 +135,25 @@ async def open_all(c: AsyncConnection, asks: Sequence[Ask]) -> dict[tuple[Phone,
     over = [talk.close(live, "superseded", now=now) for each in new if (live := before[each.pair])]
     if over:
         await conversations.supersede(c, [each.id for each in over], now=now)
-    begun = [_begun(each, now=now) for each in new]
-    traceparents = [each.traceparent for each in new] if tracing.is_on() else None
-    await conversations.add_with_texts(c, begun, traceparents=traceparents)
-    of_ends = [facts.of_conversation(each) for each in over]
-    happened = [
-        fact
-        for opened, _, _, text in begun
-        for fact in (facts.of_conversation(opened), facts.of_message(text))
-    ]
-    await events.append(c, [*of_ends, *happened], now=now)
-    return {each.pair: replace(each.ids, agent_number=each.pair[0]) for each in new}
+        await events.append(c, [facts.of_conversation(each) for each in over], now=now)
+    opened = await openings.open_all(c, [_begun(each, now=now) for each in new], now=now)
+    if len(opened) != len(new):
+        msg = "what was locked, and found to be new, was not opened"
+        raise RuntimeError(msg)
+    return _accepted(new, opened)
 
 
-def _begun(ask: Ask, *, now: datetime) -> tuple[Opened, IdlePolicy, Brief, Queued]:
+def _begun(ask: Ask, *, now: datetime) -> Opening:
     command, found = ask.command, ask.found
     opened = opening.begun_anew(ask.caller, command, found, ask.ids, now=now)
     words = opening.words(command, found.agent)
-    queued = opening.written(opened, words, command, found, ask.ids, now=now)
-    brief = beginning.brief(found.number, found.agent, command)
-    return opened, found.project.policy.idle, brief, queued
+    return Opening(
+        talk=opened,
+        policy=found.project.policy.idle,
+        brief=beginning.brief(found.number, found.agent, command),
+        text=opening.written(opened, words, command, found, ask.ids, now=now),
+        traceparent=ask.traceparent,
+    )
 
 
 async def _locked(c: AsyncConnection, asks: Sequence[Ask]) -> list[Ask]:
