@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -26,22 +26,20 @@ class Group(Generic[Item, Answer]):
         *,
         most: int,
         key: Callable[[Item], Hashable] | None = None,
-        under_way: int = 1,
+        worth: int | None = None,
         observe: Callable[[int], None] | None = None,
     ) -> None:
         """`do` answers each item of a batch, in order, with an answer or with what to raise.
 
-        What it raises is raised to all of the batch. `most`: items in a batch. `under_way`: batches
-        at a time, which only items without keys may make more than one. `observe`: told of each
-        batch how many it has.
+        What it raises is raised to all of the batch. `most`: items in a batch. `worth`: so many are
+        begun beside a batch that is under way, if they have no key of it; None: none ever are.
+        `observe`: told of each batch how many it has.
         """
-        if key is not None and under_way != 1:
-            msg = "items with keys go one batch at a time"
-            raise ValueError(msg)
         self._do, self._most, self._key = do, most, key
-        self._free, self._observe = under_way, observe
-        self._starting = 0
+        self._worth, self._observe = worth, observe
         self._waiting: list[_Batch[Item, Answer]] = []
+        self._starting = 0
+        self._under_way: list[_Batch[Item, Answer]] = []
         self._running = set[asyncio.Task[None]]()
 
     async def do(self, item: Item) -> Answer:
@@ -70,17 +68,27 @@ class Group(Generic[Item, Answer]):
             batch.keys.add(key)
 
     def _start(self) -> None:
-        while self._free and len(self._waiting) > self._starting:
-            self._free -= 1
+        while len(self._waiting) > self._starting and self._may_start():
             self._starting += 1
             # Not in the context of whoever begins it: its logs and traces are of one request.
             task = asyncio.get_running_loop().create_task(self._run(), context=Context())
             self._running.add(task)  # asyncio itself keeps no task alive
             task.add_done_callback(self._running.discard)
 
+    def _may_start(self) -> bool:
+        others = self._starting + len(self._under_way)
+        if not others or self._worth is None:
+            return not others
+        is_worth_it = len(self._waiting[self._starting].items) >= self._worth
+        return is_worth_it and others < _BESIDE
+
     async def _run(self) -> None:
         self._starting -= 1
-        batch = self._waiting.pop(0)  # only now: with all that came in the meantime
+        batch = self._waiting[0]  # only now: with all that came in the meantime
+        if any(batch.keys & other.keys for other in self._under_way):
+            return  # its turn comes when they are done
+        del self._waiting[0]
+        self._under_way.append(batch)
         if self._observe is not None:
             self._observe(len(batch.items))
         try:
@@ -94,7 +102,7 @@ class Group(Generic[Item, Answer]):
         except Exception as error:  # noqa: BLE001 - each of them raises it where it is awaited
             outcomes = [error] * len(batch.items)
         finally:
-            self._free += 1
+            self._under_way.remove(batch)
             self._start()
         for answer, outcome in zip(batch.answers, outcomes, strict=True):
             if answer.done():  # nobody waits for it any more
@@ -105,7 +113,11 @@ class Group(Generic[Item, Answer]):
                 answer.set_result(cast("Answer", outcome))
 
 
-@dataclass(slots=True)
+_BESIDE: Final = 2
+"""While one is at work elsewhere, another is got ready; more would only be smaller."""
+
+
+@dataclass(slots=True, eq=False)
 class _Batch(Generic[Item, Answer]):
     items: list[Item] = field(default_factory=list[Item])
     answers: "list[asyncio.Future[Answer]]" = field(default_factory=list["asyncio.Future[Answer]"])

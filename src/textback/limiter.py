@@ -32,7 +32,7 @@ ASK_AGAIN: Final = timedelta(seconds=1)
 #   KEYS: the bucket. ARGV: units, amount, seconds, whether it lends ("1"), how many such requests
 #   there are (else one), and in tests the time in microseconds.
 # TIME is the server's, so that processes whose clocks differ agree. Numbers go back as text: Redis
-# would cut their fractions off.
+# would cut their fractions off. All in one: to read each by itself costs more than to split it.
 _STATE: Final = """
 local units, amount, full = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) * 1e6
 local cost, calls = units * full / amount, tonumber(ARGV[5]) or 1
@@ -56,10 +56,9 @@ TAKE: Final = (
     + """
 local slack = 1e-3 + amount * full * 2^-52
 local needed = math.min(cost, lends and full / amount or full, full)
-local answer = {0}
+local granted, said = 0, {}
 local function say(form, first)
-  table.insert(answer, string.format(form, first))
-  table.insert(answer, string.format('%.9f', ahead / 1e6))
+  table.insert(said, string.format(form .. ' %.9f', first, ahead / 1e6))
 end
 for call = 1, calls do
   local excess = ahead + needed - full
@@ -68,11 +67,11 @@ for call = 1, calls do
     break
   end
   ahead = ahead + cost
-  answer[1] = call
+  granted = call
   say('%.0f', math.floor((math.max(0, full - ahead) + slack) * amount / full))
 end
-if answer[1] > 0 then save() end
-return answer
+if granted > 0 then save() end
+return {granted, table.concat(said, ' ')}
 """
 )
 GIVE_BACK: Final = (
@@ -114,8 +113,7 @@ class RedisLimiter:
         self._one_trip_at_a_time = asyncio.Lock()
 
     async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
-        place, answer = await self._call(self._take, key, rate, units)
-        granted, *said = cast("list[Any]", answer)
+        place, (granted, said) = cast("_Said", await self._call(self._take, key, rate, units))
         if place < granted:
             return Granted(int(said[2 * place]), reset=float(said[2 * place + 1]))
         return Denied(retry_after=float(said[-2]), reset=float(said[-1]))
@@ -134,23 +132,20 @@ class RedisLimiter:
         if batch is None:
             batch = self._gathering = _Batch()
             batch.trip = asyncio.create_task(self._travel(batch))
-        call = batch.calls.setdefault((script, key, rate, units), _Call(len(batch.calls)))
-        place, call.times = call.times, call.times + 1
-        # Shielded: one caller that goes away must not take the others' answers with it.
-        outcome = await asyncio.shield(batch.trip)
-        answer = outcome if isinstance(outcome, Exception) else outcome[call.place]
-        if isinstance(answer, Exception):
-            raise Unreachable(f"{type(answer).__name__} {answer}".rstrip()) from answer
-        return place, answer
+        # A future of its own: one caller that goes away takes no other's answer with it.
+        waits: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        same = batch.calls.setdefault((script, key, rate, units), [])
+        place = len(same)
+        same.append(waits)
+        return place, await waits
 
-    async def _travel(self, batch: "_Batch") -> list[object] | Exception:
-        """Give an answer or an error for each call, or one error for all."""
+    async def _travel(self, batch: "_Batch") -> None:
         try:
             # From when the batch was begun: calls that queue behind a Redis that hangs wait no
             # longer than the first.
             async with asyncio.timeout(self._timeout), self._one_trip_at_a_time:
                 self._gathering = None
-                calls = [(asked, call.times) for asked, call in batch.calls.items()]
+                calls = [(asked, len(same)) for asked, same in batch.calls.items()]
                 answers = await self._ask(calls)
                 forgotten = [n for n, a in enumerate(answers) if isinstance(a, NoScriptError)]
                 if forgotten:  # the server is new, or was restarted
@@ -159,13 +154,18 @@ class RedisLimiter:
                     again = await self._ask([calls[place] for place in forgotten])
                     for place, answer in zip(forgotten, again, strict=True):
                         answers[place] = answer
-                return answers
-        # OSError: also TimeoutError. RuntimeError: uvloop's, on writing to what is closed
-        except (RedisError, OSError, RuntimeError) as error:
-            return error
+        except asyncio.CancelledError:
+            for same in batch.calls.values():
+                for each in same:
+                    each.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - each of them raises it where it is awaited
+            answers = [error] * len(batch.calls)
         finally:
             if self._gathering is batch:
                 self._gathering = None
+        for answer, same in zip(answers, batch.calls.values(), strict=True):
+            _tell(same, answer)
 
     async def _ask(self, calls: "Sequence[tuple[_Asked, int]]") -> list[object]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -179,18 +179,36 @@ class RedisLimiter:
 _Asked: TypeAlias = tuple[AsyncScript, str, Rate, float]
 
 
-@dataclass(slots=True)
-class _Call:
-    """All calls of a batch that ask the same."""
+_AWAY: Final = (RedisError, OSError, RuntimeError)
+"""OSError: also TimeoutError. RuntimeError: uvloop's, on writing to what is closed."""
 
-    place: int
-    times: int = 0
+_Said: TypeAlias = tuple[int, tuple[int, list[bytes]]]
 
 
 @dataclass(slots=True)
 class _Batch:
-    calls: dict[_Asked, _Call] = field(default_factory=dict[_Asked, _Call])
-    trip: "asyncio.Task[list[object] | Exception]" = field(init=False)
+    calls: "dict[_Asked, list[asyncio.Future[object]]]" = field(
+        default_factory=dict["_Asked", "list[asyncio.Future[object]]"]
+    )
+    """Who waits, by what they ask."""
+    trip: "asyncio.Task[None]" = field(init=False)
+
+
+def _tell(those: "Sequence[asyncio.Future[object]]", answer: object) -> None:
+    if isinstance(answer, list):  # of how many, and what each is told
+        granted, said = cast("list[Any]", answer)
+        answer = granted, said.split()
+    for each in those:
+        if each.done():  # nobody waits for it any more
+            continue
+        if isinstance(answer, _AWAY):
+            error = Unreachable(f"{type(answer).__name__} {answer}".rstrip())
+            error.__cause__ = answer
+            each.set_exception(error)
+        elif isinstance(answer, Exception):
+            each.set_exception(answer)
+        else:
+            each.set_result(answer)
 
 
 class LocalLimiter:

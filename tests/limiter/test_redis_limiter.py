@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import uvloop
@@ -35,6 +35,12 @@ START = 1_800_000_000_000_001
 """Unix time in microseconds."""
 
 
+def decided(answer: Sequence[Any]) -> tuple[int, Sequence[float]]:
+    """How many were granted, and what each is told: what is left, and seconds."""
+    granted, said = answer
+    return granted, [float(each) for each in said.split()]
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.integers(1, 60), st.sampled_from([1, 7, 60, 3600]), st.booleans(), steps)
 def test_redis_and_core_decide_alike(
@@ -54,14 +60,14 @@ def test_redis_and_core_decide_alike(
             state = gcra.give_back(state, rate, units=units)
             continue
         answer, state = gcra.take(state, rate, units=units, now=elapsed / 1e6)
-        granted, first, reset = redis("EVAL", TAKE, 1, "bucket", *arguments)
+        granted, (first, reset) = decided(redis("EVAL", TAKE, 1, "bucket", *arguments))
         redis("PERSIST", "bucket")  # the server's clock is not the test's
-        assert float(reset) == pytest.approx(answer.reset, abs=1e-6)
+        assert reset == pytest.approx(answer.reset, abs=1e-6)
         if isinstance(answer, Granted):
-            assert (granted, int(first)) == (1, answer.remaining)
+            assert (granted, first) == (1, answer.remaining)
         else:
             assert granted == 0
-            assert float(first) == pytest.approx(answer.retry_after, abs=1e-6)
+            assert first == pytest.approx(answer.retry_after, abs=1e-6)
 
 
 @settings(
@@ -82,16 +88,14 @@ def test_many_that_ask_the_same_are_answered_as_one_after_the_other(
 ) -> None:
     redis("DEL", "bucket", "other")
     asked = (units, amount, 60, int(lends))
-    granted, *said = redis("EVAL", TAKE, 1, "bucket", *asked, calls, START)
+    granted, said = decided(redis("EVAL", TAKE, 1, "bucket", *asked, calls, START))
     redis("PERSIST", "bucket")
     for place in range(calls):
-        alone, first, reset = redis("EVAL", TAKE, 1, "other", *asked, 1, START)
+        alone, (first, reset) = decided(redis("EVAL", TAKE, 1, "other", *asked, 1, START))
         redis("PERSIST", "other")
         assert alone == (place < granted)
         at = 2 * place if alone else -2
-        assert (float(said[at]), float(said[at + 1])) == pytest.approx(
-            (float(first), float(reset)), abs=1e-6
-        )
+        assert (said[at], said[at + 1]) == pytest.approx((first, reset), abs=1e-6)
     redis("EVAL", GIVE_BACK, 1, "bucket", *asked, granted, START)
     left = redis("GET", "bucket")
     assert left is None or float(left.split()[1]) < 1  # microsecond

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from math import ceil
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -13,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from textback.core.commands import Caller
 from textback.core.errors import RateLimited
-from textback.core.gcra import Denied, Granted
+from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ids import ProjectId
 from textback.flows import limits
 from textback.runtime import Runtime
@@ -95,9 +96,8 @@ class Counted:
 async def count(rt: Runtime, caller: Caller) -> Counted:
     """Take one unit of the project's quota. Never fails: without Redis a local limit holds."""
     answer = await rt.quota.take(_key(caller), caller.rate_limit)
-    rate = caller.rate_limit
     headers = {
-        "RateLimit-Policy": f'"project";q={int(rate.amount)};w={ceil(rate.seconds)}',
+        "RateLimit-Policy": _policy(caller.rate_limit),
         "RateLimit": f'"project";r={_remaining(answer)};t={ceil(answer.reset)}',
     }
     if isinstance(answer, Granted):
@@ -132,6 +132,11 @@ async def _tell_of_limit(rt: Runtime, caller: Caller) -> None:
         await in_time(limits.reached(rt.db, caller, now=now), LIMIT_SECONDS)
     except Exception as error:  # noqa: BLE001 - whatever it is: the caller is owed the 429
         log.warning("limit.not_told", project_id=caller.project_id, why=type(error).__name__)
+
+
+@lru_cache(maxsize=4096)
+def _policy(rate: Rate) -> str:
+    return f'"project";q={int(rate.amount)};w={ceil(rate.seconds)}'
 
 
 def _key(caller: Caller) -> str:

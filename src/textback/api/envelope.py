@@ -3,7 +3,6 @@
 Pure ASGI: Starlette's BaseHTTPMiddleware costs more than half the throughput.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from time import perf_counter
@@ -87,9 +86,8 @@ class Envelope:
                 await _server_error(scope, send_with_id)
             seconds = perf_counter() - began
             measured.answered(scope, status, seconds)
-            log.log(
-                logging.DEBUG if _is_probe(scope) else logging.INFO,
-                "http.answered",
+            logs.answered(
+                quietly=_is_probe(scope),
                 method=scope["method"],
                 path=scope["path"],
                 status=status,

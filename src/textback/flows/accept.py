@@ -45,6 +45,7 @@ class Accepting:
             partial(together.accept, db),
             most=most,
             key=lambda ask: ask.pair,
+            worth=together.WORTH,
             observe=observe,
         )
 
@@ -56,6 +57,8 @@ class Accepting:
 
     async def send_text(self, caller: Caller, command: SendText, *, now: datetime) -> Accepted:
         """As `send_text` below, of which it is the faster form."""
+        if not tracing.is_on():
+            return await self._send_text(caller, command, now=now)
         with tracing.span(
             "accept",
             account_id=caller.account_id,
@@ -63,24 +66,35 @@ class Accepting:
             dialect=command.dialect,
         ) as span:
             accepted = await self._send_text(caller, command, now=now)
-            conversation_id, message_id = accepted.conversation_id, accepted.message_id
-            span.set(conversation_id=conversation_id, message_id=message_id)
-        logs.about(
-            project_id=caller.project_id, conversation_id=conversation_id, message_id=message_id
-        )
+            span.set(conversation_id=accepted.conversation_id, message_id=accepted.message_id)
         return accepted
 
     async def _send_text(self, caller: Caller, command: SendText, *, now: datetime) -> Accepted:
-        number = await choosing.usable(self._book, caller, command)
-        picked = None
-        if not isinstance(number, NumberRow):
-            picked = await self._picking.pick(caller, command, number, now=now)
-            if picked is None:
-                return await send_text(self._db, caller, command, now=now)
-            number = picked.number
-        found = await choosing.with_number(self._book, caller, command, number)
+        accepted = await self._together(caller, command, now=now)
+        if accepted is None:
+            accepted = await send_text(self._db, caller, command, now=now)
+        logs.about(
+            project_id=caller.project_id,
+            conversation_id=accepted.conversation_id,
+            message_id=accepted.message_id,
+        )
+        return accepted
+
+    async def _together(
+        self, caller: Caller, command: SendText, *, now: datetime
+    ) -> Accepted | None:
+        """None: it has to go alone."""
+        picked, found = None, await choosing.named(self._book, caller, command)
+        if found is None:
+            number = await choosing.usable(self._book, caller, command)
+            if not isinstance(number, NumberRow):
+                picked = await self._picking.pick(caller, command, number, now=now)
+                if picked is None:
+                    return None
+                number = picked.number
+            found = await choosing.with_number(self._book, caller, command, number)
         if not together.is_usual(command, found, now=now):
-            return await send_text(self._db, caller, command, now=now)
+            return None
         ids = _new_ids(now)
         ask = Ask(
             caller=caller,
@@ -99,8 +113,6 @@ class Accepting:
                 self._db, caller, command.user_number, command.idempotency, accepted, now=now
             ):
                 raise
-        if accepted is None:
-            return await send_text(self._db, caller, command, now=now)
         return accepted
 
 

@@ -20,7 +20,7 @@ from textback.core.ids import AccountId, ProjectId
 from textback.core.policy import Environment
 from textback.core.ports import CarrierAccount, Vault
 from textback.db import callers, tenants
-from textback.db.book import Look
+from textback.db.book import Look, Within
 from textback.db.callers import ConnectorRow, SenderRow
 from textback.db.tenants import NumberRow
 
@@ -34,6 +34,8 @@ class Holder:
     """`key_...`, or the public half of a pair."""
     scopes: frozenset[str] | None
     """None: everything."""
+    until: datetime | None = None
+    """When it ends; None: never."""
 
     def need(self, scope: Scope) -> None:
         """Raises MissingScope."""
@@ -50,6 +52,25 @@ async def caller(look: Look, *, key: str | None, connector_id: str | None, now: 
     if not key:
         msg = "Send your API key in the X-PolyAi-Auth-Token header."
         raise BadKey(msg)
+
+    async def load(c: AsyncConnection) -> _Admitted:
+        return await _admit(Within(c), key, connector_id, now=now)
+
+    found = await look.get(("caller", callers.key_hash(key), connector_id), load)
+    if found.until is not None and found.until <= now:
+        found = await _admit(look, key, connector_id, now=now)
+    logs.about(account_id=found.caller.account_id, key_id=found.key_id)
+    return found.caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Admitted:
+    caller: Caller
+    key_id: str
+    until: datetime | None
+
+
+async def _admit(look: Look, key: str, connector_id: str | None, *, now: datetime) -> _Admitted:
     by = await _holder(look, key, now=now)
     by.need("send")
     if not connector_id:
@@ -62,7 +83,7 @@ async def caller(look: Look, *, key: str | None, connector_id: str | None, now: 
     if connector.account_id != by.account_id:
         msg = "This API key belongs to another account than the connector in X-TOKEN-ID."
         raise WrongAccount(msg)
-    return of_connector(connector)
+    return _Admitted(caller=of_connector(connector), key_id=by.key_id, until=by.until)
 
 
 async def holder(look: Look, *, key: str | None, scope: Scope | None, now: datetime) -> Holder:
@@ -168,7 +189,13 @@ async def _holder(look: Look, key: str, *, now: datetime) -> Holder:
         msg = "The API key has expired; ask for a new one."
         raise BadKey(msg)
     logs.about(account_id=found.account_id, key_id=found.id)
-    return Holder(account_id=found.account_id, key_id=found.id, scopes=found.scopes)
+    ends = [at for at in (found.until, found.expires_at) if at is not None]
+    return Holder(
+        account_id=found.account_id,
+        key_id=found.id,
+        scopes=found.scopes,
+        until=min(ends, default=None),
+    )
 
 
 async def carrier_account(

@@ -68,6 +68,41 @@ async def with_number(look: Look, caller: Caller, command: SendText, number: Num
     return Choice(project=project, number=number, agent=agent, opted_out=False)
 
 
+async def named(look: Look, caller: Caller, command: SendText) -> Choice | None:
+    """`usable` and `with_number` in one look, for who names the number and leaves the agent to it.
+
+    None: the command does not. Raises as they do.
+    """
+    wanted = command.agent
+    if (
+        command.agent_number is None
+        or wanted.agent_id is not None
+        or wanted.version is not None
+        or wanted.start_node is not None
+    ):
+        return None
+
+    async def load(c: AsyncConnection) -> Choice:
+        within = Within(c)
+        number = _the_number(command, await numbers_of(within, caller.project_id), caller)
+        assert isinstance(number, NumberRow)  # noqa: S101 - it is named
+        return await with_number(within, caller, command, number)
+
+    travels_on = phone.channel(command.user_number)
+    chosen = (caller.project_id, caller.environment, command.agent_number, travels_on)
+    found = await look.get(("choice", *chosen), load)
+    check_words(command, found.agent)
+    return found
+
+
+def check_words(command: SendText, agent: AgentVersion) -> None:
+    """Raises NothingToSay."""
+    says_nothing = command.text is None and command.template is None
+    if says_nothing and agent.greeting is None and not agent.can_open:
+        msg = "Give a message: this connector's agent has no greeting to open with."
+        raise NothingToSay(msg)
+
+
 def check_consent(command: SendText, number: NumberRow, *, opted_out: bool) -> None:
     """Raises OptedOut, if the caller wants to be told."""
     if opted_out and command.refuses_opted_out:
@@ -105,10 +140,7 @@ async def _choose_agent(
         found = chosen
     if wanted.start_node is not None:
         check_node(wanted.start_node, found)
-    says_nothing = command.text is None and command.template is None
-    if says_nothing and found.greeting is None and not found.can_open:
-        msg = "Give a message: this connector's agent has no greeting to open with."
-        raise NothingToSay(msg)
+    check_words(command, found)
     return found
 
 
@@ -124,17 +156,17 @@ def _the_number(
     travels_on = phone.channel(command.user_number)
     ours = [n for n in all_of_it if phone.channel(n.number) == travels_on]
     if command.agent_number is not None:
-        if travels_on == "rcs" and command.agent_number not in (n.number for n in ours):
+        for each in ours:
+            if each.number == command.agent_number:
+                return each
+        if travels_on == "rcs":
             msg = "messaging_service_sid is not provisioned for this project."
             raise NumberNotProvisioned(msg)
         if not ours:
             msg = "No number is provisioned for this connector's project."
             raise NoNumber(msg)
-        named = next((n for n in ours if n.number == command.agent_number), None)
-        if named is None:
-            msg = "agent_number is not provisioned for this project."
-            raise NumberNotProvisioned(msg)
-        return named
+        msg = "agent_number is not provisioned for this project."
+        raise NumberNotProvisioned(msg)
     usable = [n for n in ours if n.environment == caller.environment]
     if not usable:
         msg = f"No number is provisioned for this connector's environment ({caller.environment})."

@@ -8,7 +8,7 @@ waits here for a lock, because all the others would wait too.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import partial
 from typing import TypeAlias
 
 import structlog
@@ -31,6 +31,8 @@ log = structlog.stdlib.get_logger()
 
 MOST = 128
 """In one transaction."""
+WORTH = 16
+"""What a transaction costs by itself is shared by so many at least, if another is under way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Ask:
     """What its number was picked for; None: there was nothing to pick."""
     traceparent: str | None = None
 
-    @cached_property
+    @property
     def pair(self) -> tuple[Phone, Phone]:
         return self.found.number.number, self.command.user_number
 

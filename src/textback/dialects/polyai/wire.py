@@ -95,6 +95,9 @@ class OutboundSms(BaseModel):
     ] = None
 
 
+_FIELDS = tuple(OutboundSms.model_fields)
+
+
 class Error(BaseModel):
     """Every error: one sentence that says what to change."""
 
@@ -103,7 +106,7 @@ class Error(BaseModel):
 
 def to_command(body: dict[str, Any], idempotency: Idempotency | None) -> SendText:
     """Raises BadRequest, naming the first field that is wrong."""
-    for name in OutboundSms.model_fields:
+    for name in _FIELDS:
         value = body.get(name)
         if isinstance(value, str) and not is_text(value):
             raise errors.BadRequest(f"{name} holds a character that no text can hold (NUL).")
