@@ -7,9 +7,7 @@ written at once, with all that came before it.
 
 import atexit
 import contextlib
-import json
 import logging
-import re
 import sys
 import textwrap
 import threading
@@ -18,13 +16,11 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import IO, Any, Final, cast
 
 import structlog
-from pydantic_core import to_json
 
-from textback.core.phone import masked
+from textback.log_lines import as_json, hide
 
 log = structlog.stdlib.get_logger()
 
@@ -33,9 +29,6 @@ LATE: Final = 0.1
 MOST_KEPT: Final = 10_000
 """Lines. Whoever writes more while the reader of the log stands still waits for it, as anybody who
 writes to a pipe does: memory is bounded, and no line is lost."""
-
-# The + of a number in a URL may be escaped.
-_NUMBER = re.compile(r"(\+|%2[Bb])([1-9][0-9]{6,14})")
 
 _QUOTING = frozenset({"asyncpg", "pydantic_core", "sqlalchemy"})
 _FACTS = ("sqlstate", "table_name", "column_name", "constraint_name", "title")
@@ -118,11 +111,11 @@ def configure(level: str, *, pretty: bool, to: IO[str] | None = None) -> None:
     """
     out = to or sys.stdout
     number = logging.getLevelNamesMapping()[level.upper()]
-    render = _Pretty(colors=out.isatty()) if pretty else _as_json
+    render = _Pretty(colors=out.isatty()) if pretty else as_json
     write = _Writer(out, kept=to is None and not pretty)
 
     def quick(event: structlog.typing.EventDict) -> None:
-        write(_as_json(None, "info", _with_request(None, "info", event)), at_once=False)
+        write(as_json(None, "info", _with_request(None, "info", event)), at_once=False)
 
     global _quick  # noqa: PLW0603 - one of a process, as its log is
     _quick = None if pretty or number > logging.INFO else quick
@@ -162,46 +155,6 @@ def _without_secrets(words: str) -> str:
         if secret in words:
             words = words.replace(secret, "[hidden]")
     return words
-
-
-def hide(line: str) -> str:
-    """The last guard: whatever a library or a traceback says, no whole number leaves."""
-    if "+" not in line and "%2" not in line:
-        return line
-    return _NUMBER.sub(lambda m: m[1] + masked("+" + m[2])[1:], line)
-
-
-def _as_json(_logger: object, method: str, event: structlog.typing.EventDict) -> str:
-    line: dict[str, Any] = {"timestamp": _moment(), "level": method, "event": event.pop("event")}
-    line.update(event)
-    try:
-        if _PLAIN.issuperset(map(type, event.values())):
-            written = to_json(line).decode()
-            if written.isascii():  # whatever reads it may not know UTF-8
-                return hide(written)
-        return hide(_ENCODER.encode(line))
-    except (TypeError, ValueError):  # a key that JSON has not, or a value that holds itself
-        return hide(_ENCODER.encode({str(name): _shown(value) for name, value in line.items()}))
-
-
-def _moment() -> str:
-    """By the machine's own clock, as all that writes into the same place."""
-    return f"{datetime.now(UTC).isoformat(timespec='microseconds')[:26]}Z"  # noqa: TID251 - see above
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    try:
-        return repr(value)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, the log goes on
-        return f"({type(value).__name__}, which cannot be written down)"
-
-
-_ENCODER: Final = json.JSONEncoder(default=_shown)
-
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-"""Of these a line is written at a fifth of the cost; what is in others is for `_shown` to say."""
 
 
 class _Pretty:

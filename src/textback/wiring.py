@@ -17,6 +17,7 @@ from textback.carriers.sandbox.hooks import SandboxHooks
 from textback.carriers.sandbox.importing import SandboxNumbers
 from textback.carriers.twilio.hooks import TwilioHooks
 from textback.carriers.twilio.importing import TwilioNumbers
+from textback.core import ids
 from textback.core.engine import Engine
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, CarrierAccount, Hooks, Vault
@@ -48,6 +49,8 @@ log = structlog.stdlib.get_logger()
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 NOTABLE = timedelta(seconds=1)
+
+os.register_at_fork(after_in_child=ids.begin_anew)
 
 _OTEL = (
     "EXPORTER_OTLP_ENDPOINT",

@@ -26,8 +26,10 @@ from textback.core.policy import SendPolicy
 from textback.core.ports import Inbound, Receipt, Taken
 from textback.db.book import Book
 from textback.dialects.native import paging
-from textback.flows import admit, inbound, receipt, recording, store_only
+from textback.flows import admit, inbound, store_only
 from textback.flows import send as sending
+from textback.flows.receipt import Receipts
+from textback.flows.recording import Recording
 
 CARRIER = CarrierId("acme-twilio")
 SECOND = "+14155550101"
@@ -41,7 +43,7 @@ async def give_to_carrier(engine: AsyncEngine, sid: str = "SM1") -> None:
     )
     for place, job in enumerate(jobs):
         taken = Taken(f"{sid}{place}")
-        await recording.record(engine, job.message, taken, policy=SendPolicy(), now=NOW)
+        await Recording(engine, SendPolicy()).record(job.message, taken, now=NOW)
 
 
 async def report(
@@ -53,7 +55,7 @@ async def report(
         status=status,  # type: ignore[arg-type]
         error_code=code,
     )
-    await receipt.hear(engine, CARRIER, said, now=NOW + timedelta(seconds=9))
+    await Receipts(engine).hear(CARRIER, said, now=NOW + timedelta(seconds=9))
 
 
 async def hear(engine: AsyncEngine, text: str, sid: str = "IN1") -> None:

@@ -16,6 +16,7 @@ from tests.support.texts import AGENT, MESSAGE_ID, STATUS_URL, USER, account_at,
 from textback.carriers.twilio.client import TwilioCarrier
 from textback.core.phone import Phone
 from textback.core.ports import Outgoing, SendError, Taken
+from textback.core.storable import is_text
 
 
 async def test_a_text_that_twilio_takes_has_its_sid(
@@ -177,6 +178,26 @@ async def test_a_refusal_as_a_problem_document_is_read_too(
     problem = {"type": "about:blank", "title": "Bad", "detail": "No.", "status": 500, "code": 21614}
     twilio.next(answered(Answer.of_json(400, problem)))
     assert await carrier.send(outgoing()) == SendError("21614", "No.", "never")
+
+
+async def test_the_words_of_a_refusal_quote_no_text_however_long(
+    twilio: FakeTwilio, carrier: TwilioCarrier
+) -> None:
+    said = "Your code is 123456. " * 40
+    twilio.next(refused(21620, f"Cannot send '{said}': too long"))
+    outcome = await carrier.send(outgoing(said))
+    assert outcome == SendError("21620", "Cannot send '[the text]': too long", "never")
+
+
+async def test_the_words_of_a_refusal_can_be_stored(
+    twilio: FakeTwilio, carrier: TwilioCarrier
+) -> None:
+    twilio.next(refused(21620, "half \ud83d of it, a \x00, and " + "more " * 200))
+    outcome = await carrier.send(outgoing())
+    assert isinstance(outcome, SendError)
+    assert is_text(outcome.reason)
+    assert outcome.reason.startswith("half ? of it, a \ufffd, and more")
+    assert len(outcome.reason) == 500
 
 
 async def test_a_text_that_cannot_be_encoded_never_leaves(

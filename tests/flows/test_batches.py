@@ -424,4 +424,4 @@ async def test_batches_are_listed_latest_first_and_by_what_they_are(world: World
     (paused,) = await plans.list_batches(world.db, ACME, limit=2, state="paused")
     assert paused.id == made[1]
     assert await plans.list_batches(world.db, ACME, limit=2, dialect="nixflex") == []
-    assert await plans.count_batches(world.db, ACME) == 3
+    assert len(await plans.list_batches(world.db, ACME, limit=9)) == 3

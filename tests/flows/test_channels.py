@@ -27,8 +27,9 @@ from textback.core.phone import Phone
 from textback.core.ports import Inbound, NotFound, Receipt
 from textback.core.template import Template
 from textback.db import tables
-from textback.flows import accept, inbound, receipt
+from textback.flows import accept, inbound
 from textback.flows.inbound import Heard
+from textback.flows.receipt import Receipts
 
 SERVICE = Phone("MG" + "0a" * 16)
 WHATSAPP = Phone(f"whatsapp:{AGENT}")
@@ -312,7 +313,7 @@ async def test_a_text_that_was_read_is_told_once_and_moves_no_further(world: Wor
     )
 
     async def report(heard: Receipt, at: float) -> str:
-        return await receipt.hear(world.db, CARRIER, heard, now=second(at))
+        return await Receipts(world.db).hear(CARRIER, heard, now=second(at))
 
     assert await report(read, 1) == "changed"
     assert await report(replace(read, read=False), 2) == "unchanged"
@@ -330,7 +331,7 @@ async def test_a_text_that_failed_was_not_read(world: World):
     await world.receipt("failed", sid="SM0001", message_id=accepted.message_id)
     read = Receipt(carrier_message_id="SM0001", message_id=None, status="delivered", read=True)
 
-    assert await receipt.hear(world.db, CARRIER, read, now=hour(1)) == "unchanged"
+    assert await Receipts(world.db).hear(CARRIER, read, now=hour(1)) == "unchanged"
 
     assert accepted.message_id is not None
     assert (await world.events(accepted.message_id))[-1] == "message.failed"

@@ -4,6 +4,7 @@ import asyncio
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from tests.support.deployment import CARRIER, NOW, OTHER_CARRIER, second
 from tests.support.doubles import CarrierDouble
@@ -87,9 +88,11 @@ async def test_one_that_cannot_be_stored_fails_alone(world: World):
         reported("delivered", "SM0", ours.message_id).receipt,
         bad,
     ]
-    tasks = [asyncio.create_task(receipts.hear(CARRIER, said, now=second(5))) for said in given]
-    await asyncio.wait(tasks)
+    with capture_logs() as logged:
+        tasks = [asyncio.create_task(receipts.hear(CARRIER, said, now=second(5))) for said in given]
+        await asyncio.wait(tasks)
 
     assert [task.result() for task in tasks[:2]] == ["unchanged", "changed"]
+    assert [(each["event"], each["receipts"]) for each in logged] == [("receipt.not_together", 2)]
     assert isinstance(tasks[2].exception(), DBAPIError)
     assert await world.state(ours.message_id) == "delivered"

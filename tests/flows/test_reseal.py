@@ -1,5 +1,6 @@
 """Changing the key that seals: no secret anywhere stays behind, and none is harmed."""
 
+import asyncio
 import base64
 import json
 import re
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.api import execute, settings
 from tests.support.provision import NOW, SECRET_KEY, VAULT, provision
 from textback.cli import reseal as command
+from textback.db import provisioning
 from textback.db.session import transaction
 from textback.db.tables import metadata
 from textback.flows.reseal import PAGE, Resealed, reseal
@@ -80,6 +82,16 @@ async def test_after_it_the_new_key_alone_opens_every_secret_there_is(engine: As
     # Again there is nothing to do, and no row is written.
     assert [each.old for each in await reseal(engine, BOTH)] == [0] * len(done)
     assert await all_sealed(engine) == after
+
+
+async def test_who_only_looks_waits_for_nobody(engine: AsyncEngine) -> None:
+    await provision(engine, ONE_OF_EACH)
+    async with transaction(engine) as c:
+        await provisioning.alone(c)
+        await c.execute(text("select from accounts for update"))
+        async with asyncio.timeout(5):
+            counted = await reseal(engine, BOTH, dry_run=True)
+    assert sum(each.old for each in counted) == 5
 
 
 async def test_a_secret_that_no_key_opens_is_left_as_it_is_and_told(

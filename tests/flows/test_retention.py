@@ -10,11 +10,14 @@ from sqlalchemy import text as sql
 from tests.support import plans
 from tests.support.deployment import ACME, AGENT, NEIGHBOUR, NOW, USER, caller, second
 from tests.support.doubles import NO_ANSWER, CarrierDouble
+from tests.support.rows_read import rows_read
+from tests.support.webhooks import BROKEN
 from tests.support.world import World
 from textback.core.commands import Notify, SendText
 from textback.core.ids import ConversationId
 from textback.core.phone import Phone
-from textback.db import usage_reads
+from textback.db import retention as db
+from textback.db import usage_reads, webhook_deliveries
 from textback.flows import accept, retention
 from textback.flows.retention import Forgotten
 
@@ -88,6 +91,12 @@ async def close(world: World, conversation_id: ConversationId, *, at: datetime) 
         " where conversation_id = :id",
         id=conversation_id,
     )
+
+
+async def is_there(world: World, conversation_id: ConversationId) -> bool:
+    async with world.transaction() as c:
+        found = sql("select 1 from conversations where id = :id")
+        return await c.scalar(found, {"id": conversation_id}) is not None
 
 
 async def usage(world: World) -> Any:
@@ -197,6 +206,74 @@ async def test_who_is_busy_with_it_is_not_waited_for(world: World) -> None:
         await c.execute(sql("select id from conversations for share"))
         assert await forget(world, now=later) == []
     assert [p.conversations for p in await forget(world, now=later)] == [1]
+
+
+async def test_what_went_is_told_though_somebody_is_busy_with_the_rest(world: World) -> None:
+    await keep(world)
+    await talk(world)
+    over = await plans.create(world, [plans.user(1)], text="Hi.")
+    await plans.batch_turns(world, now=second(1))
+    await plans.batch_turns(world, now=second(2))
+    assert await plans.state_of(world, over.batch.id) == "done"
+    later = NOW + KEPT + DAY
+    [past] = await retention.overdue(world.db, now=later)
+    async with world.transaction() as c:
+        await c.execute(sql("select id from planned_sends for update"))
+        gone = await retention.forget(world.db, past, limit=1, now=later)
+    assert (gone.conversations, gone.texts, gone.batches, gone.more) == (1, 3, 0, True)
+
+
+async def test_a_webhook_that_is_recorded_meanwhile_keeps_nothing_from_going(world: World) -> None:
+    await keep(world)
+    mine = await talk(world)
+    await run(
+        world, "update webhook_endpoints set state = 'paused', paused_at = now(), why_paused = 'x'"
+    )
+    later = NOW + KEPT + DAY
+    async with asyncio.TaskGroup() as group, world.transaction() as c:
+        some = sql("select id from webhook_deliveries where conversation_id = :id order by id")
+        delivery_id = await c.scalar(some, {"id": mine})
+        assert await webhook_deliveries.lock(c, delivery_id)
+        await webhook_deliveries.note_attempt(c, delivery_id, BROKEN, now=later)
+        forgetting = group.create_task(forget(world, now=later))
+        await world.blocked(1)
+    # Or it gave up meanwhile: then that comes the next time.
+    assert [p.conversations for p in [*forgetting.result(), *await forget(world, now=later)]] == [1]
+    assert (await left(world)).keys() <= {"webhook_endpoints"}
+
+
+async def test_behind_many_that_cannot_go_yet_the_others_are_found(world: World) -> None:
+    await keep(world)
+    mine = await talk(world, closed_at=second(9))
+    copied = "account_id, project_id, agent_id, agent_version, agent_number, user_number"
+    await run(
+        world,
+        "insert into conversations (id, state, reason, opened_at, active_at,"  # noqa: S608 - ours
+        f" closed_at, analysis_due_at, {copied})"
+        " select 'talk_' || n, state, reason, opened_at, active_at, opened_at, opened_at,"
+        f" {copied} from conversations, generate_series(1, 13000) n",
+    )
+    [gone] = await forget(world, now=NOW + KEPT + DAY)
+    assert gone.conversations == 1
+    assert not await is_there(world, mine)
+
+
+async def test_to_see_that_nothing_is_past_its_time_little_is_read(world: World) -> None:
+    await keep(world)
+    await talk(world)
+    await run(
+        world,
+        "insert into events (conversation_id, kind, at, data, project_id) select conversation_id,"
+        " kind, at, data, p.id from events, projects p, generate_series(1, 300)",
+    )
+    async with world.db.connect() as c:
+        await c.execution_options(isolation_level="AUTOCOMMIT")
+        await c.execute(sql("vacuum analyze events"))
+    async with world.db.connect() as c:
+        before = await rows_read(c, "events")
+        assert await db.overdue(c, now=NOW + KEPT) == []
+        await c.commit()
+        assert await rows_read(c, "events") - before < 100
 
 
 async def test_several_workers_and_users_at_once_lose_nothing_that_is_young(world: World) -> None:

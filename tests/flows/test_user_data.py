@@ -22,12 +22,13 @@ from tests.support.deployment import (
     second,
 )
 from tests.support.doubles import NO_ANSWER, CarrierDouble
+from tests.support.webhooks import BROKEN, Postman
 from tests.support.world import World
 from textback.cli.main import app
 from textback.core.commands import Notify
 from textback.core.ids import AccountId, new_file_id
 from textback.core.phone import Phone
-from textback.db import uploads
+from textback.db import uploads, webhook_deliveries
 from textback.db.uploads import Upload
 from textback.db.user_data import OF_CONVERSATION, OF_USER, UNTOLD
 from textback.flows import consent, planning, user_data
@@ -143,6 +144,24 @@ async def test_what_may_be_on_its_way_stays_until_that_is_known(world: World) ->
     await world.receipt("delivered", sid="SM1", message_id=doubted.message_id, now=second(2))
     done = await user_data.erase_user(world.db, USER, None, now=second(3))
     assert (done.removed["conversations"], done.in_the_way) == (1, [])
+
+
+async def test_a_webhook_that_is_recorded_meanwhile_goes_too(world: World) -> None:
+    await Postman(world).endpoint()
+    await consent.opt_out_user(
+        world.db, ACME, Wish(user_number=USER, project="reminders"), now=second(5)
+    )
+    mine = "select d.id from webhook_deliveries d join events e on e.id = d.event_id"
+    async with asyncio.TaskGroup() as group, world.transaction() as c:
+        told = await c.scalar(sql(f"{mine} where e.data->>'user_number' = :user"), {"user": USER})
+        assert await webhook_deliveries.lock(c, told)
+        await webhook_deliveries.note_attempt(c, told, BROKEN, now=second(8))
+        erasing = group.create_task(user_data.erase_user(world.db, USER, ACME, now=second(8)))
+        await world.blocked(1)
+    assert erasing.result().removed["events"] > 0
+    assert await mentions(world, DIGITS) == {"opt_outs"}
+    async with world.transaction() as c:
+        assert await c.scalar(sql("select count(*) from webhook_attempts")) == 0
 
 
 def run(database_url: str, *arguments: str) -> Result:

@@ -19,7 +19,8 @@ from tests.support.valkey import Valkey
 from textback.core import gcra
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ports import Limiter, Unreachable
-from textback.limiter import GIVE_BACK, TAKE, RedisLimiter
+from textback.limiter import RedisLimiter
+from textback.limiter_scripts import GIVE_BACK, TAKE
 
 Step = tuple[Literal["take", "give back"], int, float]
 steps = st.lists(

@@ -24,8 +24,8 @@ from textback.db.book import Book
 from textback.db.replica import Reading
 from textback.db.session import transaction
 from textback.engine_kinds import KINDS
-from textback.flows import receipt
 from textback.flows.accept import Accepting
+from textback.flows.receipt import Receipts
 from textback.provisioning_file.single import OneEntry
 from textback.runtime import Carriers, Engines, Runtime
 from textback.webhook_sender import HttpSender
@@ -97,7 +97,7 @@ class Shop:
             direct_url=database_url,
             book=(book := Book(world.db)),
             accepting=Accepting(world.db, book),
-            receipts=receipt.Receipts(world.db),
+            receipts=Receipts(world.db),
             carriers=Carriers(world.db, VAULT, lambda _: self.carrier),
             engines=Engines(world.db, lambda _: self.engine),
             hooks={},
@@ -182,5 +182,5 @@ class Shop:
         assert hooks.verify(asked, ACCOUNT.auth_token)
         heard = hooks.parse_status(asked)
         assert isinstance(heard, Receipt)
-        await receipt.hear(self.world.db, CARRIER, heard, now=self.clock())
+        await self.rt.receipts.hear(CARRIER, heard, now=self.clock())
         return httpx.Response(200)

@@ -344,6 +344,10 @@ def _one(path: str, body: object = None, **more: Any) -> list[Ask]:
     return [Ask(path=path, body=body, **more)]
 
 
+def _asked_by(parameters: Mapping[str, str]) -> list[Ask]:
+    return [Ask(query={name: value}, works=True) for name, value in parameters.items()]
+
+
 _C: Final = "/v1/conversations/<conversation>"
 _B: Final = "/v1/sms/conversations/<uuid>"
 _W: Final = "/v1/webhooks/<webhook>"
@@ -366,14 +370,13 @@ ASKS: Final[Mapping[str, Sequence[Ask]]] = {
     ],
     "GET /v1/messages": [
         _ANY,
-        *(
-            Ask(query={name: value}, works=True)
-            for name, value in {
+        *_asked_by(
+            {
                 "project": "<project>",
                 "conversation": "<conversation>",
                 "agent_number": "<number>",
                 "q": "acme",
-            }.items()
+            }
         ),
     ],
     "GET /v1/messages/{message_id}": [
@@ -382,16 +385,15 @@ ASKS: Final[Mapping[str, Sequence[Ask]]] = {
     ],
     "GET /v1/conversations": [
         _ANY,
-        *(
-            Ask(query={name: value}, works=True)
-            for name, value in {
+        *_asked_by(
+            {
                 "project": "<project>",
                 "connector": "<connector>",
                 "agent_number": "<number>",
                 "agent": "<agent>",
                 "metadata.secret": "acme-metadata",
                 "q": "acme",
-            }.items()
+            }
         ),
     ],
     "GET /v1/conversations/{conversation_id}": _one(_C),

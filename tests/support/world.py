@@ -165,7 +165,7 @@ class World(Records):
             error_code=error_code,
             opted_out=opted_out,
         )
-        return await receipt.hear(self.db, carrier_id, heard, now=now)
+        return await receipt.Receipts(self.db).hear(carrier_id, heard, now=now)
 
     # --- What operators and callers do ------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class World(Records):
         )
 
     async def record(self, job: Job, outcome: send.Outcome, *, now: datetime = NOW) -> Message:
-        return await recording.record(self.db, job.message, outcome, policy=self.policy, now=now)
+        return await recording.Recording(self.db, self.policy).record(job.message, outcome, now=now)
 
     async def send(
         self,

@@ -1,7 +1,10 @@
 """What a worker does for a conversation is of its trace, and whoever it asks can go on with it."""
 
+import asyncio
+
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import event, text
 
 from tests.support.deployment import ACME
 from tests.support.provision import VAULT
@@ -12,6 +15,8 @@ from textback.flows import webhooks
 from textback.flows.webhooks import Wanted
 from textback.otel import OtelTracer
 from textback.wiring import FORMATS
+from textback.worker.deliveries import Deliveries
+from textback.worker.turns import Turns
 
 
 def name(span: ReadableSpan) -> str:
@@ -64,3 +69,29 @@ async def test_a_conversation_is_one_trace_also_for_who_is_told_of_it(shop: Shop
     told = [each.headers["traceparent"].split("-") for each in got]
     assert [ours[span_id].name for _, _, span_id, _ in told] == ["webhook.post"] * 2
     assert {int(trace_id, 16) for _, trace_id, _, _ in told} == {accept.context.trace_id}
+
+
+async def test_what_is_stopped_while_its_trace_is_looked_up_is_given_back(shop: Shop) -> None:
+    world = shop.world
+    wanted = Wanted(url="https://receiver.example/hook", kinds=("message.received",))
+    await webhooks.create(
+        shop.rt.db, ACME, wanted, formats=FORMATS, vault=VAULT, private=True, now=shop.clock()
+    )
+    await world.hear("Yes", now=shop.clock())
+    for loop in (Turns(shop.rt, concurrency=1).loops[0], Deliveries(shop.rt).loops[0]):
+
+        def stop(_connection: object, _cursor: object, asked: str, *_: object) -> None:
+            if "traceparent is not null" in asked:
+                loop.cancel()  # noqa: B023 - it is gone before the next one
+
+        event.listen(shop.rt.db.sync_engine, "before_cursor_execute", stop)
+        try:
+            with tracing.using(OtelTracer("textback", exporter=InMemorySpanExporter())):
+                async with asyncio.timeout(30):
+                    await loop.run()
+        finally:
+            event.remove(shop.rt.db.sync_engine, "before_cursor_execute", stop)
+    assert [(turn.state, turn.attempts) for turn in await world.turns()] == [("waiting", 0)]
+    async with world.transaction() as c:
+        waiting = await c.execute(text("select state, tries from webhook_deliveries"))
+        assert [tuple(each) for each in waiting] == [("waiting", 0)]

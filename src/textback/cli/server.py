@@ -25,6 +25,8 @@ log = structlog.stdlib.get_logger()
 MAX_HEAD: Final = 64 * 1024
 """Bytes of one request before its body, and what is read at a time."""
 
+_NEVER: Final = float("inf")
+
 _CROWD_SECONDS: Final = 10.0
 
 _AFTER_SECONDS: Final = 3.0
@@ -47,6 +49,7 @@ class Protocol(HttpToolsProtocol):
     _crowd_told_at: ClassVar = float("-inf")
 
     _arriving: TimerHandle | None = None
+    _arrives_by = _NEVER
     _leaving: TimerHandle | None = None
     _answering: RequestResponseCycle | None = None
     _in_head = True
@@ -111,7 +114,8 @@ class Protocol(HttpToolsProtocol):
         self._leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._arrived()
+        if self._arriving is not None:
+            self._arriving.cancel()
         self._left()
         super().connection_lost(exc)
         if self._answering is not None:  # uvicorn tells only the latest of several
@@ -145,13 +149,20 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _expect(self) -> None:
-        self._arrived()
-        self._arriving = self.loop.call_later(self.arrival_seconds, self._give_up)
+        # One timer goes on over many requests: to set and cancel one for each costs more.
+        self._arrives_by = self.loop.time() + self.arrival_seconds
+        if self._arriving is None:
+            self._arriving = self.loop.call_later(self.arrival_seconds, self._look_whether_arrived)
 
     def _arrived(self) -> None:
-        if self._arriving is not None:
-            self._arriving.cancel()
-            self._arriving = None
+        self._arrives_by = _NEVER
+
+    def _look_whether_arrived(self) -> None:
+        self._arriving, wait = None, self._arrives_by - self.loop.time()
+        if wait <= 0:
+            self._give_up()
+        elif wait < _NEVER:
+            self._arriving = self.loop.call_later(wait, self._look_whether_arrived)
 
     def _leave(self) -> None:
         self._left()

@@ -20,6 +20,7 @@ from textback.core.errors import Unavailable
 from textback.db.event_tail import Happened, Tail, Wanted
 from textback.db.listen import listen
 from textback.db.session import create_engine
+from textback.log_lines import hide
 from textback.settings import Settings
 
 POLL_SECONDS: Final = 1.0
@@ -55,7 +56,7 @@ async def run(found: Settings, wanted: Wanted, *, as_json: bool, numbers: bool) 
 
     def show(event: Happened) -> None:
         line = tell(event)
-        print(line if numbers else logs.hide(line), flush=True)
+        print(line if numbers else hide(line), flush=True)
 
     came = asyncio.Event()
     hints = asyncio.create_task(listen(found.direct(), lambda _: came.set()))

@@ -11,6 +11,12 @@ from textback.core.phone import Phone
 from textback.core.policy import AgentLabel, Environment, IdlePolicy
 from textback.core.template import Template
 
+
+def nothing() -> Mapping[str, object]:
+    """An object without a member. Half a command's cost would be to make them by `dict[...]`."""
+    return {}
+
+
 Scope = Literal["send", "read", "converse", "opt_outs", "webhooks", "manage"]
 """What an API key may do: send and plan texts; read; hand off, resume, end and delete
 conversations; change opt-outs; manage webhooks; manage all else (agents, numbers, keys, ...)."""
@@ -77,9 +83,9 @@ class SendText:
     agent: AgentChoice = AgentChoice()
     objective: str | None = None
     """What the caller wants of this conversation, for the agent to pursue."""
-    variables: Mapping[str, object] = field(default_factory=dict[str, object])
+    variables: Mapping[str, object] = field(default_factory=nothing)
     """The caller's data, for the agent: what `{{name}}` in its prompts stands for. JSON."""
-    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    metadata: Mapping[str, object] = field(default_factory=nothing)
     """The caller's own, echoed wherever the conversation is spoken of. JSON."""
     template: Template | None = None
     idle: IdlePolicy | None = None
@@ -97,7 +103,7 @@ class SendText:
     refuses_opted_out: bool = False
     """Say no instead of accepting what will be suppressed (Nixflex, D5)."""
     dialect: str = "native"
-    extra: Mapping[str, object] = field(default_factory=dict[str, object])
+    extra: Mapping[str, object] = field(default_factory=nothing)
     """What only the dialect reads again. JSON."""
     idempotency: Idempotency | None = None
 

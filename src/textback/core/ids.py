@@ -4,8 +4,9 @@ The 128 bits are a valid UUIDv7 (RFC 9562), so an id can be shown as a UUID to a
 one and turned back. Crockford's base 32 keeps the order of the bits in the order of the letters.
 """
 
-import os
+import secrets
 from datetime import datetime
+from functools import lru_cache
 from typing import NewType
 from uuid import UUID
 
@@ -23,39 +24,40 @@ EndpointId = NewType("EndpointId", str)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
+_SHIFTS_OF_RANDOM = range(70, -1, -10)
 _GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))  # of a UUID's hexadecimal digits
 
 
 def new_conversation_id(now: datetime) -> ConversationId:
-    return ConversationId("conv_" + _base32(_uuid7(now)))
+    return ConversationId("conv_" + _new(now))
 
 
 def new_message_id(now: datetime) -> MessageId:
-    return MessageId("msg_" + _base32(_uuid7(now)))
+    return MessageId("msg_" + _new(now))
 
 
 def new_turn_id(now: datetime) -> TurnId:
-    return TurnId("turn_" + _base32(_uuid7(now)))
+    return TurnId("turn_" + _new(now))
 
 
 def new_key_id(now: datetime) -> str:
-    return "key_" + _base32(_uuid7(now))
+    return "key_" + _new(now)
 
 
 def new_opt_out_id(now: datetime) -> str:
-    return "opt_" + _base32(_uuid7(now))
+    return "opt_" + _new(now)
 
 
 def new_batch_id(now: datetime) -> BatchId:
-    return BatchId("batch_" + _base32(_uuid7(now)))
+    return BatchId("batch_" + _new(now))
 
 
 def new_endpoint_id(now: datetime) -> EndpointId:
-    return EndpointId("whe_" + _base32(_uuid7(now)))
+    return EndpointId("whe_" + _new(now))
 
 
 def new_file_id(now: datetime) -> str:
-    return "file_" + _base32(_uuid7(now))
+    return "file_" + _new(now)
 
 
 def to_uuid(id: str) -> str:  # noqa: A002 - any of ours
@@ -104,12 +106,30 @@ def as_the_carriers(carrier_message_id: str) -> str:
     return carrier_message_id.removeprefix(_ON_RECORD)
 
 
+def _new(now: datetime) -> str:
+    """As `_base32` writes a `_uuid7`: of which the first ten letters are the time alone."""
+    random = _random_bits()
+    letters = [_PAIRS[random >> shift & 1023] for shift in _SHIFTS_OF_RANDOM]
+    return _base32_time(_milliseconds(now)) + "".join(letters)
+
+
+@lru_cache(maxsize=8)
+def _base32_time(milliseconds: int) -> str:
+    return _base32(milliseconds << 80)[:10]
+
+
 def _uuid7(now: datetime) -> int:
-    milliseconds = int(now.timestamp() * 1000) & (1 << 48) - 1
+    return _milliseconds(now) << 80 | _random_bits()
+
+
+def _milliseconds(now: datetime) -> int:
+    return int(now.timestamp() * 1000) & (1 << 48) - 1
+
+
+def _random_bits() -> int:
+    """The lower 80 bits of a UUIDv7, its version and variant among them."""
     random = int.from_bytes(_random())
-    high = milliseconds << 16 | 0x7000 | random >> 68
-    low = 0b10 << 62 | random & (1 << 62) - 1
-    return high << 64 | low
+    return (0x7000 | random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1
 
 
 _drawn: list[bytes] = []
@@ -120,12 +140,14 @@ def _random() -> bytes:
     try:
         return _drawn.pop()
     except IndexError:
-        many = os.urandom(2560)
+        many = secrets.token_bytes(2560)
         _drawn.extend(many[at : at + 10] for at in range(10, len(many), 10))
         return many[:10]
 
 
-os.register_at_fork(after_in_child=_drawn.clear)  # or two processes would give out the same
+def begin_anew() -> None:
+    """For a process that was forked: it must not give out what its parent does."""
+    _drawn.clear()
 
 
 def _base32(bits: int) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 
 LINES: Final = 250
-"""Of each priority, that one claim looks at; the next one goes on behind them."""
+"""Of each priority, that are looked at at once; what is behind them comes after that."""
 WINDOW: Final = 200
 """Texts at the front of a line that are looked at one by one. If they are all kept waiting by
 others of their pairs, the long way round finds what is behind them."""
@@ -96,6 +96,7 @@ _BY_LINES: Final = f"""
                     select from messages m
                     where m.state = 'queued' and m.priority = l.priority
                         and m.carrier_id = l.carrier_id and m.agent_number = l.agent_number
+                        and {_IS_DUE.format(m="m")}
                     order by m.seq offset {WINDOW} limit 1)
             ) as crowded,
             (select array[carrier_id, agent_number] from lines_0 where place = {LINES}) as last_0,
@@ -136,7 +137,9 @@ _BY_PAIRS: Final = f"""
     )
 """  # noqa: S608 - our own words
 
-# What a worker has under way of an account counts as its turn: who has less is next.
+# What a worker has under way of an account counts as its turn: who has less is next. The chosen are
+# locked one by one, and by a state that no partial index of queued texts is seen to fit: else a
+# plan that was made while nothing was queued walks through all that is.
 _TAKE: Final = """
     , ranked as (
         select h.*, row_number() over (
@@ -162,9 +165,10 @@ _TAKE: Final = """
                         m.agent_number, cast(:every_number as text) || m.project_id)
                     and o.user_number = m.user_number and o.opted_in_at is null
             ) as opted_out
-        from messages m join chosen on chosen.id = m.id
-        where m.state = 'queued'
-        for update of m skip locked
+        from chosen cross join lateral (
+            select * from messages where id = chosen.id and state || '' = 'queued'
+            for update skip locked
+        ) m
     ),
     taken as (
         update messages set state = 'sending', due_at = null, part_wait = null,

@@ -3,16 +3,18 @@
 How they are found is in `claim_queries.py`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import Executable, RowMapping, text
+from sqlalchemy import Executable, RowMapping, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
 from textback.core.ids import CarrierId
-from textback.core.message import Queued, Sending, Suppressed, claim, dropped
+from textback.core.message import DropReason, Queued, Sending, Suppressed, claim, dropped
 from textback.core.optout import every_number_of
 from textback.core.phone import Phone
 from textback.db import events, messages
@@ -20,10 +22,21 @@ from textback.db.claim_queries import LINE_BY_LINE, LONG_WAY
 from textback.db.message_rows import state_of
 from textback.db.tenants import Sender
 
+# Planning these costs as much as answering them, and what they are asked for makes no difference.
+# But a plan outlives what it was made for: while nothing is queued, it seems cheap to sort all that
+# is, where an index would give the first ones.
+_PLANNED: Final = select(
+    func.set_config("plan_cache_mode", "force_generic_plan", True),  # noqa: FBT003 - SQL's
+    func.set_config("enable_sort", "off", True),  # noqa: FBT003
+    func.set_config("jit", "off", True),  # noqa: FBT003 - what must be sorted counts as costly
+)
+
+PRIORITIES: Final = (0, 1)
+
 
 @dataclass(slots=True)
 class Round:
-    """Where a worker's claims go on, when there is more than one of them looks at."""
+    """Where a worker's claims go on, when there is more than they look at at once."""
 
     lines: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
     """By priority: behind which carrier and number."""
@@ -67,37 +80,71 @@ async def claim_due(
     Per number pair only the oldest can be due, and only while none before it is under way or being
     settled: texts reach the carrier in the order they were accepted.
     """
-    # Planning these costs as much as answering them; what they are asked for makes no difference.
-    await c.execute(text("set local plan_cache_mode = force_generic_plan"))
-    given = _given(scope, now=now, lease=lease)
-    for priority in (0, 1):
-        carrier, number = round_.lines.get(priority, ("", ""))
-        given |= {f"carrier_{priority}": carrier, f"number_{priority}": number}
-    rows = await _rows(c, LINE_BY_LINE, given)
-    told = rows[0]
-    round_.lines = {p: tuple(last) for p in (0, 1) if (last := told[f"last_{p}"])}
-    found = [row for row in rows if row["id"] is not None]
-    more = told["more"] or bool(round_.lines) or _went_on(given)
-    if told["crowded"] and len(found) < scope.limit:
-        behind = given | {"limit": scope.limit - len(found)}
-        behind |= {"pair_agent": round_.pair[0], "pair_user": round_.pair[1]}
-        rows = await _rows(c, LONG_WAY, behind)
+    await c.execute(_PLANNED)
+    found, crowded, more = await _line_by_line(c, scope, round_, now=now, lease=lease)
+    if crowded and len(found) < scope.limit:
+        behind = _behind(scope, [row for row in found if _why_late(row, now) is None])
+        given = _given(behind, now=now, lease=lease) | {"limit": scope.limit - len(found)}
+        given |= {"pair_agent": round_.pair[0], "pair_user": round_.pair[1]}
+        rows = await _rows(c, LONG_WAY, given)
         agent, user = rows[0]["last"] or ("", "")
         round_.pair = agent, user
+        more = more or bool(agent)
         found += [row for row in rows if row["id"] is not None]
     sending: list[tuple[Sending, Sender | None]] = []
     late: list[Suppressed] = []
     for row in found:
         queued = state_of(row)
         assert isinstance(queued, Queued)  # noqa: S101 - as it was asked for
-        if row["opted_out"] or queued.expires_at <= now:
-            reason = "opted_out" if row["opted_out"] else "expired"
+        if (reason := _why_late(row, now)) is not None:
             late.append(dropped(queued, reason=reason, now=now))
             await messages.save(c, queued, late[-1], now=now)
         else:
             sending.append((claim(queued, now=now, lease=lease), _sender(row)))
     await events.append(c, [facts.of_message(m) for m, _ in sending], now=now)
     return Claimed(sending=sending, late=late, more=more)
+
+
+async def _line_by_line(
+    c: AsyncConnection, scope: Scope, round_: Round, *, now: datetime, lease: timedelta
+) -> tuple[list[RowMapping], bool, bool]:
+    """What it took; whether a line is too crowded to be seen through; whether there may be more.
+
+    It goes on until it finds something, or has seen the last line of each priority. So there is no
+    more only if it began with the first ones, and whoever is woken meanwhile looks again.
+    """
+    crowded, more, ended = False, bool(round_.lines), set[int]()
+    while True:
+        given = _given(scope, now=now, lease=lease)
+        for priority in PRIORITIES:
+            carrier, number = round_.lines.get(priority, ("", ""))
+            given |= {f"carrier_{priority}": carrier, f"number_{priority}": number}
+        rows = await _rows(c, LINE_BY_LINE, given)
+        told = rows[0]
+        round_.lines = {p: tuple(last) for p in PRIORITIES if (last := told[f"last_{p}"])}
+        crowded, more = crowded or told["crowded"], more or told["more"]
+        if found := [row for row in rows if row["id"] is not None]:
+            return found, crowded, more or bool(round_.lines)
+        ended |= {*PRIORITIES} - {*round_.lines}
+        if len(ended) == len(PRIORITIES):
+            round_.lines = {}  # the shorter one had begun again
+            return found, crowded, more
+
+
+def _behind(scope: Scope, taken: Sequence[RowMapping]) -> Scope:
+    """What is left of it."""
+    count = Counter(CarrierId(row["carrier_id"]) for row in taken)
+    return replace(
+        scope,
+        room={each: room - count[each] for each, room in scope.room.items()},
+        held=Counter(scope.held) + count,
+    )
+
+
+def _why_late(row: RowMapping, now: datetime) -> DropReason | None:
+    if row["opted_out"]:
+        return "opted_out"
+    return "expired" if row["expires_at"] <= now else None
 
 
 def _given(scope: Scope, *, now: datetime, lease: timedelta) -> dict[str, object]:
@@ -113,11 +160,6 @@ def _given(scope: Scope, *, now: datetime, lease: timedelta) -> dict[str, object
         "now": now,
         "lease_until": now + lease,
     }
-
-
-def _went_on(given: Mapping[str, object]) -> bool:
-    """It began in the middle: what is before that was not looked at."""
-    return bool(given["carrier_0"] or given["carrier_1"])
 
 
 async def _rows(

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping
 
-from textback.core.commands import Notify
+from textback.core.commands import Notify, nothing
 from textback.core.conversation import (
     NAMES,
     Closed,
@@ -29,12 +29,12 @@ class Brief:
     """What a caller told the agent about the conversation it opened."""
 
     objective: str | None = None
-    variables: Mapping[str, object] = field(default_factory=dict[str, object])
+    variables: Mapping[str, object] = field(default_factory=nothing)
     start_node: str | None = None
-    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    metadata: Mapping[str, object] = field(default_factory=nothing)
     reopens: bool = True
     dialect: str | None = None
-    extra: Mapping[str, object] = field(default_factory=dict[str, object])
+    extra: Mapping[str, object] = field(default_factory=nothing)
     notify: Notify | None = None
 
 

@@ -36,8 +36,6 @@ from textback.db.tables import agent_versions
 from textback.db.tables import conversations as t
 from textback.db.tables import events as event_table
 
-_ITS_END = {"idle", "agent_ended"}
-
 
 async def add(
     c: AsyncConnection,
@@ -132,11 +130,6 @@ async def lock_live(c: AsyncConnection, agent: Phone, user: Phone) -> Live | Non
     return None if isinstance(found, Closed) else found
 
 
-async def is_there(c: AsyncConnection, conversation_id: ConversationId) -> bool:
-    found = await c.scalar(select(t.c.id).where(t.c.id == conversation_id))
-    return found is not None
-
-
 async def latest_of_pair(
     c: AsyncConnection, account: AccountId, agent: Phone, user: Phone
 ) -> ConversationId | None:
@@ -147,33 +140,6 @@ async def latest_of_pair(
         .limit(1)
     )
     return None if found is None else ConversationId(found)
-
-
-async def knows(c: AsyncConnection, account: AccountId, agent: Phone, user: Phone) -> bool:
-    """Whether there was more between the two than texts of the user's that were ignored."""
-    found = await c.scalar(
-        select(t.c.id)
-        .where(
-            t.c.account_id == account,
-            t.c.agent_number == agent,
-            t.c.user_number == user,
-            t.c.reason.is_distinct_from("ignored"),
-        )
-        .limit(1)
-    )
-    return found is not None
-
-
-async def stays_over(c: AsyncConnection, account: AccountId, agent: Phone, user: Phone) -> bool:
-    """Whether the pair's latest came to its own end, and its caller wants no other one after it."""
-    latest = (
-        select(t.c.reason, t.c.reopens)
-        .where(t.c.account_id == account, t.c.agent_number == agent, t.c.user_number == user)
-        .order_by(t.c.opened_at.desc())
-        .limit(1)
-    )
-    row = (await c.execute(latest)).one_or_none()
-    return row is not None and row.reason in _ITS_END and not row.reopens
 
 
 async def last_number_used(

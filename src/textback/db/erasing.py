@@ -104,7 +104,7 @@ async def whole(c: AsyncConnection, conversation_id: ConversationId, *, now: dat
     )
     await c.execute(endpoints.with_for_update())
     d = webhook_deliveries.c
-    await _deliveries(c, or_(d.conversation_id == conversation_id, d.endpoint_id.in_(endpoints)))
+    await deliveries(c, or_(d.conversation_id == conversation_id, d.endpoint_id.in_(endpoints)))
     for table in (webhook_endpoints, events, tool_calls, turns):
         await c.execute(delete(table).where(table.c.conversation_id == conversation_id))
     await blank_plans(c, planned_sends.c.conversation_id == conversation_id)
@@ -119,7 +119,7 @@ async def texts(c: AsyncConnection, ids: Collection[str], *, now: datetime) -> N
     """These, and what was told of them. Call after `lock_texts`."""
     told = select(events.c.id).where(events.c.message_id.in_(ids))
     await c.execute(told.with_for_update())
-    await _deliveries(c, webhook_deliveries.c.event_id.in_(told))
+    await deliveries(c, webhook_deliveries.c.event_id.in_(told))
     await c.execute(delete(events).where(events.c.message_id.in_(ids)))
     await blank_plans(c, planned_sends.c.id.in_(ids))
     await past_usage.remove_texts(c, ids, now=now)
@@ -151,8 +151,8 @@ async def blank_plans(c: AsyncConnection, which: ColumnElement[bool]) -> int:
     return done.rowcount
 
 
-async def _deliveries(c: AsyncConnection, which: ColumnElement[bool]) -> None:
-    """Their endpoints are locked before them, as everybody does."""
+async def deliveries(c: AsyncConnection, which: ColumnElement[bool]) -> None:
+    """With their attempts. Their endpoints are locked before them, as everybody does."""
     of = select(webhook_deliveries.c.endpoint_id).where(which)
     theirs = select(webhook_endpoints.c.id).where(webhook_endpoints.c.id.in_(of))
     ordered = theirs.order_by(webhook_endpoints.c.id)

@@ -134,18 +134,18 @@ class Met:
     """What the pair's lock guards."""
 
     is_known: bool
-    """The text is stored already: as `inbound.is_known`."""
+    """The text is stored already, or on record, or was erased."""
     opted_out: bool
     is_live: bool
     """There is a live conversation; it may end before it is locked."""
     knows: bool
-    """As `conversations.knows`."""
+    """There was more between the two than texts of the user's that were ignored."""
     stays_over: bool
-    """As `conversations.stays_over`."""
+    """Their latest came to its own end, and its caller wants no other one after it."""
     earlier: Sequence[Heard]
-    """As `inbound.recent_from_sender`, for the limits."""
+    """What the user texted lately, the oldest first: for the sender's limits."""
     answered: int
-    """As `inbound.count_answered`, for the project's limit."""
+    """Texts of all its users that the project answered lately, at most as many as its limit."""
 
 
 async def meet(

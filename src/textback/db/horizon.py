@@ -7,7 +7,8 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# Each is the first entry of an index. `epoch`: there is something, and only a look tells when.
+# Each is the first entry of an index. `epoch`: there is something, and only a look tells when; also
+# in the order of an index, as `exists` may read a whole table until it finds one.
 _NEXT: Final = text("""
     select
         (select min(due_at) from messages where state = 'queued') as texts,
@@ -23,10 +24,11 @@ _NEXT: Final = text("""
             (select min(lease_until) from turns where state in ('thinking', 'awaiting')),
             (select min(lease_until) from webhook_deliveries where state = 'delivering')
         ) as leases,
-        (select timestamptz 'epoch' where exists (
-            select from planned_sends where state = 'planned' and batch_id is null)) as plans,
-        (select timestamptz 'epoch' where exists (
-            select from batches where state = 'running')) as batches
+        (select timestamptz 'epoch' from (
+            select from planned_sends where state = 'planned' and batch_id is null
+            order by account_id, due_at, seq limit 1) one) as plans,
+        (select timestamptz 'epoch' from (
+            select from batches where state = 'running' order by served_at limit 1) one) as batches
 """)
 
 

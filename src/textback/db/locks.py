@@ -1,6 +1,6 @@
 """Locks that have no row: what is decided about a pair of numbers is decided one at a time.
 
-Lock order, always: idempotency key, user, pair, conversation, turn, message.
+Lock order: ARCHITECTURE.md, Locks.
 """
 
 from collections.abc import Sequence

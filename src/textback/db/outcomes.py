@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
 from textback.core.ids import MessageId
-from textback.core.message import Failed, Message, Queued, Sending, Sent, Uncertain
-from textback.db import events
+from textback.core.message import Message, Queued, Sending
+from textback.db import events, parts
 from textback.db.message_rows import word_of
 
 # A claim is known by its lease. What is behind a text of the same answer: as `db/parts.py`.
@@ -45,7 +45,8 @@ _SAVE: Final = text("""
     behind as materialized (
         select m.id, n.next_at_once
         from n join done on done.id = n.id
-            join messages m on m.follows = n.id and m.state = 'queued' and m.part_wait is not null
+            join messages m on m.follows = n.id and m.state || '' = 'queued'  -- see db/reported.py
+                and m.part_wait is not null
         where n.next_at_once is not null
         for update of m skip locked
     ),
@@ -83,15 +84,5 @@ async def save_all(
 def _row(before: Sending, after: Message) -> dict[str, Any]:
     own = {name: getattr(after, name, None) for name in _OWN}
     row = {"id": after.id, "lease": before.lease_until, "state": word_of(after)}
-    return row | own | {"attempts": after.attempts, "next_at_once": _next_at_once(after)}
-
-
-def _next_at_once(after: Message) -> bool | None:
-    """Whether what is behind it may go, or begins to wait for a report; None: neither."""
-    match after:
-        case Sent():
-            return False
-        case Failed() | Uncertain(look_up_at=None):
-            return True
-        case _:
-            return None
+    row |= {"attempts": after.attempts, "next_at_once": parts.goes_at_once(before, after)}
+    return row | own

@@ -9,7 +9,6 @@ its number's pace, stays as it is.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Update, exists, func, literal, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -39,16 +38,17 @@ async def move_on(
     Both in one statement, as nearly every text has nothing behind it. Gives whether the change was
     made, and whether something may go at once.
     """
-    values = _of_next(before, after, now=now)
-    if values is None:
+    at_once = goes_at_once(before, after)
+    if at_once is None:
         return (await c.execute(change)).rowcount == 1, False
     done = change.returning(t.c.id).cte("done")
     behind = _next(after.id).where(exists(select(done.c.id))).scalar_subquery()
+    values = _AT_ONCE if at_once else {"due_at": literal(now, WHEN) + t.c.part_wait}
     moved = update(t).where(t.c.id == behind).values(values).returning(t.c.id).cte("moved")
     changes = select(func.count()).select_from(done).scalar_subquery()
     moves = select(func.count()).select_from(moved).scalar_subquery()
     changed, next_ones = (await c.execute(select(changes, moves))).one()
-    return changed == 1, next_ones == 1 and values is _AT_ONCE
+    return changed == 1, next_ones == 1 and at_once
 
 
 async def release(c: AsyncConnection, message_id: MessageId) -> None:
@@ -59,12 +59,13 @@ async def release(c: AsyncConnection, message_id: MessageId) -> None:
         await events.wake(c, "messages")
 
 
-def _of_next(before: Message, after: Message, *, now: datetime) -> dict[Any, Any] | None:
+def goes_at_once(before: Message, after: Message) -> bool | None:
+    """Whether what is behind it may go, or begins to wait for the report; None: neither."""
     match after:
         case Sent() if not isinstance(before, Sent):
-            return {"due_at": literal(now, WHEN) + t.c.part_wait}
+            return False
         case Delivered() | Failed() | Suppressed() | Uncertain(look_up_at=None):
-            return _AT_ONCE
+            return True
         case _:
             return None
 

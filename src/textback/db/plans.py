@@ -172,15 +172,6 @@ async def list_batches(
         return [_batch(row) for row in (await c.execute(query)).mappings()]
 
 
-async def count_batches(
-    db: AsyncEngine, account_id: AccountId, *, dialect: str | None = None
-) -> int:
-    t = batches.c
-    query = select(func.count()).select_from(batches).where(t.account_id == account_id)
-    async with transaction(db) as c:
-        return await c.scalar(query if dialect is None else query.where(t.dialect == dialect)) or 0
-
-
 async def progress(
     db: AsyncEngine, batch_ids: Sequence[str], *, now: datetime
 ) -> Mapping[str, Progress]:

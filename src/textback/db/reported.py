@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
 from textback.core.ids import CarrierId, MessageId
-from textback.core.message import Delivered, Failed, Message, Sent, Uncertain
+from textback.core.message import Message, Uncertain
 from textback.db import events
 from textback.db.message_rows import message_of, row_of, word_of
 from textback.db.tables import messages as t
@@ -149,17 +149,6 @@ async def let_next_go(
     gone = await c.scalars(_LET_GO, {"moves": to_json(moves).decode(), "now": now})
     if any(gone):
         await events.wake(c, "messages")
-
-
-def goes_at_once(before: Message, after: Message) -> bool | None:
-    """Whether what is behind it may go, or begins to wait; None: neither."""
-    match after:
-        case Sent() if not isinstance(before, Sent):
-            return False
-        case Delivered() | Failed():
-            return True
-        case _:
-            return None
 
 
 def _row(before: Message, after: Message) -> dict[str, Any]:

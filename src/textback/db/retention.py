@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.ids import ConversationId, ProjectId
 from textback.core.phone import Phone
-from textback.db import erasing, locks, past_usage
+from textback.db import erasing, locks, past_usage, webhook_tidy
 from textback.db.tables import (
     batches,
     conversations,
@@ -23,7 +23,6 @@ from textback.db.tables import (
     projects,
     tool_calls,
     turns,
-    webhook_attempts,
     webhook_deliveries,
     webhook_endpoints,
 )
@@ -38,15 +37,20 @@ class Past:
     before: datetime
 
 
+# By value, and in the order of an index: `exists` may read a whole table until it finds one.
 _ANY: Final = text("""
     select p.id from unnest(cast(:projects as text[]), cast(:moments as timestamptz[]))
         with ordinality as p (id, before, place)
-    where exists (select from conversations c
-            where c.project_id = p.id and c.closed_at < p.before)
-        or exists (select from batches b where b.project_id = p.id and b.ended_at < p.before)
-        or exists (select from planned_sends s
-            where s.project_id = p.id and s.ended_at < p.before and s.batch_id is null)
-        or exists (select from events e where e.project_id = p.id and e.at < p.before)
+    where (select 1 from conversations c
+            where c.project_id = p.id and c.closed_at < p.before
+            order by c.closed_at limit 1) is not null
+        or (select 1 from batches b where b.project_id = p.id and b.ended_at < p.before
+            order by b.ended_at limit 1) is not null
+        or (select 1 from planned_sends s
+            where s.project_id = p.id and s.ended_at < p.before and s.batch_id is null
+            order by s.ended_at limit 1) is not null
+        or (select 1 from events e where e.project_id = p.id and e.at < p.before
+            order by e.at limit 1) is not null
     order by p.place
 """)
 
@@ -109,12 +113,12 @@ async def over(c: AsyncConnection, past: Past, *, limit: int) -> tuple[list[Conv
 
     Their pairs are locked too, so that nobody hears, accepts or goes on there meanwhile.
     """
-    look, settled, is_all = limit, list[Row[Any]](), False
-    while len(settled) < limit and not is_all and look <= _FARTHEST:
+    look, settled, is_all = 0, list[Row[Any]](), False
+    while len(settled) < limit and not is_all and look < _FARTHEST:
+        look = min(look * _FURTHER or limit, _FARTHEST)
         asked = {"project": past.project_id, "before": past.before, "limit": look}
         rows = (await c.execute(_OVER, asked)).all()
         settled, is_all = [row for row in rows if row.is_settled][:limit], len(rows) < look
-        look *= _FURTHER
     named = {
         row.id: locks.name_of_pair(Phone(row.agent_number), Phone(row.user_number))
         for row in settled
@@ -154,16 +158,18 @@ async def remove(
             return False, 0
     mine = select(messages.c.id).where(messages.c.conversation_id.in_(ids)).limit(limit)
     texts = list(await c.scalars(mine))
+    is_all = len(texts) < limit
+    if is_all:
+        await c.execute(delete(webhook_endpoints).where(w.id.in_(own)))
+        p = planned_sends.c
+        theirs, is_single = p.conversation_id.in_(ids), p.batch_id.is_(None)
+        await c.execute(delete(planned_sends).where(theirs, p.state != "planned", is_single))
+        await erasing.blank_plans(c, theirs)
+    # Lock order: the day's rows of what was used come after everything else.
     await past_usage.remove_texts(c, texts, now=now)
-    if len(texts) >= limit:
-        return False, len(texts)
-    await c.execute(delete(webhook_endpoints).where(w.id.in_(own)))
-    p = planned_sends.c
-    theirs = p.conversation_id.in_(ids)
-    await c.execute(delete(planned_sends).where(theirs, p.state != "planned", p.batch_id.is_(None)))
-    await erasing.blank_plans(c, theirs)
-    await past_usage.remove_conversations(c, ids)
-    return True, len(texts)
+    if is_all:
+        await past_usage.remove_conversations(c, ids)
+    return is_all, len(texts)
 
 
 async def remove_events(c: AsyncConnection, past: Past, *, limit: int) -> int:
@@ -211,10 +217,7 @@ async def remove_batch_rows(c: AsyncConnection, past: Past, *, limit: int) -> tu
 async def _deliveries(c: AsyncConnection, which: ColumnElement[bool], limit: int) -> int:
     d = webhook_deliveries.c
     ids = list(await c.scalars(select(d.id).where(which).limit(limit)))
-    if ids:
-        of = webhook_attempts.c.delivery_id.in_(ids)
-        await c.execute(delete(webhook_attempts).where(of))
-        await c.execute(delete(webhook_deliveries).where(d.id.in_(ids)))
+    await webhook_tidy.forget_these(c, ids)
     return len(ids)
 
 

@@ -71,17 +71,17 @@ PLACES: Final = (
 
 
 async def page(
-    c: AsyncConnection, place: Place, *, after: Key | None, limit: int
+    c: AsyncConnection, place: Place, *, after: Key | None, limit: int, lock: bool
 ) -> Sequence[tuple[Key, Any]]:
     """Keys and values in the order of the keys, from `after` on."""
     beyond = [] if after is None else [tuple_(*place.key) > tuple_(*after)]
-    rows = await c.execute(
+    some = (
         select(*place.key, place.column)
         .where(and_(place.has_some, *beyond))
         .order_by(*place.key)
         .limit(limit)
-        .with_for_update(key_share=True)
     )
+    rows = await c.execute(some.with_for_update(key_share=True) if lock else some)
     return [(tuple(row[:-1]), row[-1]) for row in rows]
 
 

@@ -26,7 +26,6 @@ from textback.db.tables import (
     tool_calls,
     turns,
     uploads,
-    webhook_attempts,
     webhook_deliveries,
     webhook_endpoints,
 )
@@ -132,10 +131,7 @@ async def erase(
     which = _beside(users, account_id)
     blanked = await erasing.blank_plans(c, which["planned_sends"])
     told = list(await c.scalars(select(events.c.id).where(which["events"])))
-    d = webhook_deliveries.c
-    of = select(d.id).where(d.event_id.in_(told))
-    await c.execute(delete(webhook_attempts).where(webhook_attempts.c.delivery_id.in_(of)))
-    await c.execute(delete(webhook_deliveries).where(d.event_id.in_(told)))
+    await erasing.deliveries(c, webhook_deliveries.c.event_id.in_(told))
     await c.execute(delete(events).where(events.c.id.in_(told)))
     files = (await c.execute(delete(uploads).where(which["uploads"]))).rowcount
     return {"planned_sends": blanked, "events": len(told), "uploads": files}

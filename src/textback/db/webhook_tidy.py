@@ -39,19 +39,22 @@ async def forget_old(c: AsyncConnection, *, before: datetime, limit: int) -> int
             )
         )
     )
-    await _forget(c, ids)
+    await forget_these(c, ids)
     return len(ids)
 
 
 async def forget_of(c: AsyncConnection, endpoint_id: EndpointId, *, limit: int) -> int:
     """Remove up to `limit` of an endpoint's; gives how many."""
     ids = list(await c.scalars(select(t.c.id).where(t.c.endpoint_id == endpoint_id).limit(limit)))
-    await _forget(c, ids)
+    await forget_these(c, ids)
     return len(ids)
 
 
-async def _forget(c: AsyncConnection, ids: Collection[int]) -> None:
+async def forget_these(c: AsyncConnection, ids: Collection[int]) -> None:
+    """With their attempts. Locked first: who records one meanwhile adds an attempt to it."""
     if ids:
+        locked = select(t.c.id).where(t.c.id.in_(ids)).order_by(t.c.id).with_for_update()
+        await c.execute(locked)
         of = webhook_attempts.c.delivery_id.in_(ids)
         await c.execute(delete(webhook_attempts).where(of))
         await c.execute(delete(t).where(t.c.id.in_(ids)))

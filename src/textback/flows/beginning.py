@@ -58,4 +58,4 @@ def idle(number: NumberRow, command: SendText | None = None) -> IdlePolicy | Non
 
 
 def _both(usual: Mapping[str, object], asked: Mapping[str, object]) -> Mapping[str, object]:
-    return {**usual, **asked}
+    return {**usual, **asked} if asked else usual

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeGuard
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback import metrics
@@ -23,6 +24,8 @@ from textback.db.reported import About, Found
 from textback.db.session import transaction
 from textback.flows import opt_out
 from textback.group import Group
+
+log = structlog.stdlib.get_logger()
 
 Outcome = Literal["changed", "unchanged", "unknown", "contradiction"]
 
@@ -40,7 +43,7 @@ class Reported:
 
 
 class Receipts:
-    """Takes receipts in as `hear` does, those that come at the same time together."""
+    """Takes receipts in, those that come at the same time together."""
 
     def __init__(self, db: AsyncEngine) -> None:
         self._db = db
@@ -53,7 +56,11 @@ class Receipts:
         )
 
     async def hear(self, carrier_id: CarrierId, receipt: Receipt, *, now: datetime) -> Outcome:
-        """As `hear`. Raises Unavailable."""
+        """Fold a verified receipt in. `unknown`: no text of this carrier account is meant.
+
+        `contradiction`: it means one text, and the carrier's id is known as another's, which is
+        final. Raises Unavailable.
+        """
         outcome = await self._group.do(Reported(carrier_id, receipt, now))
         return outcome or await _hear_alone(self._db, carrier_id, receipt, now=now)
 
@@ -65,20 +72,8 @@ class Receipts:
         except Exception:
             if len(several) == 1:
                 raise
+            log.exception("receipt.not_together", receipts=len(several))
             return [None] * len(several)  # the one that is to blame fails alone
-
-
-async def hear(
-    db: AsyncEngine, carrier_id: CarrierId, receipt: Receipt, *, now: datetime
-) -> Outcome:
-    """Fold a verified receipt in. `unknown`: no text of this carrier account is meant.
-
-    `contradiction`: it means one text, and the carrier's id is known as another's, which is final.
-
-    Raises Unavailable.
-    """
-    (outcome,) = await hear_all(db, [Reported(carrier_id, receipt, now)])
-    return outcome or await _hear_alone(db, carrier_id, receipt, now=now)
 
 
 async def hear_all(db: AsyncEngine, several: Sequence[Reported]) -> list[Outcome | None]:
@@ -133,7 +128,7 @@ def _goes(
         if f.text is None or outcome not in {"changed", "unchanged"}:
             continue
         before, after = moves.get(f.text.id, (f.text, f.text))
-        at_once = reported.goes_at_once(before, after)
+        at_once = parts.goes_at_once(before, after)
         if _is_reported_sent(after, each.receipt):
             at_once = True
         if at_once is not None:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from textback import metrics
 from textback.core import message as rule
 from textback.core.errors import StaleError, Unavailable
 from textback.core.ids import MessageId
@@ -45,14 +46,19 @@ Came: TypeAlias = tuple[Sending, Outcome, datetime]
 
 
 class Recording:
-    """Saves what came of texts as `record` does, what comes at the same time together."""
+    """Saves what came of texts, what comes at the same time together."""
 
     def __init__(self, db: AsyncEngine, policy: SendPolicy) -> None:
         self._db, self._policy = db, policy
-        self._group = Group[Came, rule.Message | None](self._record_all, most=MOST)
+        self._group = Group[Came, rule.Message | None](
+            self._record_all, most=MOST, observe=metrics.GROUP.labels("outcomes").observe
+        )
 
     async def record(self, m: Sending, outcome: Outcome, *, now: datetime) -> rule.Message:
-        """As `record`. Raises Unavailable."""
+        """Save what came of it; if the text has moved meanwhile, fold in what we learned.
+
+        Raises Unavailable: then the caller still knows the outcome and must try again.
+        """
         after = await self._group.do((m, outcome, now))
         return after or await _record_alone(self._db, m, outcome, policy=self._policy, now=now)
 
@@ -66,17 +72,6 @@ class Recording:
                 raise
             log.exception("send.not_together", texts=len(several))
             return [None] * len(several)  # the one that is to blame fails alone
-
-
-async def record(
-    db: AsyncEngine, m: Sending, outcome: Outcome, *, policy: SendPolicy, now: datetime
-) -> rule.Message:
-    """Save what came of it; if the text has moved meanwhile, fold in what we learned.
-
-    Raises Unavailable: then the caller still knows the outcome and must try again.
-    """
-    (after,) = await record_all(db, [(m, outcome, now)], policy=policy)
-    return after or await _record_alone(db, m, outcome, policy=policy, now=now)
 
 
 async def record_all(

@@ -32,7 +32,7 @@ class Resealed:
 
 
 async def reseal(db: AsyncEngine, vault: Vault, *, dry_run: bool = False) -> list[Resealed]:
-    """Seal each secret anew that an older key sealed; a dry run only counts.
+    """Seal each secret anew that an older key sealed; a dry run only counts, and locks nothing.
 
     Processes may run meanwhile, if they have both keys. Interrupted and run again, it goes on.
     Raises Unavailable.
@@ -44,8 +44,9 @@ async def _place(db: AsyncEngine, vault: Vault, place: Place, *, dry_run: bool) 
     found, after = Resealed(place.name), None
     while True:
         async with transaction(db) as c:
-            await provisioning.alone(c)
-            some = await sealed.page(c, place, after=after, limit=PAGE)
+            if not dry_run:
+                await provisioning.alone(c)
+            some = await sealed.page(c, place, after=after, limit=PAGE, lock=not dry_run)
             for key, value in some:
                 again = place.each(value, _Counting(vault, found))
                 if again != value and not dry_run:

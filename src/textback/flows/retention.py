@@ -3,10 +3,11 @@
 Opt-outs stay, and what was used (`past_usage`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.errors import Unavailable
 from textback.db import retention
@@ -47,25 +48,48 @@ async def forget(
 
     Raises Unavailable.
     """
+    said = await _unless_held(
+        db, lambda c: _conversations(c, past, limit=limit, rows=rows, now=now)
+    )
+    others = await _unless_held(db, lambda c: _others(c, past, rows=rows))
+    return replace(
+        others,
+        conversations=said.conversations,
+        texts=said.texts,
+        more=said.more or others.more,
+    )
+
+
+async def _unless_held(
+    db: AsyncEngine, forget: Callable[[AsyncConnection], Awaitable[Forgotten]]
+) -> Forgotten:
+    """Nothing, if somebody's lock is in the way."""
     try:
         async with transaction(db) as c:
             await retention.patience(c)
-            ids, is_full = await retention.over(c, past, limit=limit)
-            is_all, texts = await retention.remove(c, ids, limit=rows, now=now)
-        async with transaction(db) as c:
-            await retention.patience(c)
-            batches, of_batches = await retention.remove_batch_rows(c, past, limit=rows)
-            sends = await retention.remove_sends(c, past, limit=rows)
-            told = await retention.remove_events(c, past, limit=rows)
+            return await forget(c)
     except Unavailable as error:
         if was_held(error):
             return Forgotten()
         raise
+
+
+async def _conversations(
+    c: AsyncConnection, past: Past, *, limit: int, rows: int, now: datetime
+) -> Forgotten:
+    ids, is_full = await retention.over(c, past, limit=limit)
+    is_all, texts = await retention.remove(c, ids, limit=rows, now=now)
+    gone = len(ids) if is_all else 0
+    return Forgotten(conversations=gone, texts=texts, more=not is_all or is_full)
+
+
+async def _others(c: AsyncConnection, past: Past, *, rows: int) -> Forgotten:
+    batches, of_batches = await retention.remove_batch_rows(c, past, limit=rows)
+    sends = await retention.remove_sends(c, past, limit=rows)
+    told = await retention.remove_events(c, past, limit=rows)
     return Forgotten(
-        conversations=len(ids) if is_all else 0,
-        texts=texts,
         batches=batches,
         sends=sends + of_batches,
         events=told,
-        more=not is_all or is_full or batches > 0 or max(of_batches, sends, told) >= rows,
+        more=batches > 0 or max(of_batches, sends, told) >= rows,
     )

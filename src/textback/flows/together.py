@@ -111,7 +111,11 @@ async def _open_rest(db: AsyncEngine, asks: Sequence[Ask]) -> _Opened:
 
 def _accepted(asks: Sequence[Ask], opened: set[ConversationId]) -> _Opened:
     return {
-        each.pair: replace(each.ids, agent_number=each.pair[0])
+        each.pair: Accepted(
+            conversation_id=each.ids.conversation_id,
+            message_id=each.ids.message_id,
+            agent_number=each.found.number.number,
+        )
         for each in asks
         if each.ids.conversation_id in opened
     }

@@ -16,21 +16,19 @@ from textback.db.session import transaction
 
 
 async def of_message(db: AsyncEngine, message_id: MessageId | None) -> str | None:
+    if message_id is None:
+        return None
+
     async def look(c: AsyncConnection) -> str | None:
-        return (
-            None
-            if message_id is None
-            else (await traces.of_messages(c, [message_id])).get(message_id)
-        )
+        return (await traces.of_messages(c, [message_id])).get(message_id)
 
     return await _looked_up(db, look)
 
 
 async def of_conversation(db: AsyncEngine, conversation_id: ConversationId | None) -> str | None:
-    async def look(c: AsyncConnection) -> str | None:
-        return conversation_id and await traces.of_conversation(c, conversation_id)
-
-    return await _looked_up(db, look)
+    if conversation_id is None:
+        return None
+    return await _looked_up(db, lambda c: traces.of_conversation(c, conversation_id))
 
 
 async def of_turn(db: AsyncEngine, turn_id: TurnId) -> str | None:

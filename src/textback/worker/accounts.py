@@ -86,8 +86,6 @@ class Accounts:
                     self._pauses.well(carrier)
             case Wait() | None:
                 pass
-        slowed = sum(int(each.limit) < self._most for each in self._accounts.values())
-        metrics.SLOWED.set(slowed)
 
     def looked_up(
         self, carrier: CarrierId, answer: Taken | NotFound | NoAnswer, now: datetime
@@ -104,13 +102,18 @@ class Accounts:
         """Which carriers to leave alone, and for how many texts the slower ones have room."""
         alone = self._pauses.active(now)
         room: dict[CarrierId, int] = {}
+        slowed = 0
         for carrier, account in self._accounts.items():
-            if carrier in alone or int(account.limit) >= self._most:
+            if int(account.limit) >= self._most:
+                continue
+            slowed += 1
+            if carrier in alone:
                 continue
             if (left := int(account.limit) - account.under_way) > 0:
                 room[carrier] = left
             else:
                 alone.append(carrier)
+        metrics.SLOWED.set(slowed)
         return alone, room
 
     def held(self) -> Mapping[CarrierId, int]:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
@@ -64,19 +65,16 @@ class Analyses:
 
     async def _run(self, held: Analysing) -> None:
         conversation_id = held.request.conversation_id
-        parent = await traces.of_conversation(self.rt.db, conversation_id)
+        async with self._given_back(held):
+            parent = await traces.of_conversation(self.rt.db, conversation_id)
         with tracing.span("analysis", parent=parent, conversation_id=conversation_id):
             await self._analysed(held)
 
     async def _analysed(self, held: Analysing) -> None:
         rt, asked = self.rt, held.request
         try:
-            answer = await self._ask(held)
-        except asyncio.CancelledError:
-            # We are being stopped: another worker tries, without waiting for the lease.
-            with contextlib.suppress(Exception):
-                await analyse.give_back(rt.db, held, now=rt.now())
-            raise
+            async with self._given_back(held):
+                answer = await self._ask(held)
         except Exception as error:  # whatever an engine does
             log.exception("analysis.engine_failed", conversation_id=asked.conversation_id)
             answer = TurnFailed(f"the engine raised {type(error).__name__}")
@@ -92,6 +90,16 @@ class Analyses:
             attempts=held.attempts,
             why=answer.reason if isinstance(answer, TurnFailed) else None,
         )
+
+    @asynccontextmanager
+    async def _given_back(self, held: Analysing) -> AsyncGenerator[None]:
+        """If we are stopped, another worker tries, without waiting for the lease."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                await analyse.give_back(self.rt.db, held, now=self.rt.now())
+            raise
 
     async def _ask(self, held: Analysing) -> Analysis | TurnFailed:
         asked = held.request

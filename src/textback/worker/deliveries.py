@@ -1,5 +1,6 @@
 """Events on their way out: posted to the endpoints that want them."""
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Sequence
@@ -64,17 +65,17 @@ class Deliveries:
             log.error("webhook.paused", endpoint_id=held.endpoint_id, why=done.paused)
 
     async def _run(self, held: Held) -> Recorded:
-        rt, began = self.rt, monotonic()
-        written = await deliver.write(rt.db, held, rt.formats, now=rt.now())
-        if isinstance(written, Recorded):
-            return written
+        rt = self.rt
         try:
-            post = deliver.signed(held, written, rt.formats, rt.vault, now=rt.now())
-        except (KeyError, ValueError):
-            log.exception("webhook.unsigned", endpoint_id=held.endpoint_id)
-            await deliver.give_back(rt.db, held, until=rt.now() + UNSIGNED_WAIT)
-            return Recorded(came="lost")
-        outcome = await self._post(held, post, began)
+            outcome = await self._outcome(held)
+        except asyncio.CancelledError:
+            # We are being stopped. At once by another worker, rather than when the lease runs out;
+            # that it may have arrived is what "at least once" is for.
+            with contextlib.suppress(Exception):
+                await deliver.give_back(rt.db, held, until=rt.now())
+            raise
+        if isinstance(outcome, Recorded):
+            return outcome
         metrics.WEBHOOK.observe(outcome.milliseconds / 1000)
         done = await persist(lambda: deliver.record(rt.db, held, outcome, now=rt.now()))
         log.info(
@@ -89,6 +90,20 @@ class Deliveries:
             ms=outcome.milliseconds,
         )
         return done
+
+    async def _outcome(self, held: Held) -> Answered | NotAnswered | Recorded:
+        """Recorded: it was not posted."""
+        rt, began = self.rt, monotonic()
+        written = await deliver.write(rt.db, held, rt.formats, now=rt.now())
+        if isinstance(written, Recorded):
+            return written
+        try:
+            post = deliver.signed(held, written, rt.formats, rt.vault, now=rt.now())
+        except (KeyError, ValueError):
+            log.exception("webhook.unsigned", endpoint_id=held.endpoint_id)
+            await deliver.give_back(rt.db, held, until=rt.now() + UNSIGNED_WAIT)
+            return Recorded(came="lost")
+        return await self._post(held, post, began)
 
     async def _post(self, held: Held, post: Post, began: float) -> Answered | NotAnswered:
         parent = await traces.of_event(self.rt.db, held.event_id)
@@ -111,13 +126,7 @@ class Deliveries:
     async def _posted(self, held: Held, post: Post, began: float) -> Answered | NotAnswered:
         try:
             return await self.rt.webhooks.post(held.url, post.headers, post.body)
-        except BaseException as error:
-            # We are being stopped, or it is a bug. At once by another worker, rather than when the
-            # lease runs out; that it may have arrived is what "at least once" is for.
-            if not isinstance(error, Exception):
-                with contextlib.suppress(Exception):
-                    await deliver.give_back(self.rt.db, held, until=self.rt.now())
-                raise
+        except Exception as error:
             log.exception("webhook.sender_failed", endpoint_id=held.endpoint_id)
             spent = round((monotonic() - began) * 1000)
             return NotAnswered(why=f"the sender raised {type(error).__name__}", milliseconds=spent)

@@ -1,4 +1,4 @@
-"""The worker: texts, look-ups, turns, analyses, webhooks, lost replies, deadlines: a loop each."""
+"""The worker: a loop for each queue, and one that looks at all of them."""
 
 import asyncio
 from typing import Any

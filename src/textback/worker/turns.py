@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -105,7 +106,8 @@ class Turns:
 
     async def _turn(self, thinking: Thinking) -> None:
         try:
-            parent = await traces.of_conversation(self.rt.db, thinking.conversation_id)
+            async with self._given_back(thinking):
+                parent = await traces.of_conversation(self.rt.db, thinking.conversation_id)
             with tracing.span(
                 "turn",
                 kind="consumer",
@@ -127,15 +129,11 @@ class Turns:
         fallback: str | None = None
         try:
             # Not to have read the agent's entry is no failure of the agent's.
-            engine, fallback = await persist(
-                lambda: rt.engines.get(thinking.agent_id, thinking.agent_version)
-            )
-            answer = turn.without_asking(thinking) or await self._ask(engine, thinking)
-        except asyncio.CancelledError:
-            # We are being stopped: another worker runs the turn, without waiting for the lease.
-            with contextlib.suppress(Exception):
-                await turn.give_back(rt.db, thinking, due_at=rt.now())
-            raise
+            async with self._given_back(thinking):
+                engine, fallback = await persist(
+                    lambda: rt.engines.get(thinking.agent_id, thinking.agent_version)
+                )
+                answer = turn.without_asking(thinking) or await self._ask(engine, thinking)
         except Exception as error:  # whatever an engine does, the user gets the fallback
             log.exception(
                 "turn.engine_failed",
@@ -156,6 +154,16 @@ class Turns:
             why=answer.reason if isinstance(answer, TurnFailed) else None,
         )
         return outcome or "lost"
+
+    @asynccontextmanager
+    async def _given_back(self, thinking: Thinking) -> AsyncGenerator[None]:
+        """If we are stopped, another worker runs the turn, without waiting for the lease."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                await turn.give_back(self.rt.db, thinking, due_at=self.rt.now())
+            raise
 
     async def _ask(self, engine: Engine, thinking: Thinking) -> TurnReply | Later | TurnFailed:
         with tracing.span("engine.reply", kind="client", engine=_name(engine)) as span:

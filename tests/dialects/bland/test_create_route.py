@@ -24,7 +24,7 @@ from textback.core import ids
 from textback.core.ports import Receipt
 from textback.db.claims import Round, Scope, claim_due
 from textback.db.session import transaction
-from textback.flows import receipt
+from textback.flows.receipt import Receipts
 
 TEXTS = "select * from messages order by seq"
 SAID = SEND | {"message": "I moved it to 4pm.", "sender": "AGENT"}
@@ -114,7 +114,7 @@ async def test_twilios_id_of_a_text_of_ours_in_flight_makes_nobody_texted_twice(
     [(sending, _)] = found.sending
     good(await post(http, "/create", HEARD | {"message_sid": sid, "sender": sayer}))
     reported = Receipt(carrier_message_id=sid, message_id=sending.id, status="delivered")
-    assert await receipt.hear(engine, sending.carrier_id, reported, now=NOW) == "changed"
+    assert await Receipts(engine).hear(sending.carrier_id, reported, now=NOW) == "changed"
     ours, theirs = await rows(engine, TEXTS)
     assert (ours["id"], ours["state"], ours["carrier_message_id"]) == (
         *(sent["message_id"], "delivered"),

@@ -23,7 +23,7 @@ from tests.support.webhooks import Postman
 from tests.support.world import World
 from textback.core.ids import CarrierId, MessageId
 from textback.core.ports import Receipt
-from textback.flows.receipt import hear
+from textback.flows.receipt import Receipts
 
 CONFIG = "select config from numbers where number = :number"
 NEW: dict[str, Any] = {
@@ -185,7 +185,7 @@ async def test_a_delivery_is_told_signed_where_its_agent_wants_it(
         assert set(came) == {"skipped"}
     message_id = MessageId(sent["message_id"])
     receipt = Receipt(carrier_message_id="SM1", message_id=message_id, status="delivered")
-    await hear(engine, CarrierId("dental-sandbox"), receipt, now=NOW)
+    await Receipts(engine).hear(CarrierId("dental-sandbox"), receipt, now=NOW)
     assert await postman.round() == ["delivered"]
     [posted] = postman.posted
     told = posted.json()

@@ -9,7 +9,6 @@ import json
 import platform
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final, TypeAlias, cast
 from urllib.parse import quote, urlencode
@@ -100,10 +99,7 @@ class Create:
             return NoAnswer(named(error))
         for secret in self._secrets:  # a refusal's words are kept, and shown
             body = body.replace(secret, b"[hidden]")
-        judged = _judged(answer.status_code, answer.headers, body)
-        if isinstance(judged, SendError) and len(outgoing.text) >= _SHORTEST_QUOTE:  # and logged
-            return replace(judged, reason=judged.reason.replace(outgoing.text, "[the text]"))
-        return judged
+        return _judged(answer.status_code, answer.headers, body, said_by_us=outgoing.text)
 
 
 def _form(outgoing: Outgoing) -> bytes:
@@ -120,13 +116,15 @@ def _form(outgoing: Outgoing) -> bytes:
     return urlencode(asked).encode()
 
 
-def _judged(status: int, headers: Mapping[str, str], body: bytes) -> Taken | SendError | NoAnswer:
+def _judged(
+    status: int, headers: Mapping[str, str], body: bytes, *, said_by_us: str
+) -> Taken | SendError | NoAnswer:
     said = _read(body)
     if 200 <= status < 300:  # noqa: PLR2004 - HTTP's own numbers
         return _taken(said) or unknown("the answer names no message", status, headers)
     if not errors.is_refusal(status):
         return unknown("no usable answer", status, headers)
-    code, reason = _why(said, status)
+    code, reason = _why(said, status, said_by_us)
     return errors.refusal(status, code, reason, retry_after=headers.get("retry-after"))
 
 
@@ -144,7 +142,7 @@ def _taken(said: Mapping[str, object]) -> Taken | None:
     return Taken(sid) if is_sid(sid) and isinstance(created, str | None) else None
 
 
-def _why(said: Mapping[str, object], status: int) -> tuple[str | None, str]:
+def _why(said: Mapping[str, object], status: int, text: str) -> tuple[str | None, str]:
     """Twilio's code and words; as an error document, or as a problem (RFC 9457).
 
     No code: it was no error document of Twilio's.
@@ -152,5 +150,12 @@ def _why(said: Mapping[str, object], status: int) -> tuple[str | None, str]:
     code = said.get("code")
     is_code = isinstance(code, int | str) and not isinstance(code, bool) and code != status
     words = said.get("message") or said.get("detail") or said.get("title")
-    reason = str(words or "no reason was given").replace("\x00", "\ufffd")[:_LONGEST_REASON]
-    return (str(code) if is_code else None), reason
+    reason = str(words or "no reason was given")
+    if len(text) >= _SHORTEST_QUOTE:  # it is logged
+        reason = reason.replace(text, "[the text]")
+    return (_stored(str(code)) if is_code else None), _stored(reason)
+
+
+def _stored(words: str) -> str:
+    """As Postgres can keep it: without NUL and lone surrogates, and not too long."""
+    return words.replace("\x00", "\ufffd").encode(errors="replace").decode()[:_LONGEST_REASON]

@@ -6,6 +6,7 @@ https://docs.poly.ai/api-reference/outbound-sms/endpoint/send-sms
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -152,10 +153,13 @@ def _sender(sms: OutboundSms, user: Phone) -> Phone | None:
         return Phone(service)
     if sms.agent_number is None:
         return None
-    agent = phone.user_number(sms.agent_number)
+    agent = _agent_number(sms.agent_number)
     if agent is None:
         raise errors.BadRequest(_not_e164("agent_number"))
     return agent
+
+
+_agent_number = lru_cache(maxsize=1024)(phone.user_number)
 
 
 def idempotency(key: str | None, connector_id: str, body: Mapping[str, Any]) -> Idempotency | None:

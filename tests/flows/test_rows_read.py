@@ -1,0 +1,91 @@
+"""However much there is, who asks for a little reads a little, whatever Postgres expects."""
+
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text as sql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tests.support import plans
+from tests.support.deployment import hour, second
+from tests.support.rows_read import rows_read
+from tests.support.world import World
+from textback.db import claims, horizon
+from textback.db.claims import Claimed, Round, Scope
+
+MANY = 3000
+COPIED = (
+    "conversation_id, project_id, carrier_id, agent_number, direction, kind, text, created_at,"
+    " expires_at, priority"
+)
+
+
+@pytest.fixture
+async def one(world: World) -> AsyncGenerator[AsyncConnection]:
+    """A connection that keeps its plans; texts were sent before, and nothing is queued."""
+    await world.accept()
+    await world.send_all()
+    history = (
+        "insert into messages (id, user_number, state, sent_at,"  # noqa: S608 - ours
+        f" carrier_message_id, {COPIED})"
+        " select 'sent_' || n, '+1212' || lpad(n::text, 7, '0'), 'sent', now(), 'SX' || n,"
+        f" {COPIED} from messages, generate_series(1, {MANY}) n"
+    )
+    async with world.transaction() as c:
+        await c.execute(sql(history))
+    async with world.db.connect() as c:
+        auto = await c.execution_options(isolation_level="AUTOCOMMIT")
+        await auto.execute(sql("vacuum analyze messages"))
+    async with world.db.connect() as c:
+        yield c
+
+
+async def queue(c: AsyncConnection) -> None:
+    await c.execute(
+        sql(
+            f"insert into messages (id, user_number, state, due_at, {COPIED})"  # noqa: S608 - ours
+            " select 'more_' || n, '+1313' || lpad(n::text, 7, '0'), 'queued', created_at,"
+            f" {COPIED} from (select * from messages order by seq limit 1) m,"
+            f" generate_series(1, {MANY}) n"
+        )
+    )
+    await c.commit()
+
+
+async def claim(c: AsyncConnection) -> Claimed:
+    scope = Scope(limit=10)
+    found = await claims.claim_due(c, scope, Round(), now=second(9), lease=timedelta(minutes=1))
+    await c.commit()
+    return found
+
+
+async def test_a_claim_reads_little_however_much_was_queued_since_it_was_planned(
+    one: AsyncConnection,
+) -> None:
+    assert (await claim(one)).sending == []
+    await queue(one)
+    before = await rows_read(one, "messages")
+    assert len((await claim(one)).sending) == 10
+    assert await rows_read(one, "messages") - before < MANY / 3
+
+
+async def test_who_asks_what_is_planned_reads_little_when_much_was(
+    one: AsyncConnection, world: World
+) -> None:
+    await plans.send(world, text="Tomorrow then.", send_at=hour(24), now=second(5))
+    columns = "conversation_id, account_id, project_id, environment, user_number, command, state"
+    many = (
+        f"insert into planned_sends (id, {columns}, due_at, created_at)"  # noqa: S608 - ours
+        f" select 'plan_' || n, {columns}, due_at, created_at"
+        f" from planned_sends, generate_series(1, {MANY}) n"
+    )
+    await one.execute(sql(many))
+    await one.execute(sql("analyze planned_sends"))
+    over = "update planned_sends set state = 'accepted', due_at = null, ended_at = now()"
+    await one.execute(sql(over))
+    await one.commit()
+    before = await rows_read(one, "planned_sends")
+    assert "plans" not in await horizon.upcoming(one)
+    await one.commit()
+    assert await rows_read(one, "planned_sends") - before < MANY / 3
