@@ -78,6 +78,7 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.drop_index("ix_messages_follows", "messages")
+    _less_to_keep()
     op.add_column("messages", sa.Column("traceparent", sa.Text()))
     op.add_column("carriers", sa.Column("previous_token", sa.Text()))
     op.add_column("carriers", sa.Column("previous_until", sa.DateTime(timezone=True)))
@@ -101,6 +102,23 @@ def upgrade() -> None:
             f" after insert or update{columns} or delete or truncate on {table}"
             " for each statement execute function textback_provisioned()"
         )
+
+
+def _less_to_keep() -> None:
+    """Each index is paid for with every text that is accepted, and often with every change of it.
+
+    `ix_messages_line` is what claims go by now; the numbers of `ix_conversations_pair` come first.
+    """
+    op.drop_index("ix_messages_ready", "messages")
+    op.drop_index("ix_conversations_number", "conversations")
+    op.drop_index("ix_conversations_metadata", "conversations")
+    op.create_index(
+        "ix_conversations_metadata",
+        "conversations",
+        ["metadata"],
+        postgresql_using="gin",
+        postgresql_where=sa.text("metadata <> '{}'"),
+    )
 
 
 def _forgetting() -> None:
@@ -135,6 +153,17 @@ def downgrade() -> None:
         postgresql_where=sa.text("follows is not null and state = 'queued'"),
     )
     op.drop_index("ix_messages_behind", "messages")
+    op.drop_index("ix_conversations_metadata", "conversations")
+    op.create_index(
+        "ix_conversations_metadata", "conversations", ["metadata"], postgresql_using="gin"
+    )
+    op.create_index("ix_conversations_number", "conversations", ["agent_number", "opened_at"])
+    op.create_index(
+        "ix_messages_ready",
+        "messages",
+        ["priority", "seq"],
+        postgresql_where=sa.text("state = 'queued'"),
+    )
     for name, _columns, _state in reversed(CLAIMED_BY):
         op.drop_index(name, "messages")
     for name, _where in reversed(IN_TROUBLE):

@@ -1,8 +1,8 @@
 """Questions that edges ask about many conversations.
 
 A list goes by `ix_conversations_account`, in the order of the ids, which is the order of time; by a
-user's or a number's own index if one is named; by `ix_conversations_metadata`, or by the index of
-words.
+user's index, or that of pairs, if a number is named; by `ix_conversations_metadata`, or by the
+index of words.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 
-from sqlalchemy import ColumnElement, cast, or_, select
+from sqlalchemy import Boolean, ColumnElement, cast, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -102,6 +102,8 @@ def _where(which: ConversationFilter, account_id: AccountId) -> list[ColumnEleme
         found += [t.opened_at >= which.since, t.id >= _earliest(which.since - _IDS_ARE_OLDER)]
     if which.until is not None:
         found += [t.opened_at < which.until, t.id < _earliest(which.until + timedelta(seconds=1))]
+    if which.metadata:  # only what has any is in the index, and a parameter would not say so
+        found.append(literal_column("conversations.metadata <> '{}'", Boolean))
     for name, value in which.metadata.items():
         found.append(or_(*(_has(name, each) for each in _meanings(value))))
     if which.words is not None:

@@ -139,7 +139,6 @@ conversations = Table(
     ),
     Index("ix_conversations_pair", "agent_number", "user_number", "opened_at"),
     Index("ix_conversations_user", "project_id", "user_number", "opened_at"),
-    Index("ix_conversations_number", "agent_number", "opened_at"),
     Index("ix_conversations_account", "account_id", "id"),
     Index(
         "ix_conversations_closed",
@@ -147,7 +146,12 @@ conversations = Table(
         "closed_at",
         postgresql_where=text("closed_at is not null"),
     ),
-    Index("ix_conversations_metadata", "metadata", postgresql_using="gin"),
+    Index(
+        "ix_conversations_metadata",
+        "metadata",
+        postgresql_using="gin",
+        postgresql_where=text("metadata <> '{}'"),  # most have none
+    ),
 )
 
 _IN_FLIGHT = "state in ('queued', 'sending', 'uncertain')"
@@ -228,7 +232,6 @@ messages = Table(
         unique=True,
         postgresql_where=text("carrier_message_id is not null"),
     ),
-    Index("ix_messages_ready", "priority", "seq", postgresql_where=text("state = 'queued'")),
     Index(
         "ix_messages_line",
         "priority",
