@@ -4,7 +4,7 @@ BIN = .venv/bin
 USE_INDEX = export UV_SYSTEM_CERTS=1 UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}}"
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 LOCK = $(USE_INDEX); \
-	$(COMPILE) pyproject.toml -o $(1)requirements.lock $(ARGS) && \
+	$(COMPILE) pyproject.toml --extra otel -o $(1)requirements.lock $(ARGS) && \
 	$(COMPILE) pyproject.toml --group dev -o $(1)requirements-dev.lock $(ARGS) && \
 	$(COMPILE) --group setup -o $(1)requirements-setup.lock $(ARGS)
 LOCKS = requirements.lock requirements-dev.lock requirements-setup.lock

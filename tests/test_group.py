@@ -76,8 +76,24 @@ async def test_who_goes_away_takes_nobody_along() -> None:
     assert await group.do("c") == "C"
 
 
-@given(st.lists(st.sampled_from("abcd"), max_size=40), st.integers(1, 5))
-def test_items_of_a_key_never_meet_and_keep_their_order(keys: list[str], most: int) -> None:
+async def test_of_many_that_wait_half_are_done_while_the_others_are_waited_for() -> None:
+    done = Done()
+    group = Group(done, most=9, enough=2)
+    tasks = await started(group, *"abcdefgh")
+    assert done.batches == [["a", "b", "c", "d"]]
+    done.free.set()
+    assert [await task for task in tasks] == [*"ABCDEFGH"]
+    assert done.batches == [["a", "b", "c", "d"], ["e", "f"], ["g", "h"]]
+
+
+@given(
+    st.lists(st.sampled_from("abcd"), max_size=40),
+    st.integers(1, 5),
+    st.none() | st.integers(1, 3),
+)
+def test_items_of_a_key_never_meet_and_keep_their_order(
+    keys: list[str], most: int, enough: int | None
+) -> None:
     batches: list[list[str]] = []
 
     async def note(items: Sequence[str]) -> list[str]:
@@ -86,7 +102,7 @@ def test_items_of_a_key_never_meet_and_keep_their_order(keys: list[str], most: i
         return list(items)
 
     async def all_of_it() -> None:
-        group: Group[str, str] = Group(note, most=most, key=lambda item: item[0])
+        group: Group[str, str] = Group(note, most=most, key=lambda item: item[0], enough=enough)
         async with asyncio.TaskGroup() as tasks:
             for place, key in enumerate(keys):
                 tasks.create_task(group.do(f"{key}{place}"))

@@ -58,6 +58,17 @@ CLAIMED_BY = (
     ("ix_messages_in_doubt", ("agent_number", "user_number"), "uncertain"),
 )
 
+# By `due_at`, too, so that no other index is in the same order (db/webhook_claim_queries.py); it
+# stands in for ix_webhook_deliveries_waiting.
+DELIVERED_BY = (
+    ("ix_webhook_deliveries_front", ("endpoint_id", "id", "due_at"), "state = 'waiting'"),
+    (
+        "ix_webhook_deliveries_alone",
+        ("endpoint_id", "due_at"),
+        "state = 'waiting' and conversation_id is null",
+    ),
+)
+
 
 def upgrade() -> None:
     for name, columns, state in CLAIMED_BY:
@@ -83,6 +94,15 @@ def upgrade() -> None:
     op.add_column("carriers", sa.Column("previous_token", sa.Text()))
     op.add_column("carriers", sa.Column("previous_until", sa.DateTime(timezone=True)))
     _forgetting()
+    for name, columns, where in DELIVERED_BY:
+        op.create_index(
+            name,
+            "webhook_deliveries",
+            list(columns),
+            postgresql_where=sa.text(where),
+            if_not_exists=True,
+        )
+    op.drop_index("ix_webhook_deliveries_waiting", "webhook_deliveries")
     for name, where in IN_TROUBLE:
         op.create_index(
             name, "webhook_endpoints", ["id"], postgresql_where=sa.text(where), if_not_exists=True
@@ -166,6 +186,14 @@ def downgrade() -> None:
     )
     for name, _columns, _state in reversed(CLAIMED_BY):
         op.drop_index(name, "messages")
+    op.create_index(
+        "ix_webhook_deliveries_waiting",
+        "webhook_deliveries",
+        ["endpoint_id", "id"],
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
+    for name, _columns, _where in reversed(DELIVERED_BY):
+        op.drop_index(name, "webhook_deliveries")
     for name, _where in reversed(IN_TROUBLE):
         op.drop_index(name, "webhook_endpoints")
     op.drop_table("past_usage")

@@ -5,11 +5,11 @@ an answer never waits long for it: a database that hangs must not hide that it d
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Metric, generate_latest, start_http_server
@@ -55,11 +55,44 @@ STANDING: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 """What is read when somebody asks: name -> help, labels."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    at: float
-    queues: Queues | None
-    redis: bool
+T = TypeVar("T")
+
+
+class _Look(Generic[T]):
+    """At one store: once at a time, and for all who ask meanwhile."""
+
+    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
+        """`ask` raises Unavailable or Unreachable where the store is not reached."""
+        self._ask = ask
+        self._at = -TOO_OLD
+        self._looking: asyncio.Task[None] | None = None
+        self.found: T | None = None
+        """None: it does not answer."""
+        self.known: tuple[float, T] | None = None
+        """The last that it told, and when."""
+
+    async def fresh(self) -> None:
+        """See to `found`. Takes never much longer than PATIENCE."""
+        if monotonic() - self._at < FRESH_SECONDS:
+            return
+        looking = self._looking = self._looking or asyncio.create_task(self._look())
+        await asyncio.wait([looking], timeout=PATIENCE)
+        if monotonic() - self._at >= FRESH_SECONDS:  # who asks next waits for the same look
+            self._at, self.found = monotonic(), None
+
+    async def _look(self) -> None:
+        found = None
+        try:
+            found = await self._ask()
+        except (Unavailable, Unreachable):
+            pass
+        except Exception:  # a schema that is not ours, a bug: the rest is told all the same
+            log.exception("metrics.failed")
+        finally:
+            self._looking = None
+        self._at, self.found = monotonic(), found
+        if found is not None:
+            self.known = self._at, found
 
 
 class Standing:
@@ -67,50 +100,24 @@ class Standing:
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._seen = _Seen(-TOO_OLD, None, redis=False)
-        self._known = self._seen
-        """The last that Postgres told."""
-        self._looking: asyncio.Task[_Seen] | None = None
+        self._postgres = _Look(partial(watch.queues, rt.db))
+        self._redis = _Look(partial(rt.pace.take, "health", Rate(1000, 1)))
 
     async def families(self) -> list[Metric]:
         """Takes never much longer than PATIENCE."""
-        if monotonic() - self._seen.at >= FRESH_SECONDS:
-            looking = self._looking = self._looking or asyncio.create_task(self._look())
-            await asyncio.wait([looking], timeout=PATIENCE)
-            if looking.done():
-                self._looking, self._seen = None, looking.result()
-            else:  # who asks next waits for the same look
-                self._seen = _Seen(monotonic(), None, redis=False)
-            if self._seen.queues is not None:
-                self._known = self._seen
-        told = self._known.queues if monotonic() - self._known.at < TOO_OLD else None
-        reachable = {"postgres": self._seen.queues is not None, "redis": self._seen.redis}
-        values = {"textback_reachable": {name: float(it) for name, it in reachable.items()}}
-        if told is not None:
-            values |= _values(told, now=self._rt.now())
-        return list(_families(values))
-
-    async def _look(self) -> _Seen:
+        looks = {"postgres": self._postgres, "redis": self._redis}
         async with asyncio.TaskGroup() as group:
-            queues = group.create_task(self._queues())
-            redis = group.create_task(self._redis())
-        return _Seen(monotonic(), queues.result(), redis=redis.result())
-
-    async def _queues(self) -> Queues | None:
-        try:
-            return await watch.queues(self._rt.db)
-        except Unavailable:
-            return None
-        except Exception:  # a schema that is not ours, a bug: the rest is told all the same
-            log.exception("metrics.failed")
-            return None
-
-    async def _redis(self) -> bool:
-        try:
-            await self._rt.pace.take("health", Rate(1000, 1))
-        except Unreachable:
-            return False
-        return True
+            for look in looks.values():
+                group.create_task(look.fresh())
+        values = {
+            "textback_reachable": {
+                store: float(look.found is not None) for store, look in looks.items()
+            }
+        }
+        known = self._postgres.known
+        if known is not None and monotonic() - known[0] < TOO_OLD:
+            values |= _values(known[1], now=self._rt.now())
+        return list(_families(values))
 
 
 async def text(standing: Standing) -> bytes:

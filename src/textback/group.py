@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -26,21 +26,20 @@ class Group(Generic[Item, Answer]):
         *,
         most: int,
         key: Callable[[Item], Hashable] | None = None,
-        worth: int | None = None,
+        enough: int | None = None,
         observe: Callable[[int], None] | None = None,
     ) -> None:
         """`do` answers each item of a batch, in order, with an answer or with what to raise.
 
-        What it raises is raised to all of the batch. `most`: items in a batch. `worth`: so many are
-        begun beside a batch that is under way, if they have no key of it; None: none ever are.
-        `observe`: told of each batch how many it has.
+        What it raises is raised to all of the batch. `most`: items in a batch. `enough`: of more
+        than so many that wait half are done first, and whoever they answer is back with the next
+        item while the other half is done; else all would always wait for all. `observe`: told of
+        each batch how many it has.
         """
-        self._do, self._most, self._key = do, most, key
-        self._worth, self._observe = worth, observe
+        self._do, self._key, self._observe = do, key, observe
+        self._most, self._enough = most, most if enough is None else enough
         self._waiting: list[_Batch[Item, Answer]] = []
-        self._starting = 0
-        self._under_way: list[_Batch[Item, Answer]] = []
-        self._running = set[asyncio.Task[None]]()
+        self._running: asyncio.Task[None] | None = None  # asyncio itself keeps no task alive
 
     async def do(self, item: Item) -> Answer:
         """Whoever is cancelled here only hears no answer: the item is done all the same."""
@@ -68,27 +67,12 @@ class Group(Generic[Item, Answer]):
             batch.keys.add(key)
 
     def _start(self) -> None:
-        while len(self._waiting) > self._starting and self._may_start():
-            self._starting += 1
+        if self._waiting and self._running is None:
             # Not in the context of whoever begins it: its logs and traces are of one request.
-            task = asyncio.get_running_loop().create_task(self._run(), context=Context())
-            self._running.add(task)  # asyncio itself keeps no task alive
-            task.add_done_callback(self._running.discard)
-
-    def _may_start(self) -> bool:
-        others = self._starting + len(self._under_way)
-        if not others or self._worth is None:
-            return not others
-        is_worth_it = len(self._waiting[self._starting].items) >= self._worth
-        return is_worth_it and others < _BESIDE
+            self._running = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     async def _run(self) -> None:
-        self._starting -= 1
-        batch = self._waiting[0]  # only now: with all that came in the meantime
-        if any(batch.keys & other.keys for other in self._under_way):
-            return  # its turn comes when they are done
-        del self._waiting[0]
-        self._under_way.append(batch)
+        batch = self._next()  # only now: with all that came in the meantime
         if self._observe is not None:
             self._observe(len(batch.items))
         try:
@@ -102,7 +86,7 @@ class Group(Generic[Item, Answer]):
         except Exception as error:  # noqa: BLE001 - each of them raises it where it is awaited
             outcomes = [error] * len(batch.items)
         finally:
-            self._under_way.remove(batch)
+            self._running = None
             self._start()
         for answer, outcome in zip(batch.answers, outcomes, strict=True):
             if answer.done():  # nobody waits for it any more
@@ -112,12 +96,19 @@ class Group(Generic[Item, Answer]):
             else:
                 answer.set_result(cast("Answer", outcome))
 
+    def _next(self) -> "_Batch[Item, Answer]":
+        first = self._waiting[0]
+        if len(first.items) <= self._enough:
+            return self._waiting.pop(0)
+        some = max(self._enough, (len(first.items) + 1) // 2)
+        taken = _Batch(first.items[:some], first.answers[:some])
+        del first.items[:some], first.answers[:some]
+        if self._key is not None:
+            first.keys.difference_update(map(self._key, taken.items))
+        return taken
 
-_BESIDE: Final = 2
-"""While one is at work elsewhere, another is got ready; more would only be smaller."""
 
-
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class _Batch(Generic[Item, Answer]):
     items: list[Item] = field(default_factory=list[Item])
     answers: "list[asyncio.Future[Answer]]" = field(default_factory=list["asyncio.Future[Answer]"])

@@ -239,7 +239,8 @@ class Settings(BaseSettings):
 
     def secrets(self) -> set[str]:
         """What no log may say: keys, tokens, and the passwords within URLs, also as written."""
-        found = {self.metrics_token, *(self.secret_key or "").split(",")}
+        keys = (self.secret_key or "").split(",")
+        found = {self.metrics_token, *(key.strip() for key in keys)}
         for url in (self.database_url, self.direct_url, self.replica_url, self.redis_url):
             parts = urlsplit(url or "")
             asked = dict(parse_qsl(parts.query))

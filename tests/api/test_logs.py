@@ -23,15 +23,15 @@ from tests.support.api import (
     headers,
     is_accepted,
     log_to,
-    rows,
     send,
     settings,
     started,
-    until,
+    worked,
 )
 from tests.support.fake_twilio import FakeTwilio, refused, reset
 from tests.support.fake_twilio.fake import NO_RECEIPTS
 from tests.support.hooks import INBOUND, RECEIPT, STATUS, TEXT, post
+from tests.support.log_lines import lines
 from tests.support.provision import (
     ACME_KEY,
     ACME_SID,
@@ -42,16 +42,10 @@ from tests.support.provision import (
     provision,
 )
 from textback import logs, wiring
-from textback.runtime import Runtime
 from textback.settings import Settings
-from textback.worker.main import Worker
 
 PLANTED = "planted words nobody may read"
 LOG = structlog.stdlib.get_logger()
-
-
-def lines(logged: StringIO) -> list[dict[str, object]]:
-    return [json.loads(line) for line in logged.getvalue().splitlines()]
 
 
 def is_clean(logged: StringIO) -> None:
@@ -72,7 +66,7 @@ class QuotingError(Exception):
 def test_each_event_is_one_line_of_json_with_level_and_time(logged: StringIO) -> None:
     LOG.warning("something.happened", conversation_id="conv_1", why="line\nbreak")
     logging.getLogger("a.library").error("failed for %s", USER)
-    ours, theirs = lines(logged)
+    ours, theirs = lines(logged.getvalue())
     assert (ours["event"], ours["level"], ours["why"]) == (
         "something.happened",
         "warning",
@@ -148,8 +142,8 @@ def test_every_member_of_a_group_of_exceptions_is_logged(logged: StringIO) -> No
     except* (ZeroDivisionError, QuotingError):
         LOG.exception("it.failed")
     is_clean(logged)
-    assert "ZeroDivisionError: first" in str(lines(logged)[0]["exception"])
-    assert "second, +1415***0123" in str(lines(logged)[0]["exception"])
+    assert "ZeroDivisionError: first" in str(lines(logged.getvalue())[0]["exception"])
+    assert "second, +1415***0123" in str(lines(logged.getvalue())[0]["exception"])
 
 
 def test_an_exception_that_cannot_be_written_down_does_not_stop_the_log(logged: StringIO) -> None:
@@ -164,7 +158,7 @@ def test_an_exception_that_cannot_be_written_down_does_not_stop_the_log(logged: 
         fail()
     except UnspeakableError:
         LOG.exception("it.failed")
-    assert "UnspeakableError" in str(lines(logged)[0]["exception"])
+    assert "UnspeakableError" in str(lines(logged.getvalue())[0]["exception"])
 
 
 def test_lines_are_kept_for_a_moment_and_a_warning_is_written_at_once_with_those_before_it(
@@ -178,17 +172,17 @@ def test_lines_are_kept_for_a_moment_and_a_warning_is_written_at_once_with_those
     logging.getLogger("a.library").info("second")
     assert logged.getvalue() == ""
     LOG.warning("third.happened")
-    assert [line["event"] for line in lines(logged)] == [
+    assert [line["event"] for line in lines(logged.getvalue())] == [
         "first.happened",
         "second",
         "third.happened",
     ]
     LOG.info("fourth.happened")
     for _ in range(1000):
-        if len(lines(logged)) == 4:
+        if len(lines(logged.getvalue())) == 4:
             break
         threading.Event().wait(0.01)
-    assert lines(logged)[-1]["event"] == "fourth.happened"
+    assert lines(logged.getvalue())[-1]["event"] == "fourth.happened"
 
 
 def test_nothing_fails_because_nobody_reads_the_log_or_a_value_cannot_be_written_down(
@@ -201,7 +195,7 @@ def test_nothing_fails_because_nobody_reads_the_log_or_a_value_cannot_be_written
     holds_itself: list[object] = []
     holds_itself.append(holds_itself)
     LOG.info("it.happened", value=Unspeakable(), more=holds_itself, key={(1, 2): "three"})
-    assert lines(logged)[0]["event"] == "it.happened"
+    assert lines(logged.getvalue())[0]["event"] == "it.happened"
     log_to(closed := StringIO())
     closed.close()
     LOG.error("it.happened")
@@ -273,7 +267,7 @@ async def test_a_database_error_is_logged_with_what_an_operator_needs(
         answer = await send(http, message="boom")
     finally:
         await execute(engine, "alter table messages drop constraint accident")
-    [failed] = [line for line in lines(logged) if line["event"] == "http.failed"]
+    [failed] = [line for line in lines(logged.getvalue()) if line["event"] == "http.failed"]
     assert failed["correlation_id"] == correlation_id(answer)
     assert (failed["level"], failed["path"]) == ("error", ROUTE)
     told = str(failed["exception"])
@@ -296,7 +290,7 @@ async def test_each_request_is_one_line_with_its_correlation_id_and_no_query(
     http: httpx.AsyncClient, logged: StringIO
 ) -> None:
     answer = await http.get("/openapi.json?token=abc")
-    [line] = lines(logged)
+    [line] = lines(logged.getvalue())
     assert (line["event"], line["level"]) == ("http.answered", "info")
     assert (line["method"], line["path"], line["status"]) == ("GET", "/openapi.json", 200)
     assert line["correlation_id"] == correlation_id(answer)
@@ -326,26 +320,7 @@ async def test_texts_secrets_and_numbers_are_in_no_log_of_a_worker(
         for n in range(3):
             message = {"user_number": f"+1415555012{n + 4}", "message": PLANTED}
             is_accepted(await send(http, message))
-        await _work(rt, engine)
+        await worked(rt, engine)
     is_clean(most_said)
     for event in ("send.taken", "send.refused", "send.no_answer", "look_up.", "turn.ended"):
         assert event in most_said.getvalue()
-
-
-async def _work(rt: Runtime, engine: AsyncEngine) -> None:
-    """Until nothing is left to do."""
-
-    async def all_done() -> bool:
-        return not await rows(
-            engine,
-            "select 1 from messages where state in ('queued', 'sending', 'uncertain')"
-            " union select 1 from turns where state <> 'ended'",
-        )
-
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(Worker(rt, concurrency=4).run(stop))
-        try:
-            await until(all_done)
-        finally:
-            stop.set()

@@ -182,10 +182,11 @@ class Later:
 
     async def _cancel(self, planned: Planned, after: float) -> None:
         await asyncio.sleep(after)
+        at = self.planned.index(planned)
+        self.planned[at] = asked = replace(planned, is_stopped=True)
         answer = await self._ask("DELETE", f"/v1/sends/{planned.message_id}")
         if answer is not None and answer.is_success:
-            at = self.planned.index(planned)
-            self.planned[at] = replace(planned, cancelled_at=time.time())
+            self.planned[at] = replace(asked, cancelled_at=time.time())
 
     async def _batch(self, batch: Batch, began: float) -> None:
         await asyncio.sleep(max(0.0, began + batch.at - time.monotonic()))

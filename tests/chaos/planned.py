@@ -34,8 +34,11 @@ def _figures(r: Record) -> dict[str, object]:
 def _violations(r: Record) -> Iterator[str]:
     texts = {row.id: row for row in r.rows if row.direction == "outbound"}
     plans = {plan.id: plan for plan in r.plans}
+    stopped = {promise.message_id for promise in r.planned if promise.is_stopped}
     for plan in r.plans:
         yield from _fate(plan, texts.get(plan.id))
+        if plan.state == "cancelled" and plan.batch_id is None and plan.id not in stopped:
+            yield f"cancelled, and nobody asked for it: {plan.id}"
     for promise in r.planned:
         plan, row = plans.get(promise.message_id), texts.get(promise.message_id)
         if plan is None:

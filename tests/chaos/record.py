@@ -84,6 +84,8 @@ class Planned:
     text: str
     message_id: str
     user: str
+    is_stopped: bool = False
+    """Whether anybody asked for it to be cancelled."""
     cancelled_at: float | None = None
     """When it was answered that it will not be sent."""
 

@@ -183,7 +183,10 @@ WIDE = replace(
     GOOD,
     rows=[*GOOD.rows, LATER, ROW],
     created=[*GOOD.created, taken(LATER, 20), taken(ROW, 21)],
-    planned=[Planned("later", "m6", YOU), Planned("never", "m8", YOU, cancelled_at=22)],
+    planned=[
+        Planned("later", "m6", YOU),
+        Planned("never", "m8", YOU, is_stopped=True, cancelled_at=22),
+    ],
     plans=PLANS,
     many=MANY,
     arrivals=[replace(ARRIVALS[0], taken=False), *ARRIVALS],  # it was tried twice
@@ -220,6 +223,8 @@ WIDELY_BROKEN: list[tuple[str, Record]] = [
     ("sent while its batch was paused", with_plan(1, ended=23)),
     ("sent after its batch was cancelled", with_plan(1, batch_id="b2", ended=24)),
     ("cancelled, and nobody asked for it", with_plan(3, batch_id="b1")),
+    ("cancelled, and nobody asked for it", replace(WIDE, planned=[
+        WIDE.planned[0], replace(WIDE.planned[1], is_stopped=False, cancelled_at=None)])),
     ("webhook missing", replace(WIDE, arrivals=ARRIVALS[1:])),
     ("webhook missing", replace(WIDE, arrivals=[
         *ARRIVALS[:-1], replace(ARRIVALS[-1], taken=False)])),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any, Final, cast
 import yaml
 from jsonschema import Draft202012Validator
 
+from textback.core.batch import MOST_BYTES
+from textback.dialects.native import batch_wire, opt_out_wire
+from textback.dialects.nixflex.wire import MAX_CAMPAIGN
 from textback.settings import Settings
 from textback.worker.main import GIVE_BACK, LAST_WORDS
 
@@ -20,6 +24,7 @@ COMPOSE: Final = cast(
 SERVICES: Final = cast("Mapping[str, Mapping[str, Any]]", COMPOSE["services"])
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text()
 KNOWN: Final = {f"TEXTBACK_{name.upper()}" for name in Settings.model_fields}
+HAPROXY: Final = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
 OF_COMPOSE: Final = {"TEXTBACK_MORE_API", "TEXTBACK_MORE_WORKERS", "TEXTBACK_PROXY_PORT"}
 """Set for the file itself, and not for a process."""
 SECONDS: Final = re.compile(r"(\d+)s")
@@ -73,8 +78,7 @@ def test_what_scales_is_found_under_one_name() -> None:
         assert SERVICES[name]["networks"]["outside"]["aliases"] == [alias]
     for name in ("proxy", "prometheus"):
         assert SERVICES[name]["networks"] == ["outside"]
-    haproxy = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
-    assert "server-template api 20 api:8000" in haproxy
+    assert "server-template api 20 api:8000" in HAPROXY
     prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     asked = {
         (name, source["port"])
@@ -84,6 +88,29 @@ def test_what_scales_is_found_under_one_name() -> None:
     }
     metrics_port = int(ours()["worker"]["environment"]["TEXTBACK_METRICS_PORT"])
     assert asked == {("api", 8000), ("worker", metrics_port)}
+
+
+def test_the_proxy_refuses_no_body_that_the_api_takes() -> None:
+    (at_most,) = re.findall(r"content-length\) gt (\d+)", HAPROXY)
+    assert int(at_most) >= max(MOST_BYTES, batch_wire.MAX_BODY, opt_out_wire.MAX_CSV, MAX_CAMPAIGN)
+
+
+def test_the_proxy_keeps_inside_what_is_meant_for_the_inside_however_it_is_written() -> None:
+    """The API decodes paths once, and its pattern takes a line break at their end."""
+    (asked,) = re.findall(r"deny_status 404 if \{ (.+) \}", HAPROXY)
+    fetch, *flags, metrics, health = asked.split()
+    assert fetch == "path,url_dec"
+    assert flags == ["-i", "-m", "beg"]
+    assert (metrics, health) == ("/metrics", "/health/")
+
+
+def test_the_image_can_trace() -> None:
+    assert re.findall(r"requirements\S*\.lock", DOCKERFILE)[-1] == "requirements.lock"
+    locked = (ROOT / "requirements.lock").read_text()
+    for wanted in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]["otel"]:
+        assert re.search(rf"(?m)^{re.escape(wanted.partition('>')[0])}==", locked), wanted
 
 
 def test_the_image_runs_as_nobody_brings_no_tools_and_gets_signals() -> None:

@@ -1,15 +1,15 @@
 """`deploy/kubernetes/`: against Kubernetes' own schemas, our settings, and our routes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 import yaml
 
 from tests.support.api import settings
-from textback import wiring
+from tests.support.routes import routes
 from textback.settings import Settings
 from textback.worker.main import GIVE_BACK, LAST_WORDS
 
@@ -131,28 +131,10 @@ def _selectors() -> Iterator[Mapping[str, str]]:
 def test_the_ingress_lets_every_route_through_and_metrics_and_health_not() -> None:
     [rule] = of_kind("Ingress")["textback"]["spec"]["rules"]
     open_ = [(path["path"], path["pathType"]) for path in rule["http"]["paths"]]
-    closed = [route for route in _routes() if not any(_leads(p, kind, route) for p, kind in open_)]
+    paths = sorted({route.path for route in routes()})
+    closed = [path for path in paths if not any(_leads(p, kind, path) for p, kind in open_)]
     assert closed == ["/health/live", "/health/ready", "/metrics"]
 
 
 def _leads(path: str, kind: str, route: str) -> bool:
     return route == path or (kind == "Prefix" and route.startswith(f"{path}/"))
-
-
-def _routes() -> list[str]:
-    """Of all dialects, and those that no document lists."""
-    found = settings("postgresql://nobody@127.0.0.1:9/textback", "redis://127.0.0.1:9")
-    application = cast("Any", wiring.application(wiring.runtime(found)))
-    while not hasattr(application, "routes"):  # what is around it
-        application = application.app
-    routes = sorted(set(_paths(application.routes)))
-    assert len(routes) > 90
-    return routes
-
-
-def _paths(routes: Sequence[Any]) -> Iterator[str]:
-    for route in routes:
-        if (included := getattr(route, "original_router", None)) is not None:
-            yield from _paths(included.routes)
-        else:
-            yield route.path

@@ -1,4 +1,4 @@
-"""`docs/runbook.md`: a word on every alert, commands that exist, queries that Postgres takes."""
+"""`docs/runbook.md`: a word on every alert; commands, routes and queries that there are."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import asyncpg
 import typer
 import yaml
 
+from tests.support.routes import routes
 from textback.cli.main import app
 from textback.settings import Settings
 
@@ -60,6 +61,17 @@ def test_its_commands_are_those_of_textback() -> None:
         assert command in group.commands, words
         below = getattr(group.commands[command], "commands", None)
         assert below is None or not rest or rest[0] in below, words
+
+
+def test_its_routes_are_served() -> None:
+    named = re.findall(r"`(GET|POST|PUT|PATCH|DELETE) ([^`]+)`", RUNBOOK)
+    assert len(named) > 5
+    served = {
+        (method, re.sub(r"{\w+}", "{id}", route.path))
+        for route in routes()
+        for method in getattr(route, "methods", None) or ()
+    }
+    assert {*named} - served == set()
 
 
 async def test_postgres_takes_its_queries(database_url: str) -> None:

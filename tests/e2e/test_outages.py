@@ -25,6 +25,7 @@ from tests.support.api import (
     until,
 )
 from tests.support.fake_twilio import FakeTwilio, slow
+from tests.support.log_lines import errors
 from tests.support.ports import free_port
 from tests.support.provision import ACME_SID, STANDARD_YAML, TOKEN, environment, provision
 from tests.support.valkey import Valkey
@@ -154,4 +155,4 @@ async def test_a_worker_that_loses_its_database_goes_on_when_it_is_back(
     await until(lambda: running.state(message_id, "delivered"))
     assert running.sent() == ["after"]
     assert "loop.waiting" in logged.getvalue()
-    assert '"level": "error"' not in logged.getvalue()
+    assert errors(logged.getvalue()) == []

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import AGENT, ROUTE, USER, headers, is_accepted, rows, until
 from tests.support.hooks import INBOUND, TEXT, post
+from tests.support.log_lines import errors
 from tests.support.ports import free_port
 from tests.support.processes import Running, Textback
 from tests.support.provision import SECRET_KEY, STANDARD_YAML, provision
@@ -59,7 +60,7 @@ async def has_stopped(process: Running, within: float = LAME_DUCK + DRAIN) -> fl
     code, seconds = await process.ended(within=within + 5)
     assert code == 0, process.log
     assert seconds < within
-    assert '"level": "error"' not in process.log
+    assert errors(process.log) == []
     assert "Traceback" not in process.log
     return seconds
 

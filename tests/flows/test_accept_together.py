@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import text as sql
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.deployment import AGENT, GREETING, SECOND, USER, caller, second
@@ -12,9 +14,11 @@ from tests.support.world import World
 from textback.core.commands import Accepted, Idempotency, SendText
 from textback.core.errors import KeyReused, Refusal
 from textback.core.phone import Phone
+from textback.core.policy import IdlePolicy
+from textback.core.template import Template
 from textback.db import locks
 from textback.db.book import Book
-from textback.flows.accept import Accepting
+from textback.flows.accept import Accepting, send_text
 
 USERS = [Phone(f"+1415555{n:04}") for n in range(200, 240)]
 HELLO = SendText(user_number=USER, text="Hello", agent_number=AGENT)
@@ -62,6 +66,66 @@ async def test_a_crowd_is_accepted_in_few_commits_and_each_has_all_that_one_has(
         assert (text.state, text.text, text.segments) == ("queued", "Hello", 1)
     first = accepted(done[0])
     assert await world.events(first.conversation_id) == await world.events(alone.conversation_id)
+
+
+OWN = {"id", "conversation_id", "message_id", "event_id", "seq", "user_number", "at"}
+"""What no two rows have in common."""
+
+
+async def stored(world: World, done: Accepted) -> dict[str, list[dict[str, object]]]:
+    """All that was written of one accepted text, but for what is its own."""
+    of_it = {"messages": "seq", "events": "id", "webhook_deliveries": "id"}
+    queries = {
+        "conversations": "select * from conversations where id = :of",
+        **{
+            table: f"select * from {table} where conversation_id = :of order by {order}"  # noqa: S608
+            for table, order in of_it.items()
+        },
+    }
+    async with world.transaction() as c:
+        return {
+            table: [
+                {name: value for name, value in row.items() if name not in OWN}
+                for row in (await c.execute(sql(query), {"of": done.conversation_id})).mappings()
+            ]
+            for table, query in queries.items()
+        }
+
+
+async def test_both_ways_write_the_same(world: World):
+    async with world.transaction() as c:
+        await c.execute(
+            sql(
+                "insert into webhook_endpoints (id, account_id, url, format, state, created_at)"
+                " select 'whe_' || id, id, 'https://a.example/', 'native', 'active', now()"
+                " from accounts"
+            )
+        )
+    asked = replace(
+        HELLO,
+        objective="Confirm it.",
+        variables={"name": "Ana"},
+        metadata={"order": "7"},
+        extra={"own": [1]},
+        reopens=False,
+        dialect="bland",
+        validity=timedelta(hours=2),
+    )
+    template = replace(
+        HELLO, text=None, template=Template(content_sid="HX" + "0" * 32, variables={"1": "Ana"})
+    )
+    idle = replace(HELLO, idle=IdlePolicy(unanswered_after=timedelta(hours=3)))
+    crowd = Crowd(world)
+    for nth, command in enumerate([HELLO, asked, template, idle]):
+        together, later = (
+            replace(command, user_number=user) for user in USERS[2 * nth : 2 * nth + 2]
+        )
+        [done] = await crowd.send([together])
+        alone = await send_text(world.db, caller(), later, now=second(0))
+        written = await stored(world, accepted(done))
+        assert written == await stored(world, alone)
+        assert [len(written[table]) for table in ("messages", "events")] == [1, 2]
+        assert len(written["webhook_deliveries"]) == 2
 
 
 async def test_what_is_unusual_goes_alone_and_holds_up_nobody(world: World):

@@ -26,6 +26,7 @@ from tests.support.deployment import (
     second,
 )
 from tests.support.doubles import CarrierDouble, Gate, OneCarrier, Received
+from tests.support.log_lines import line_of
 from tests.support.world import SWEEP, World
 from textback.core.errors import Unavailable
 from textback.core.phone import Phone
@@ -287,10 +288,9 @@ async def test_a_text_that_cannot_be_taken_in_for_a_day_is_given_up(world: World
     assert await one(world, carrier, now=minute(6) + GIVE_UP) == Swept(0, failed=1)
     assert await swept_until(world) == minute(6) + GIVE_UP - GRACE
     assert await one(world, carrier, now=hour(30)) == Swept(0)
-    (line,) = [line for line in logged.getvalue().splitlines() if "inbound.given_up" in line]
-    assert '"level": "error"' in line
-    assert '"carrier_message_id": "SM1"' in line
-    assert USER not in line
+    line = line_of(logged.getvalue(), "inbound.given_up")
+    assert (line["level"], line["carrier_message_id"]) == ("error", "SM1")
+    assert USER not in logged.getvalue()
 
 
 async def test_a_database_that_goes_away_in_between_loses_nothing(world: World):

@@ -26,6 +26,7 @@ from tests.support.api import (
     settings,
     started,
 )
+from tests.support.log_lines import errors
 from tests.support.ports import free_port
 from tests.support.processes import Running, Textback
 from tests.support.provision import ACME_KEY, SECRET_KEY, STANDARD_YAML, provision
@@ -63,7 +64,7 @@ async def serving(
         yield port, process
         assert process.is_alive
         assert [line for line in process.log.splitlines() if "Traceback" in line] == []
-        assert '"level": "error"' not in process.log
+        assert errors(process.log) == []
 
 
 async def exchange(port: int, sent: bytes) -> bytes:

@@ -88,7 +88,7 @@ def test_what_is_wrong_with_it_is_one_sentence_that_tells_no_secret(
 def test_no_secret_is_in_what_the_settings_say_of_themselves() -> None:
     found = Settings.model_validate(
         {
-            "secret_key": f"{SECRET},{'o' * 43}=",
+            "secret_key": f"{SECRET}, {'o' * 43}=",
             "database_url": "postgresql://u:pl%40nted-one@db/x?password=planted-two",
             "direct_url": "postgresql://u:planted-three@db/x",
             "redis_url": "rediss://:planted-four@redis/0",

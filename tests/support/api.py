@@ -21,6 +21,7 @@ from textback import logs, wiring
 from textback.cli.server import Server, options
 from textback.runtime import Runtime
 from textback.settings import Settings
+from textback.worker.main import Worker
 
 ROUTE: Final = "/v1/outbound-sms"
 PUBLIC_URL: Final = "https://sms.example.com"
@@ -225,6 +226,26 @@ async def until(
     async with asyncio.timeout(within):
         while not await happened():  # noqa: ASYNC110 - others change what is asked for
             await asyncio.sleep(every)
+
+
+async def worked(rt: Runtime, engine: AsyncEngine, *left: str) -> None:
+    """A worker runs until nothing is left to do, and the queries `left` find nothing either."""
+    queries = (
+        "select 1 from messages where state in ('queued', 'sending', 'uncertain')",
+        "select 1 from turns where state <> 'ended'",
+        *left,
+    )
+
+    async def all_done() -> bool:
+        return not await rows(engine, " union ".join(queries))
+
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(Worker(rt, concurrency=4).run(stop))
+        try:
+            await until(all_done)
+        finally:
+            stop.set()
 
 
 TABLES: Final = ("conversations", "messages", "turns", "opt_outs", "idempotency_keys", "events")

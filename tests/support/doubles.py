@@ -23,7 +23,7 @@ from textback.core.engine import (
     TurnRequest,
 )
 from textback.core.gcra import Denied, Granted, Rate
-from textback.core.ids import AgentId, CarrierId
+from textback.core.ids import CarrierId
 from textback.core.phone import Phone
 from textback.core.ports import (
     Carrier,
@@ -238,18 +238,6 @@ class WatchedEngine:
 
     async def close(self) -> None:
         await self._inner.close()
-
-
-class OneEngine:
-    """Every agent has this engine: what `flows.turn` calls `Engines`."""
-
-    def __init__(self, engine: Engine, fallback: str | None) -> None:
-        self._engine, self._fallback = engine, fallback
-
-    async def get(self, agent_id: AgentId, version: int) -> tuple[Engine, str | None]:
-        assert agent_id
-        assert version
-        return self._engine, self._fallback
 
 
 class Plenty:

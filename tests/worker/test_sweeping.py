@@ -22,6 +22,7 @@ from tests.support.deployment import (
     number,
 )
 from tests.support.doubles import CarrierDouble, Gate, Received
+from tests.support.log_lines import line_of
 from tests.support.running import Shop
 from textback.core.errors import Unavailable
 from textback.core.ids import CarrierId
@@ -92,10 +93,9 @@ async def test_a_lost_reply_is_found_at_the_start_answered_and_told_loudly(
         await shop.until(answered)
 
     assert counted("textback_recovered_total") == before + 1
-    (line,) = [line for line in logged.getvalue().splitlines() if "inbound.recovered" in line]
-    assert '"level": "error"' in line
-    assert '"age_seconds": 60' in line
-    assert "+1415***0111" in line
+    line = line_of(logged.getvalue(), "inbound.recovered")
+    assert (line["level"], line["age_seconds"]) == ("error", 60)
+    assert "+1415***0111" in line.values()
     assert USER not in logged.getvalue()
     assert "Thanks" not in logged.getvalue()
 

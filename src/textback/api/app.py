@@ -62,13 +62,12 @@ def create_app(rt: Runtime, dialects: Sequence[Dialect], *, owns: bool = True) -
     app.state.documents = dict[str, JSONResponse]()
     app.add_exception_handler(HTTPException, _http_error)
     of_dialects = [d.router for d in dialects]
-    app.router.routes.extend(hooks.ROUTES)  # first, as they are asked for most
-    routers = (*of_dialects, replies.router, health.router, _docs)
+    routers = (*of_dialects, hooks.router, replies.router, health.router, _docs)
     for router in routers:
         app.include_router(router)
     # Swagger UI comes with us: the page works without the internet.
     app.mount("/docs/assets", _Whole(packages=[("fastapi_swagger", "resources")]))
-    direct = [*hooks.ROUTES, *(each for router in routers for each in _routes(router))]
+    direct = [each for router in routers for each in _routes(router)]
     told = headers.Headers(rt.public_url)
     # Inside of Starlette's own answer to errors, which is plain text and would come first.
     app.add_middleware(Envelope, now=rt.now, headers=told)

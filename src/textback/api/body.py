@@ -7,6 +7,7 @@ from typing import Any, cast
 from pydantic_core import from_json
 from starlette.requests import Request
 
+from textback.api import deps
 from textback.core.errors import BadRequest, TooLarge
 
 
@@ -19,7 +20,7 @@ def parse_json(
     storable: bool = True,
 ) -> dict[str, Any]:
     """As `parse`, of the request's content type. `body`: from `deps.body`."""
-    content_type = request.headers.get("content-type")
+    content_type = deps.header(request, b"content-type")
     return parse(content_type, body, at_most=at_most, empty=empty, storable=storable)
 
 

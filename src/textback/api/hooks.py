@@ -1,15 +1,12 @@
-"""Carriers' webhooks: verify, parse, hand to the flow, acknowledge what is durable.
-
-Plain Starlette routes: FastAPI's way to a route costs more than all that is done here (ADR 34).
-"""
+"""Carriers' webhooks: verify, parse, hand to the flow, acknowledge what is durable."""
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 import structlog
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from textback import metrics, tracing
 from textback.api import deps
@@ -21,6 +18,9 @@ from textback.flows import admit, inbound, traces
 from textback.runtime import Runtime
 
 log = structlog.stdlib.get_logger()
+router = APIRouter(include_in_schema=False)
+
+ROUTE = "/hooks/{carrier}"
 
 MAX_BODY = 128 * 1024
 """Bytes; the largest webhook of Twilio's, with ten media files, stays far below."""
@@ -41,18 +41,14 @@ class _Answered(Exception):  # noqa: N818 - carries the answer
         self.response = response
 
 
+@router.post(ROUTE + "/inbound")
 async def inbound_hook(request: Request) -> Response:
     return await _answer(request, "inbound")
 
 
+@router.post(ROUTE + "/status")
 async def status_hook(request: Request) -> Response:
     return await _answer(request, "status")
-
-
-ROUTES: Final = (
-    Route("/hooks/{carrier}/inbound", inbound_hook, methods=["POST"], include_in_schema=False),
-    Route("/hooks/{carrier}/status", status_hook, methods=["POST"], include_in_schema=False),
-)
 
 
 async def _answer(request: Request, kind: Kind) -> Response:

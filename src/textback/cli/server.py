@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 
 from textback import wiring
 from textback.api.headers import API
+from textback.cli.cycle import Cycle
 from textback.core.ids import new_correlation_id
 from textback.settings import Settings
 
@@ -145,6 +146,7 @@ class Protocol(HttpToolsProtocol):
         self._leave()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        cycle.__class__ = Cycle  # uvicorn makes them itself, and asks nobody of which class
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 

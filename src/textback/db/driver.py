@@ -34,8 +34,7 @@ class Statement:
 
     async def committed(self, db: AsyncEngine, **given: object) -> list[asyncpg.Record]:
         """As a transaction of its own. Raises Unavailable, asyncpg's errors."""
-        async with single(db) as c:
-            driver = cast("_Driver", (await c.get_raw_connection()).driver_connection)
+        async with single(db) as driver:
             return await driver.fetch(self._sql, *[given[name] for name in self._names])
 
 

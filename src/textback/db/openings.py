@@ -133,8 +133,9 @@ def _given(new: Sequence[Opening], now: datetime) -> dict[str, object]:
 
 
 def _row(place: int, new: Opening) -> dict[str, Any]:
+    """What is None is left out: most of it is, in most of them."""
     talk, brief, text = new.talk, new.brief, new.text
-    return {
+    row: dict[str, Any] = {
         "place": place,
         "lock": locks.number_of_pair(talk.agent_number, talk.user_number),
         "every_number": every_number_of(talk.project_id),
@@ -146,11 +147,7 @@ def _row(place: int, new: Opening) -> dict[str, Any]:
         "agent_version": talk.agent_version,
         "agent_number": talk.agent_number,
         "user_number": talk.user_number,
-        "deadline_at": deadline(talk, new.policy),
-        "idle": None if talk.idle is None else IDLE.dump_python(talk.idle, mode="json"),
-        "objective": brief.objective,
         "variables": brief.variables,
-        "start_node": brief.start_node,
         "metadata": brief.metadata,
         "reopens": brief.reopens,
         "dialect": brief.dialect,
@@ -160,11 +157,20 @@ def _row(place: int, new: Opening) -> dict[str, Any]:
         "text": text.text,
         "expires_at": text.expires_at,
         "segments": segments.of_ours(text.text, text.agent_number, text.template),
-        "template": (
-            None if text.template is None else TEMPLATE.dump_python(text.template, mode="json")
-        ),
-        "traceparent": new.traceparent,
     }
+    if (due := deadline(talk, new.policy)) is not None:
+        row["deadline_at"] = due
+    if talk.idle is not None:
+        row["idle"] = IDLE.dump_python(talk.idle, mode="json")
+    if brief.objective is not None:
+        row["objective"] = brief.objective
+    if brief.start_node is not None:
+        row["start_node"] = brief.start_node
+    if text.template is not None:
+        row["template"] = TEMPLATE.dump_python(text.template, mode="json")
+    if new.traceparent is not None:
+        row["traceparent"] = new.traceparent
+    return row
 
 
 def _ids(rows: Sequence[asyncpg.Record]) -> set[ConversationId]:

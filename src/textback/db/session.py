@@ -1,10 +1,11 @@
 """The only commit in the house, and the one place that knows how a lost database looks."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, cast
 
 import asyncpg
 from sqlalchemy import event, text
@@ -40,6 +41,7 @@ _HELD = "55P03"
 _PASSING = (*_GONE, "53300", _HELD, "57014", "40001", "40P01", "28", "3D000")
 
 _SOMETHING: Final = text("select 1")
+_NOTICE_SECONDS: Final = 0.5
 
 
 def create_engine(
@@ -109,21 +111,32 @@ async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
 
 
 @asynccontextmanager
-async def single(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
-    """For one statement alone, by `driver.Statement`: its end is its commit, in one round trip.
+async def single(db: AsyncEngine) -> AsyncGenerator["asyncpg.Connection[asyncpg.Record]"]:
+    """The driver's own connection, for one statement: its end is its commit, in one round trip.
 
     Raises as `transaction`; whatever cuts the statement short is `in_doubt`.
     """
     doubt = _Doubt()
-    async with _counted(doubt), db.connect() as connection:
+    async with _counted(doubt):
+        connection = await db.raw_connection()
         doubt.place.taken()
         doubt.is_there = True
         try:
-            yield connection
+            yield cast("Any", connection.driver_connection)
         except Exception as error:
-            if _is_lost(error):  # SQLAlchemy notices with the next thing that it sends itself
-                await connection.execute(_SOMETHING)
+            if _is_lost(error):
+                connection.invalidate()
+                await _notice(db)
             raise
+        finally:
+            connection.close()
+
+
+async def _notice(db: AsyncEngine) -> None:
+    """What SQLAlchemy sends itself tells it whether the other connections are dead, too."""
+    with suppress(SQLAlchemyError, OSError):
+        async with asyncio.timeout(_NOTICE_SECONDS), db.connect() as connection:
+            await connection.execute(_SOMETHING)
 
 
 @dataclass(slots=True)

@@ -2,23 +2,40 @@
 
 Of one endpoint and conversation only the oldest that is not done can be due, and one at a time is
 under way: a receiver hears of a conversation in order. Events of no conversation have no order.
+How what is due is found is in `webhook_claim_queries.py`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
-from sqlalchemy import RowMapping, func, insert, select, text, update
+from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.ids import EndpointId
 from textback.core.webhook import DOWN_AFTER, Answered, Health, NotAnswered
+from textback.db import webhook_claim_queries as q
 from textback.db.tables import webhook_attempts
 from textback.db.tables import webhook_deliveries as t
 from textback.db.webhooks import Secret, secret_of
 
 Ended = Literal["delivered", "failed", "skipped"]
+
+# One plan for all claims, by the indexes whose order the questions name: while nothing waits, it
+# seems cheap to read and sort all that there is.
+_PLANNED: Final = select(
+    func.set_config("plan_cache_mode", "force_generic_plan", True),  # noqa: FBT003 - SQL's
+    *(
+        func.set_config(f"enable_{way}", "off", True)  # noqa: FBT003
+        for way in ("sort", "incremental_sort", "seqscan")
+    ),
+    func.set_config("jit", "off", True),  # noqa: FBT003 - what is switched off counts as costly
+)
+# An `id` is in several indexes, and while there are no rows all of them seem as good as the first.
+_PLANNED_ANEW: Final = select(
+    func.set_config("plan_cache_mode", "force_custom_plan", True)  # noqa: FBT003
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,148 +58,141 @@ class Held:
     lease_until: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Round:
+    """Where a worker's claims go on, when there is more than they look at at once."""
+
+    endpoint: str = ""
+    """Behind this one."""
+    pair: tuple[str, str] = ("", "")
+    """Behind this endpoint and conversation."""
+
+
+@dataclass(slots=True)
 class _Line:
-    endpoint_id: str
+    """Of one endpoint, what was found before it was locked."""
+
     target: str
-
-
-# An endpoint has to be found by its waiting deliveries: of all that there ever were, for single
-# conversations too, few have any. So this skips from endpoint to endpoint in the index, however
-# many wait at each. One that a newer `send` replaced still gets what happened before.
-_ENDPOINTS = text("""
-    with recursive busy(id) as (
-        (select endpoint_id from webhook_deliveries where state = 'waiting'
-            order by endpoint_id limit 1)
-        union all
-        select (select d.endpoint_id from webhook_deliveries d
-            where d.state = 'waiting' and d.endpoint_id > busy.id
-            order by d.endpoint_id limit 1)
-        from busy where busy.id is not null
-    ),
-    open as materialized (
-        select w.id, w.failures, w.account_id || ' ' || split_part(w.url, '/', 3) as target
-        from busy join webhook_endpoints w on w.id = busy.id
-        where w.url is not null
-            and (w.state = 'active' or (w.state = 'removed' and w.source = 'send'))
-            and (w.hold_until is null or w.hold_until <= :now)
-            and w.account_id || ' ' || split_part(w.url, '/', 3) <> all(:full)
-    )
-    select open.id, open.target
-    from open
-    cross join lateral (
-        select d.due_at from webhook_deliveries d
-        where d.endpoint_id = open.id and d.state = 'waiting' and d.due_at <= :now
-            and not exists (select from webhook_deliveries o
-                where o.endpoint_id = d.endpoint_id and o.conversation_id = d.conversation_id
-                    and o.state in ('waiting', 'delivering')
-                    and (o.id < d.id or o.state = 'delivering'))
-        order by d.id limit 1
-    ) oldest
-    where (select count(*) from webhook_deliveries u
-            where u.endpoint_id = open.id and u.state = 'delivering')
-        < case when open.failures >= :down then 1 else cast(:share as int) end
-    order by oldest.due_at, open.id
-    limit :limit
-""")
-
-_LOCK = text("""
-    select w.id, w.url, w.format, w.secrets, w.failures, a.webhook_secret
-    from webhook_endpoints w join accounts a on a.id = w.account_id
-    where w.id = any(:ids) and (w.hold_until is null or w.hold_until <= :now)
-        and (w.state = 'active' or (w.state = 'removed' and w.source = 'send'))
-    for no key update of w skip locked
-""")
-
-_OLDEST = text("""
-    select d.id, d.event_id, d.body, d.tries,
-        (select count(*) from webhook_deliveries u
-            where u.endpoint_id = :endpoint and u.state = 'delivering') as under_way
-    from webhook_deliveries d
-    where d.endpoint_id = :endpoint and d.state = 'waiting' and d.due_at <= :now
-        and not exists (select from webhook_deliveries o
-            where o.endpoint_id = d.endpoint_id and o.conversation_id = d.conversation_id
-                and o.state in ('waiting', 'delivering')
-                and (o.id < d.id or o.state = 'delivering'))
-    order by d.id limit :share
-""")
+    in_turn: bool
+    oldest: datetime
+    ids: list[int] = field(default_factory=list[int])
 
 
 async def claim_due(
     c: AsyncConnection,
+    round_: Round,
     *,
     now: datetime,
     lease: timedelta,
     limit: int,
     share: int,
     under_way: Mapping[str, int],
-) -> list[Held]:
+) -> tuple[list[Held], bool]:
     """Take up to `limit`, and of one endpoint or target no more than `share` at once.
 
-    `under_way`: how many this worker has of each target. Of an endpoint that is down one at a time
-    is taken. While some are taken others may be due, which were left for the sake of their target.
+    Gives also whether more may be due that was not looked at. `under_way`: how many this worker has
+    of each target. Of an endpoint that is down one at a time is taken. While some are taken others
+    may be due, which were left for the sake of their target.
     """
+    await c.execute(_PLANNED)
     full = [target for target, n in under_way.items() if n >= share]
-    rows = await c.execute(
-        _ENDPOINTS, {"now": now, "full": full, "limit": limit, "down": DOWN_AFTER, "share": share}
-    )
-    lines = [_Line(row.id, row.target) for row in rows]
+    given = {"now": now, "full": full, "limit": limit, "down": DOWN_AFTER, "share": share}
+    found, more = await _found(c, round_, given)
+    if not found:
+        return [], more
+    lines = sorted(found.items(), key=_place)[:limit]
     # Locked: nobody else claims of them, so that what is under way there is known.
-    locked = await c.execute(_LOCK, {"ids": [each.endpoint_id for each in lines], "now": now})
-    found = {row["id"]: row for row in locked.mappings()}
+    locked = await c.execute(q.LOCK, {"ids": [each for each, _ in lines], "now": now})
+    entries = {row["id"]: row for row in locked.mappings()}
+    ids = [id_ for endpoint, line in lines if endpoint in entries for id_ in line.ids]
+    oldest: dict[str, list[RowMapping]] = {}
+    for row in (await c.execute(q.STILL, {"ids": ids, "now": now})).mappings():
+        oldest.setdefault(row["endpoint_id"], []).append(row)
     taken: list[Held] = []
     have = dict(under_way)
-    for line in lines:
-        entry = found.get(line.endpoint_id)
-        if entry is None:
+    for endpoint, line in lines:
+        rows = oldest.get(endpoint, [])
+        if not rows:
             continue
-        room = min(share - have.get(line.target, 0), limit - len(taken))
-        some = await _take(c, line, entry, room, now=now, lease=lease, share=share)
-        have[line.target] = have.get(line.target, 0) + len(some)
-        taken += some
-    return taken
+        entry = entries[endpoint]
+        allowed = 1 if Health(failures=entry["failures"]).is_down else share
+        # Two of no conversation may go at once, two of one may not: and none of it is under way.
+        room = min(
+            share - have.get(line.target, 0),
+            limit - len(taken),
+            allowed - rows[0]["under_way"],
+        )
+        chosen = rows[: max(0, room)]
+        have[line.target] = have.get(line.target, 0) + len(chosen)
+        taken += [_held(row, entry, line.target, now=now, until=now + lease) for row in chosen]
+    if taken:
+        await c.execute(_PLANNED_ANEW)
+        await c.execute(q.TAKE, {"ids": [each.id for each in taken], "lease_until": now + lease})
+    return taken, more
 
 
-async def _take(
-    c: AsyncConnection,
-    line: _Line,
-    entry: RowMapping,
-    room: int,
-    *,
-    now: datetime,
-    lease: timedelta,
-    share: int,
-) -> list[Held]:
-    if room <= 0:
-        return []
-    asked = {"endpoint": line.endpoint_id, "now": now, "share": share}
-    oldest = (await c.execute(_OLDEST, asked)).all()
-    if not oldest:
-        return []
-    allowed = 1 if Health(failures=entry["failures"]).is_down else share
-    # Two of no conversation may go at once, two of one may not: and none of it is under way.
-    chosen = oldest[: max(0, min(room, allowed - oldest[0].under_way))]
-    if chosen:
-        await c.execute(
-            update(t)
-            .where(t.c.id.in_([row.id for row in chosen]))
-            .values(state="delivering", due_at=None, lease_until=now + lease, tries=t.c.tries + 1)
+async def _found(
+    c: AsyncConnection, round_: Round, given: Mapping[str, object]
+) -> tuple[dict[str, _Line], bool]:
+    """What seems to be due by endpoint, and whether there may be more.
+
+    It goes on until it finds something, or has seen the last endpoint. So there is no more only if
+    it began with the first one, and whoever is woken meanwhile looks again.
+    """
+    found: dict[str, _Line] = {}
+    began, crowded = round_.endpoint, False
+    while True:
+        asked = {**given, "after": round_.endpoint}
+        rows = (await c.execute(q.FRONTS, asked)).mappings().all()
+        round_.endpoint = rows[0]["last"] or ""
+        crowded = crowded or rows[0]["crowded"]
+        _sort_in(found, rows)
+        if found or not round_.endpoint:
+            break
+    more = bool(round_.endpoint or (began and not found))
+    if crowded:
+        endpoint, conversation = round_.pair
+        asked = {**given, "endpoint": endpoint, "conversation": conversation}
+        rows = (await c.execute(q.BEHIND, asked)).mappings().all()
+        endpoint, conversation = rows[0]["last"] or ("", "")
+        round_.pair = endpoint, conversation
+        _sort_in(found, rows)
+        more = more or bool(endpoint)
+    return found, more
+
+
+def _place(line: tuple[str, _Line]) -> tuple[bool, datetime, str]:
+    """The oldest first, but of those whose turn it is: what is older elsewhere may be very much."""
+    return not line[1].in_turn, line[1].oldest, line[0]
+
+
+def _sort_in(found: dict[str, _Line], rows: Sequence[RowMapping]) -> None:
+    for row in rows:
+        if row["id"] is None:  # there is nothing but what is told beside it
+            continue
+        line = found.setdefault(
+            row["endpoint_id"], _Line(row["target"], row["in_turn"], row["due_at"])
         )
-    return [
-        Held(
-            id=row.id,
-            event_id=row.event_id,
-            endpoint_id=EndpointId(line.endpoint_id),
-            target=line.target,
-            url=entry["url"],
-            format=entry["format"],
-            secrets=_signing(entry, now=now),
-            body=row.body,
-            tries=row.tries + 1,
-            lease_until=now + lease,
-        )
-        for row in chosen
-    ]
+        line.oldest = min(line.oldest, row["due_at"])
+        if row["id"] not in line.ids:
+            line.ids.append(row["id"])
+
+
+def _held(
+    row: RowMapping, entry: RowMapping, target: str, *, now: datetime, until: datetime
+) -> Held:
+    return Held(
+        id=row["id"],
+        event_id=row["event_id"],
+        endpoint_id=EndpointId(row["endpoint_id"]),
+        target=target,
+        url=entry["url"],
+        format=entry["format"],
+        secrets=_signing(entry, now=now),
+        body=row["body"],
+        tries=row["tries"] + 1,
+        lease_until=until,
+    )
 
 
 async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:

@@ -90,10 +90,17 @@ webhook_deliveries = Table(
     ),
     Index("ix_webhook_deliveries_due", "due_at", postgresql_where=text("state = 'waiting'")),
     Index(
-        "ix_webhook_deliveries_waiting",
+        "ix_webhook_deliveries_front",
         "endpoint_id",
         "id",
+        "due_at",
         postgresql_where=text("state = 'waiting'"),
+    ),
+    Index(
+        "ix_webhook_deliveries_alone",
+        "endpoint_id",
+        "due_at",
+        postgresql_where=text("state = 'waiting' and conversation_id is null"),
     ),
     Index(
         "uq_webhook_deliveries_delivering",

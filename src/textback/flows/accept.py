@@ -45,7 +45,7 @@ class Accepting:
             partial(together.accept, db),
             most=most,
             key=lambda ask: ask.pair,
-            worth=together.WORTH,
+            enough=together.ENOUGH,
             observe=observe,
         )
 

@@ -20,7 +20,7 @@ from textback.core.told import WebhookFormat
 from textback.core.webhook import Answered, NotAnswered, Verdict
 from textback.db import events, webhook_deliveries, webhook_tidy, webhook_told, webhooks
 from textback.db.session import transaction
-from textback.db.webhook_deliveries import Held
+from textback.db.webhook_deliveries import Held, Round
 from textback.db.webhooks import Endpoint
 
 LEASE = timedelta(seconds=45)
@@ -52,14 +52,29 @@ class Post:
 
 
 async def claim(
-    db: AsyncEngine, *, limit: int, share: int, under_way: Mapping[str, int], now: datetime
+    db: AsyncEngine,
+    round_: Round | None = None,
+    *,
+    limit: int,
+    share: int,
+    under_way: Mapping[str, int],
+    now: datetime,
 ) -> tuple[list[Held], datetime | None]:
-    """Take due deliveries; also say when to look again, if that is known."""
+    """Take due deliveries; also say when to look again, if that is known.
+
+    `round_`: where the claim before ended, and then where this one did.
+    """
     async with transaction(db) as c:
-        held = await webhook_deliveries.claim_due(
-            c, now=now, lease=LEASE, limit=limit, share=share, under_way=under_way
+        held, more = await webhook_deliveries.claim_due(
+            c,
+            round_ or Round(),
+            now=now,
+            lease=LEASE,
+            limit=limit,
+            share=share,
+            under_way=under_way,
         )
-        upcoming = now if held else await webhook_deliveries.next_due(c, now=now)
+        upcoming = now if held or more else await webhook_deliveries.next_due(c, now=now)
     return held, upcoming
 
 

@@ -31,8 +31,8 @@ log = structlog.stdlib.get_logger()
 
 MOST = 128
 """In one transaction."""
-WORTH = 16
-"""What a transaction costs by itself is shared by so many at least, if another is under way."""
+ENOUGH = 32
+"""To share what a transaction costs by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import structlog
 from textback import metrics, tracing
 from textback.core.webhook import Answered, NotAnswered
 from textback.flows import deliver, traces
-from textback.flows.deliver import Held, Post, Recorded
+from textback.flows.deliver import Held, Post, Recorded, Round
 from textback.runtime import Runtime
 from textback.worker.loop import Loop, persist
 
@@ -35,6 +35,7 @@ class Deliveries:
     def __init__(self, rt: Runtime) -> None:
         self.rt = rt
         self._under_way = Counter[str]()
+        self._round = Round()
         self._posts = Loop(
             "deliver", self._claim, self._deliver, concurrency=AT_ONCE, poll=rt.poll, now=rt.now
         )
@@ -48,7 +49,12 @@ class Deliveries:
 
     async def _claim(self, limit: int) -> tuple[Sequence[Held], datetime | None]:
         held, upcoming = await deliver.claim(
-            self.rt.db, limit=limit, share=SHARE, under_way=self._under_way, now=self.rt.now()
+            self.rt.db,
+            self._round,
+            limit=limit,
+            share=SHARE,
+            under_way=self._under_way,
+            now=self.rt.now(),
         )
         self._under_way.update(each.target for each in held)
         return held, upcoming

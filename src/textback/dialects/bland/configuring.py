@@ -44,9 +44,6 @@ EMPTY: Final[Mapping[str, JsonValue]] = {
 }
 """In their order, as a number that nobody configured shows them."""
 
-OWN: Final = ("ignore_keywords", "human_mode")
-"""Of the legacy routes; kept with the others, and not shown."""
-
 
 class Update(timeouts.Timeouts):
     """What is absent stays; null takes it back."""

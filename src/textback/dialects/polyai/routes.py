@@ -1,6 +1,7 @@
 """PolyAI's route: parse -> flow -> render."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -40,16 +41,17 @@ async def outbound_sms(request: Request) -> Response:
     request.scope["state"]["headers"] = headers  # the limit is also told when we fail
     try:
         body = await deps.body(request, at_most=wire.MAX_BODY)
+        now = rt.now()
         caller = await admit.caller(
             rt.book,
-            key=request.headers.get("x-polyai-auth-token"),
+            key=deps.header(request, b"x-polyai-auth-token"),
             # Postgres looks nothing up by a NUL; no connector's id has one.
-            connector_id=request.headers.get("x-token-id", "").replace("\0", "\ufffd"),
-            now=rt.now(),
+            connector_id=(deps.header(request, b"x-token-id") or "").replace("\0", "\ufffd"),
+            now=now,
         )
-        accepted = await _replayed(rt, caller, request, body)
+        accepted = await _replayed(rt, caller, request, body, now=now)
         if accepted is None:
-            accepted = await _accept(rt, caller, request, body, headers)
+            accepted = await _accept(rt, caller, request, body, headers, now=now)
     except Refusal as refusal:
         return _refused(refusal, headers)
     (_REPLAYED if accepted.replayed else _ACCEPTED).inc()
@@ -63,7 +65,13 @@ async def outbound_sms(request: Request) -> Response:
 
 
 async def _accept(
-    rt: Runtime, caller: Caller, request: Request, body: bytes | None, headers: dict[str, str]
+    rt: Runtime,
+    caller: Caller,
+    request: Request,
+    body: bytes | None,
+    headers: dict[str, str],
+    *,
+    now: datetime,
 ) -> Accepted:
     """Counted against the project's limit first; only then is the body looked at."""
     counted = await deps.count(rt, caller)
@@ -71,10 +79,8 @@ async def _accept(
     if counted.refusal is not None:
         raise counted.refusal
     parsed = parse_json(request, body, at_most=wire.MAX_BODY, storable=False)
-    key = wire.idempotency(
-        request.headers.get("idempotency-key"), caller.connector_id or "", parsed
-    )
-    accepted = await rt.accepting.send_text(caller, wire.to_command(parsed, key), now=rt.now())
+    key = wire.idempotency(_key(request), caller.connector_id or "", parsed)
+    accepted = await rt.accepting.send_text(caller, wire.to_command(parsed, key), now=now)
     if accepted.replayed:  # a twin of this request, sent at the same time, was faster
         await deps.uncount(rt, caller)
         headers.clear()
@@ -82,19 +88,21 @@ async def _accept(
 
 
 async def _replayed(
-    rt: Runtime, caller: Caller, request: Request, body: bytes | None
+    rt: Runtime, caller: Caller, request: Request, body: bytes | None, *, now: datetime
 ) -> Accepted | None:
     """The first answer to the same request, if it came before. Raises KeyReused."""
-    if "idempotency-key" not in request.headers:
+    if (given := _key(request)) is None:
         return None
     try:
         parsed: Mapping[str, Any] = parse_json(request, body, at_most=wire.MAX_BODY, storable=False)
-        key = wire.idempotency(
-            request.headers["idempotency-key"], caller.connector_id or "", parsed
-        )
+        key = wire.idempotency(given, caller.connector_id or "", parsed)
     except BadRequest:
         return None  # said again, and counted, where every body is looked at
-    return await rt.accepting.replay(caller, key, now=rt.now()) if key else None
+    return await rt.accepting.replay(caller, key, now=now) if key else None
+
+
+def _key(request: Request) -> str | None:
+    return deps.header(request, b"idempotency-key")
 
 
 def _refused(refusal: Refusal, headers: dict[str, str]) -> Response:

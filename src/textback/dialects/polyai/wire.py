@@ -96,9 +96,6 @@ class OutboundSms(BaseModel):
     ] = None
 
 
-_FIELDS = tuple(OutboundSms.model_fields)
-
-
 class Error(BaseModel):
     """Every error: one sentence that says what to change."""
 
@@ -107,18 +104,13 @@ class Error(BaseModel):
 
 def to_command(body: dict[str, Any], idempotency: Idempotency | None) -> SendText:
     """Raises BadRequest, naming the first field that is wrong."""
-    for name in _FIELDS:
-        value = body.get(name)
-        if isinstance(value, str) and not is_text(value):
-            raise errors.BadRequest(f"{name} holds a character that no text can hold (NUL).")
-    if body.get("user_number") is None:
-        raise errors.BadRequest(
-            "user_number is missing; give the recipient's number in E.164 form, like +14155550123."
-        )
     try:
         sms = OutboundSms.model_validate(body)
     except ValidationError as error:
+        _check_text(body)
         raise errors.BadRequest(_sentence(error)) from None
+    if sms.message is not None and not is_text(sms.message):
+        _check_text(body)
     user = phone.user_address(sms.user_number)
     if user is None:
         raise errors.BadRequest(_not_e164("user_number"))
@@ -131,6 +123,18 @@ def to_command(body: dict[str, Any], idempotency: Idempotency | None) -> SendTex
         dialect="polyai",
         idempotency=idempotency,
     )
+
+
+def _check_text(body: Mapping[str, Any]) -> None:
+    """What is said first of a body that is wrong. Raises BadRequest."""
+    for name in OutboundSms.model_fields:
+        value = body.get(name)
+        if isinstance(value, str) and not is_text(value):
+            raise errors.BadRequest(f"{name} holds a character that no text can hold (NUL).")
+    if body.get("user_number") is None:
+        raise errors.BadRequest(
+            "user_number is missing; give the recipient's number in E.164 form, like +14155550123."
+        )
 
 
 def _sender(sms: OutboundSms, user: Phone) -> Phone | None:
