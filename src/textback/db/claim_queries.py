@@ -7,8 +7,7 @@ much waits (ADR 33).
 
 from typing import Final
 
-from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import JSONB
+from textback.db.driver import Statement
 
 LINES: Final = 250
 """Of each priority, that are looked at at once; what is behind them comes after that."""
@@ -189,5 +188,5 @@ _TAKE: Final = """
     order by chosen.priority, chosen.place, chosen.seq
 """
 
-LINE_BY_LINE: Final = text(_BY_LINES + _TAKE).columns(template=JSONB)
-LONG_WAY: Final = text(_BY_PAIRS + _TAKE).columns(template=JSONB)
+LINE_BY_LINE: Final = Statement(_BY_LINES + _TAKE)
+LONG_WAY: Final = Statement(_BY_PAIRS + _TAKE)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Executable, RowMapping, func, select
+from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
@@ -19,17 +19,18 @@ from textback.core.optout import every_number_of
 from textback.core.phone import Phone
 from textback.db import events, messages
 from textback.db.claim_queries import LINE_BY_LINE, LONG_WAY
+from textback.db.driver import Statement
 from textback.db.message_rows import state_of
 from textback.db.tenants import Sender
 
 # Planning these costs as much as answering them, and what they are asked for makes no difference.
 # But a plan outlives what it was made for: while nothing is queued, it seems cheap to sort all that
 # is, where an index would give the first ones.
-_PLANNED: Final = select(
-    func.set_config("plan_cache_mode", "force_generic_plan", True),  # noqa: FBT003 - SQL's
-    func.set_config("enable_sort", "off", True),  # noqa: FBT003
-    func.set_config("jit", "off", True),  # noqa: FBT003 - what must be sorted counts as costly
-)
+_PLANNED: Final = Statement("""
+    select set_config('plan_cache_mode', 'force_generic_plan', true),
+        set_config('enable_sort', 'off', true),
+        set_config('jit', 'off', true)  -- what must be sorted counts as costly
+""")
 
 PRIORITIES: Final = (0, 1)
 
@@ -80,13 +81,13 @@ async def claim_due(
     Per number pair only the oldest can be due, and only while none before it is under way or being
     settled: texts reach the carrier in the order they were accepted.
     """
-    await c.execute(_PLANNED)
+    await _PLANNED.rows(c)
     found, crowded, more = await _line_by_line(c, scope, round_, now=now, lease=lease)
     if crowded and len(found) < scope.limit:
         behind = _behind(scope, [row for row in found if _why_late(row, now) is None])
         given = _given(behind, now=now, lease=lease) | {"limit": scope.limit - len(found)}
         given |= {"pair_agent": round_.pair[0], "pair_user": round_.pair[1]}
-        rows = await _rows(c, LONG_WAY, given)
+        rows = await LONG_WAY.rows(c, **given)
         agent, user = rows[0]["last"] or ("", "")
         round_.pair = agent, user
         more = more or bool(agent)
@@ -107,7 +108,7 @@ async def claim_due(
 
 async def _line_by_line(
     c: AsyncConnection, scope: Scope, round_: Round, *, now: datetime, lease: timedelta
-) -> tuple[list[RowMapping], bool, bool]:
+) -> tuple[list[Record], bool, bool]:
     """What it took; whether a line is too crowded to be seen through; whether there may be more.
 
     It goes on until it finds something, or has seen the last line of each priority. So there is no
@@ -119,7 +120,7 @@ async def _line_by_line(
         for priority in PRIORITIES:
             carrier, number = round_.lines.get(priority, ("", ""))
             given |= {f"carrier_{priority}": carrier, f"number_{priority}": number}
-        rows = await _rows(c, LINE_BY_LINE, given)
+        rows = await LINE_BY_LINE.rows(c, **given)
         told = rows[0]
         round_.lines = {p: tuple(last) for p in PRIORITIES if (last := told[f"last_{p}"])}
         crowded, more = crowded or told["crowded"], more or told["more"]
@@ -131,7 +132,7 @@ async def _line_by_line(
             return found, crowded, more
 
 
-def _behind(scope: Scope, taken: Sequence[RowMapping]) -> Scope:
+def _behind(scope: Scope, taken: Sequence[Record]) -> Scope:
     """What is left of it."""
     count = Counter(CarrierId(row["carrier_id"]) for row in taken)
     return replace(
@@ -141,7 +142,7 @@ def _behind(scope: Scope, taken: Sequence[RowMapping]) -> Scope:
     )
 
 
-def _why_late(row: RowMapping, now: datetime) -> DropReason | None:
+def _why_late(row: Record, now: datetime) -> DropReason | None:
     if row["opted_out"]:
         return "opted_out"
     return "expired" if row["expires_at"] <= now else None
@@ -162,13 +163,7 @@ def _given(scope: Scope, *, now: datetime, lease: timedelta) -> dict[str, object
     }
 
 
-async def _rows(
-    c: AsyncConnection, query: Executable, given: Mapping[str, object]
-) -> Sequence[RowMapping]:
-    return (await c.execute(query, given)).mappings().all()
-
-
-def _sender(row: RowMapping) -> Sender | None:
+def _sender(row: Record) -> Sender | None:
     if row["number"] is None:
         return None
     return Sender(row["segments_per_second"], row["service"])

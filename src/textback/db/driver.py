@@ -15,7 +15,7 @@ from textback.db.session import single
 
 _Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-_NAMED: Final = re.compile(r"(?<!:):([a-z_]+)")
+_NAMED: Final = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
 _BEGIN: Final = text("select 1")
 
 
@@ -41,8 +41,16 @@ class Statement:
 async def _driver(c: AsyncConnection) -> _Driver:
     held = c.sync_connection
     driver: Any = None if held is None else held.connection.driver_connection
-    if driver is None or not driver.is_in_transaction():
-        # SQLAlchemy begins with the first statement that it sends itself.
-        await c.execute(_BEGIN)
+    if held is None or driver is None or not driver.is_in_transaction():
+        await _begin(c)
         driver = cast("Any", c.sync_connection).connection.driver_connection
     return cast("_Driver", driver)
+
+
+async def _begin(c: AsyncConnection) -> None:
+    """As SQLAlchemy does before the first statement that it sends itself, but without one."""
+    adapter: Any = cast("Any", c.sync_connection).connection.dbapi_connection
+    try:
+        await adapter._start_transaction()  # noqa: SLF001
+    except Exception:  # noqa: BLE001 - which SQLAlchemy has to see, if it is still true
+        await c.execute(_BEGIN)

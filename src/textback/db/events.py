@@ -37,7 +37,10 @@ _APPEND: Final = Statement("""
         due_at)
     select w.id, new.id, new.conversation_id, 'waiting', cast(:at as timestamptz), :at
     from new
-    left join conversations c on c.id = new.conversation_id
+    left join lateral (
+        select account_id, project_id from conversations where id = new.conversation_id
+        order by id limit 1  -- one by one, whatever the table held when this was planned
+    ) c on true
     join webhook_endpoints w on w.account_id = coalesce(new.account_id, c.account_id)
         and w.state <> 'removed'
         and (w.project_id is null or w.project_id = coalesce(new.project_id, c.project_id))

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import asyncpg
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping
 
@@ -82,15 +83,20 @@ def priority_of(m: Message) -> int:
     return OPENERS if m.kind == "opener" else 0
 
 
-def message_of(row: RowMapping | None) -> Message | None:
+Row: TypeAlias = RowMapping | asyncpg.Record
+
+
+def message_of(row: Row | None) -> Message | None:
     """None also for what a user said."""
     return None if row is None or row["direction"] != "outbound" else state_of(row)
 
 
-def state_of(row: RowMapping) -> Message:
+def state_of(row: Row) -> Message:
     state = _TYPES[row["state"]]
     renamed = {"reason": "drop_reason"}
     found = {f.name: row[renamed.get(f.name, f.name)] for f in fields(state)}
-    if found["template"] is not None:
-        found["template"] = TEMPLATE.validate_python(found["template"])
+    if (template := found["template"]) is not None:  # as it is written, from the driver itself
+        is_written = isinstance(template, str)
+        read = TEMPLATE.validate_json if is_written else TEMPLATE.validate_python
+        found["template"] = read(template)
     return state(**found)

@@ -9,17 +9,17 @@ from datetime import datetime
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
 from textback.core.ids import MessageId
 from textback.core.message import Message, Queued, Sending
 from textback.db import events, parts
+from textback.db.driver import Statement
 from textback.db.message_rows import word_of
 
 # A claim is known by its lease. What is behind a text of the same answer: as `db/parts.py`.
-_SAVE: Final = text("""
+_SAVE: Final = Statement("""
     with n as materialized (
         select * from jsonb_to_recordset(cast(:rows as jsonb)) as n(
             id text, lease timestamptz, state text, attempts int, due_at timestamptz,
@@ -72,11 +72,11 @@ async def save_all(
 ) -> set[MessageId]:
     """Compare and set each, before and after, with its event; gives those that were done."""
     rows = [_row(before, after) for before, after in moves]
-    saved = (await c.execute(_SAVE, {"rows": to_json(rows).decode(), "now": now})).one()
-    done: set[MessageId] = set(saved.done)
+    [saved] = await _SAVE.rows(c, rows=to_json(rows).decode(), now=now)
+    done: set[MessageId] = set(saved["done"])
     told = [facts.of_message(after) for _, after in moves if after.id in done]
     await events.append(c, told, now=now)
-    if saved.released or any(isinstance(after, Queued) for _, after in moves):
+    if saved["released"] or any(isinstance(after, Queued) for _, after in moves):
         await events.wake(c, "messages")  # what waited behind it may go
     return done
 

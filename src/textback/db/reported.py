@@ -9,21 +9,19 @@ from datetime import datetime
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy import ARRAY, Text, bindparam, func, select, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
 from textback.core.ids import CarrierId, MessageId
 from textback.core.message import Message, Uncertain
 from textback.db import events
+from textback.db.driver import Statement
 from textback.db.message_rows import message_of, row_of, word_of
-from textback.db.tables import messages as t
 
 # What is behind a text of the same answer was written with it: there is never more of it later.
 # By value, and with a state that no partial index of queued texts is seen to fit: else Postgres may
 # look through all that is queued.
-_FIND: Final = text("""
+_FIND: Final = Statement("""
     select m.*, o.id as owner, coalesce((
             select true from messages n
             where n.follows = m.id and n.state || '' = 'queued' and n.part_wait is not null
@@ -33,16 +31,14 @@ _FIND: Final = text("""
     left join messages o on o.carrier_id = r.carrier and o.carrier_message_id = r.sid
     left join messages m on m.id = coalesce(r.id, o.id)
     order by r.place
-""").columns(template=JSONB)
+""")
 
-_LOCK: Final = (
-    select(t)
-    .where(t.c.id == func.any(bindparam("ids", type_=ARRAY(Text))))
-    .order_by(t.c.id)
-    .with_for_update(skip_locked=True)
-)
+_LOCK: Final = Statement("""
+    select * from messages where id = any(cast(:ids as text[])) order by id
+    for update skip locked
+""")
 
-_MOVE: Final = text("""
+_MOVE: Final = Statement("""
     update messages m set
         state = n.state, due_at = n.due_at, claimed_at = n.claimed_at, lease_until = n.lease_until,
         uncertain_at = n.uncertain_at, look_up_at = n.look_up_at, look_ups = n.look_ups,
@@ -63,7 +59,7 @@ _MOVED: Final = (
 )  # fmt: skip
 
 # As `db/parts.py`: at once, or when the carrier has had time to report that it sent this one.
-_LET_GO: Final = text("""
+_LET_GO: Final = Statement("""
     update messages set
         due_at = case when behind.at_once then messages.created_at
             else cast(:now as timestamptz) + messages.part_wait end,
@@ -106,21 +102,20 @@ async def find(c: AsyncConnection, asked: Sequence[About]) -> list[Found]:
         {"place": n, "id": a.message_id, "carrier": a.carrier_id, "sid": a.carrier_message_id}
         for n, a in enumerate(asked)
     ]
-    rows = await c.execute(_FIND, {"asked": to_json(given).decode()})
+    rows = await _FIND.rows(c, asked=to_json(given).decode())
     return [
         Found(
             text=None if row["id"] is None else message_of(row),
             owner=None if row["owner"] is None else MessageId(row["owner"]),
             has_next=row["has_next"],
         )
-        for row in rows.mappings()
+        for row in rows
     ]
 
 
 async def lock(c: AsyncConnection, ids: Collection[MessageId]) -> dict[MessageId, Message]:
     """Those that nobody else has locked. Never waits."""
-    rows = await c.execute(_LOCK, {"ids": list(ids)})
-    found = [message_of(row) for row in rows.mappings()]
+    found = [message_of(row) for row in await _LOCK.rows(c, ids=list(ids))]
     return {m.id: m for m in found if m is not None}
 
 
@@ -129,7 +124,7 @@ async def save(
 ) -> set[MessageId]:
     """Compare and set each, before and after, with its event; gives those that were done."""
     rows = [_row(before, after) for before, after in moves]
-    done = {MessageId(row.id) for row in await c.execute(_MOVE, {"rows": to_json(rows).decode()})}
+    done = {MessageId(row["id"]) for row in await _MOVE.rows(c, rows=to_json(rows).decode())}
     told = [
         event
         for before, after in moves
@@ -146,8 +141,8 @@ async def let_next_go(
 ) -> None:
     """What is behind these texts goes at once, or after its wait for the carrier's report."""
     moves = [{"id": text_id, "at_once": each} for text_id, each in at_once.items()]
-    gone = await c.scalars(_LET_GO, {"moves": to_json(moves).decode(), "now": now})
-    if any(gone):
+    gone = await _LET_GO.rows(c, moves=to_json(moves).decode(), now=now)
+    if any(row["at_once"] for row in gone):
         await events.wake(c, "messages")
 
 
