@@ -39,7 +39,18 @@ _MESSAGES = """
             now() - interval '20 hours' + interval '72000 seconds' * n / {messages} as at) x"""
 
 
-def fill(place: Place, database: str, *, conversations: int, messages: int) -> None:
+_EVENTS = """
+    insert into events (at, conversation_id, message_id, kind, data)
+    select created_at, conversation_id, id, 'message.' || state, '{}' from messages order by seq"""
+
+_TURNS = """
+    insert into turns (id, conversation_id, state, first_text_at, due_at, outcome, ended_at)
+    select 'turn_' || substr(id, 5), conversation_id, 'ended', created_at, null, 'answered',
+        created_at
+    from messages where direction = 'inbound'"""
+
+
+def fill(place: Place, database: str, *, conversations: int, messages: int, first: int = 0) -> None:
     """`conversations` are live, with one user each (`measure.user`), and share the messages."""
     numbers = ", ".join(f"'{number}'" for number in MANY)
     values = {
@@ -47,7 +58,7 @@ def fill(place: Place, database: str, *, conversations: int, messages: int) -> N
         "messages": messages,
         "numbers": f"array[{numbers}]",
         "many": len(MANY),
-        "first": user(0).removeprefix("+1415"),
+        "first": user(first).removeprefix("+1415"),
     }
     for name, statement in (("conversations", _CONVERSATIONS), ("messages", _MESSAGES)):
         indexes = place.sql(_INDEXES.format(name), database=database)
@@ -61,3 +72,11 @@ def fill(place: Place, database: str, *, conversations: int, messages: int) -> N
             database=database,
         )
     place.sql("checkpoint", database=database)
+
+
+def tell(place: Place, database: str) -> None:
+    """Events of all texts, and a turn for each that a user sent."""
+    place.sql(
+        "set session_replication_role = replica", _EVENTS, _TURNS, "vacuum (analyze)",
+        database=database,
+    )  # fmt: skip

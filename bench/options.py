@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.carrier import Twilio
+from bench.fill import fill, tell
 from bench.load import Load
 from bench.place import (
     LOCALHOST,
@@ -23,6 +24,9 @@ from bench.place import (
 )
 
 T = TypeVar("T")
+
+_BEFORE = 5_000
+"""Conversations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,12 @@ class Deployment:
     carrier_port: int
     users: int = 0
     """How many numbers were used up: each send has a user of its own."""
+
+    def fill(self) -> None:
+        """As after some use: Postgres plans by statistics, which an empty table has none of."""
+        fill(self.at, "textback", conversations=_BEFORE, messages=5 * _BEFORE, first=self.users)
+        tell(self.at, "textback")
+        self.users += _BEFORE
 
     def load(self, **given: object) -> Load:
         defaults: dict[str, object] = {"targets": [(LOCALHOST, self.port)], "first": self.users}
@@ -87,6 +97,8 @@ def deployed(options: Options, **twilio: object) -> Generator[Deployment]:
                 Twilio(**(asked | twilio))  # type: ignore[arg-type]
             )
             at.migrate(twilio=f"http://{LOCALHOST}:{listens}")
-            yield Deployment(at=at, port=port, carrier=carrier, carrier_port=listens)
+            d = Deployment(at=at, port=port, carrier=carrier, carrier_port=listens)
+            d.fill()
+            yield d
     finally:
         remove(folder)

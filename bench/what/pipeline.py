@@ -80,6 +80,7 @@ def _anew(d: Deployment, running: dict[str, Process]) -> dict[str, Process]:
     """After more than it could carry."""
     d.at.stop(*running.values())
     d.at.sql(EMPTY)
+    d.fill()
     time.sleep(3)  # the carrier's last posts find nobody
     return _start(d)
 

@@ -18,6 +18,7 @@ from textback.db import events
 from textback.db.driver import Statement
 from textback.db.message_rows import message_of, row_of, word_of
 
+# One by one, whatever the table held when this was planned.
 # What is behind a text of the same answer was written with it: there is never more of it later.
 # By value, and with a state that no partial index of queued texts is seen to fit: else Postgres may
 # look through all that is queued.
@@ -28,8 +29,13 @@ _FIND: Final = Statement("""
             limit 1
         ), false) as has_next
     from jsonb_to_recordset(cast(:asked as jsonb)) as r(place int, id text, carrier text, sid text)
-    left join messages o on o.carrier_id = r.carrier and o.carrier_message_id = r.sid
-    left join messages m on m.id = coalesce(r.id, o.id)
+    left join lateral (
+        select id from messages where carrier_id = r.carrier and carrier_message_id = r.sid
+        order by carrier_id, carrier_message_id limit 1
+    ) o on true
+    left join lateral (
+        select * from messages where id = coalesce(r.id, o.id) order by id limit 1
+    ) m on true
     order by r.place
 """)
 
@@ -51,6 +57,7 @@ _MOVE: Final = Statement("""
         carrier_message_id text, sent_at timestamptz, delivered_at timestamptz,
         failed_at timestamptz, error_code text, error text)
     where m.id = n.id and m.state = n.was
+        and n.id || '' = n.id  -- seems to be few: so each is looked up by itself
     returning m.id
 """)
 _MOVED: Final = (

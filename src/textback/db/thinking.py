@@ -83,7 +83,7 @@ _BEGIN: Final = text("""
     update turns t set state = 'thinking', due_at = null, lease_until = :lease_until,
         upto_seq = n.upto, attempts = t.attempts + 1, run = t.run + 1
     from jsonb_to_recordset(cast(:rows as jsonb)) as n(id text, upto bigint)
-    where t.id = n.id
+    where t.id = n.id and n.id || '' = n.id  -- seems to be few: so each is looked up by itself
 """)
 
 MOST_CALLS = 50
