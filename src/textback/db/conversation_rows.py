@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 from pydantic import TypeAdapter
 from sqlalchemy import RowMapping
 
@@ -74,7 +75,7 @@ def row_of(state: Conversation, policy: IdlePolicy) -> dict[str, Any]:
     }
 
 
-def state_of(row: RowMapping) -> Conversation:
+def state_of(row: RowMapping | asyncpg.Record) -> Conversation:
     shared: dict[str, Any] = {
         name: row[name]
         for name in (
@@ -90,7 +91,9 @@ def state_of(row: RowMapping) -> Conversation:
             "active_at",
         )
     }
-    shared["idle"] = None if row["idle"] is None else IDLE.validate_python(row["idle"])
+    if (idle := row["idle"]) is not None:  # as it is written, from the driver itself
+        idle = (IDLE.validate_json if isinstance(idle, str) else IDLE.validate_python)(idle)
+    shared["idle"] = idle
     match row["state"]:
         case "opened":
             return Opened(**shared)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -31,10 +32,19 @@ from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
 from textback.db import briefs, events
 from textback.db.conversation_rows import Brief, columns_of, row_of, state_of
+from textback.db.driver import Statement
 from textback.db.metadata import WHEN
 from textback.db.tables import agent_versions
 from textback.db.tables import conversations as t
 from textback.db.tables import events as event_table
+
+# Not against key shares, which writing an event or a text takes: whoever holds a text and tells
+# about it would wait for us here, while we wait for the text.
+_LIVE: Final = Statement(f"""
+    select {", ".join(c.name for c in t.columns)} from conversations
+    where agent_number = :agent and user_number = :user and state <> 'closed'
+    for no key update
+""")  # noqa: S608 - our own words
 
 
 async def add(
@@ -124,9 +134,8 @@ async def lock(c: AsyncConnection, conversation_id: ConversationId) -> Conversat
 
 async def lock_live(c: AsyncConnection, agent: Phone, user: Phone) -> Live | None:
     """The pair's live conversation, if it has one. Call with the pair locked."""
-    found = await _one(
-        c, (t.c.agent_number == agent) & (t.c.user_number == user) & (t.c.state != "closed")
-    )
+    rows = await _LIVE.rows(c, agent=agent, user=user)
+    found = state_of(rows[0]) if rows else None
     return None if isinstance(found, Closed) else found
 
 
@@ -187,8 +196,6 @@ async def keep_state(
 
 
 async def _one(c: AsyncConnection, which: ColumnElement[bool]) -> Conversation | None:
-    # Not against key shares, which writing an event or a text takes: whoever holds a text and
-    # tells about it would wait for us here, while we wait for the text.
     locked = select(t).where(which).with_for_update(key_share=True)
     row = (await c.execute(locked)).mappings().one_or_none()
     return None if row is None else state_of(row)

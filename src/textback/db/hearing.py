@@ -7,10 +7,9 @@ is asked under the lock that guards it: of the pair first, then of its live conv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, cast
+from typing import Final
 
 from pydantic_core import to_json
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback import tracing
@@ -30,9 +29,10 @@ from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy, InboundLimits
 from textback.core.throttle import Heard, look_back
 from textback.db import events, inbound, under_way
+from textback.db.driver import Statement
 from textback.db.turns import Standing, Waiting
 
-_MET: Final = text("""
+_MET: Final = Statement("""
     select
         exists (
             select from messages where carrier_id = :carrier and carrier_message_id = any(:named)
@@ -80,7 +80,7 @@ _MET: Final = text("""
     ) as earlier
 """)
 
-_OWED: Final = text("""
+_OWED: Final = Statement("""
     with owed as materialized (
         select t.id, t.run, t.state, t.conversation_id, t.opener_id, t.first_text_at,
             t.lease_until, t.upto_seq, t.attempts, t.restarts, t.again_at,
@@ -102,7 +102,7 @@ _OWED: Final = text("""
     left join owed on true
 """)
 
-_TAKE_IN: Final = text("""
+_TAKE_IN: Final = Statement("""
     with talk as (
         update conversations set state = 'engaged', active_at = :now, warned_at = null,
             deadline_at = :deadline
@@ -176,16 +176,16 @@ async def meet(
         "at": at,
         "rows": inbound.latest(2 * int(limits.per_sender.amount)),
     }
-    row = (await c.execute(_MET, given)).one()
-    earlier = zip(row.at or (), row.texts or (), row.were_answered or (), strict=True)
+    [row] = await _MET.rows(c, **given)
+    earlier = zip(row["at"] or (), row["texts"] or (), row["were_answered"] or (), strict=True)
     return Met(
-        is_known=row.is_known,
-        opted_out=row.opted_out,
-        is_live=row.is_live,
-        knows=row.knows,
-        stays_over=bool(row.stays_over),
+        is_known=row["is_known"],
+        opted_out=row["opted_out"],
+        is_live=row["is_live"],
+        knows=row["knows"],
+        stays_over=bool(row["stays_over"]),
         earlier=[Heard(when, words, answered=answered) for when, words, answered in earlier],
-        answered=row.answered,
+        answered=row["answered"],
     )
 
 
@@ -209,13 +209,13 @@ async def owed(
         "since": since,
         "rows": inbound.latest(4 * at_most),
     }
-    rows = (await c.execute(_OWED, given)).all()
-    written = cast("list[datetime] | None", rows[0].at) or []
+    rows = await _OWED.rows(c, **given)
+    written: list[datetime] = rows[0]["at"] or []
     waiting, busy = None, None
     for row in rows:
-        if row.state == "waiting":
-            waiting = Waiting(row.id, row.first_text_at)
-        elif row.state is not None:
+        if row["state"] == "waiting":
+            waiting = Waiting(row["id"], row["first_text_at"])
+        elif row["state"] is not None:
             busy = under_way.held_of(row)
     return written[-at_most:], Standing(waiting=waiting, under_way=busy)
 
@@ -270,7 +270,7 @@ async def take_in(
         "channel": events.CHANNEL,
         "now": now,
     }
-    row = (await c.execute(_TAKE_IN, given)).one_or_none()
-    if row is None:
+    rows = await _TAKE_IN.rows(c, **given)
+    if not rows:
         raise StaleError(before.id)
-    return int(row.seq)
+    return int(rows[0]["seq"])

@@ -15,6 +15,7 @@ from textback.core.ids import AccountId, CarrierId, ProjectId
 from textback.core.phone import Phone
 from textback.db.driver import Statement
 
+_WAIT: Final = Statement("select pg_advisory_xact_lock(cast(:key as bigint))")
 _TRY: Final = Statement("""
     select n from unnest(cast(:keys as bigint[])) with ordinality as k (key, n)
     where pg_try_advisory_xact_lock(key)
@@ -79,7 +80,7 @@ async def try_limit(c: AsyncConnection, project_id: ProjectId) -> bool:
 
 
 async def _lock(c: AsyncConnection, name: str) -> None:
-    await c.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _key(name)})
+    await _WAIT.rows(c, key=_key(name))
 
 
 def _key(name: str) -> int:

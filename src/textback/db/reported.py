@@ -17,12 +17,15 @@ from textback.core.message import Message, Uncertain
 from textback.db import events
 from textback.db.driver import Statement
 from textback.db.message_rows import message_of, row_of, word_of
+from textback.db.tables import messages
+
+_TEXT: Final = ", ".join(column.name for column in messages.columns)
 
 # One by one, whatever the table held when this was planned.
 # What is behind a text of the same answer was written with it: there is never more of it later.
 # By value, and with a state that no partial index of queued texts is seen to fit: else Postgres may
 # look through all that is queued.
-_FIND: Final = Statement("""
+_FIND: Final = Statement(f"""
     select m.*, o.id as owner, coalesce((
             select true from messages n
             where n.follows = m.id and n.state || '' = 'queued' and n.part_wait is not null
@@ -34,15 +37,15 @@ _FIND: Final = Statement("""
         order by carrier_id, carrier_message_id limit 1
     ) o on true
     left join lateral (
-        select * from messages where id = coalesce(r.id, o.id) order by id limit 1
+        select {_TEXT} from messages where id = coalesce(r.id, o.id) order by id limit 1
     ) m on true
     order by r.place
-""")
+""")  # noqa: S608 - our own words
 
-_LOCK: Final = Statement("""
-    select * from messages where id = any(cast(:ids as text[])) order by id
+_LOCK: Final = Statement(f"""
+    select {_TEXT} from messages where id = any(cast(:ids as text[])) order by id
     for update skip locked
-""")
+""")  # noqa: S608 - our own words
 
 _MOVE: Final = Statement("""
     update messages m set

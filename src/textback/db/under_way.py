@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, bindparam, select, text, update
+import asyncpg
+from sqlalchemy import RowMapping, Select, bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.events import Event
@@ -197,22 +198,22 @@ async def _wait_again(
 
 
 async def _hold(c: AsyncConnection, query: Select[Any], which: str) -> Held | None:
-    row = (await c.execute(query, {"which": which})).one_or_none()
+    row = (await c.execute(query, {"which": which})).mappings().one_or_none()
     return None if row is None else held_of(row)
 
 
-def held_of(row: Row[*tuple[Any, ...]]) -> Held:
+def held_of(row: RowMapping | asyncpg.Record) -> Held:
     return Held(
-        id=TurnId(row.id),
-        run=row.run,
-        state=row.state,
-        conversation_id=ConversationId(row.conversation_id),
-        opener_id=None if row.opener_id is None else MessageId(row.opener_id),
-        first_text_at=row.first_text_at,
-        lease_until=row.lease_until,
-        upto_seq=row.upto_seq,
-        attempts=row.attempts,
-        restarts=row.restarts,
-        again_at=row.again_at,
-        is_asked=row.is_asked,
+        id=TurnId(row["id"]),
+        run=row["run"],
+        state=row["state"],
+        conversation_id=ConversationId(row["conversation_id"]),
+        opener_id=None if row["opener_id"] is None else MessageId(row["opener_id"]),
+        first_text_at=row["first_text_at"],
+        lease_until=row["lease_until"],
+        upto_seq=row["upto_seq"],
+        attempts=row["attempts"],
+        restarts=row["restarts"],
+        again_at=row["again_at"],
+        is_asked=row["is_asked"],
     )
