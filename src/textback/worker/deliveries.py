@@ -100,7 +100,7 @@ class Deliveries:
     async def _outcome(self, held: Held) -> Answered | NotAnswered | Recorded:
         """Recorded: it was not posted."""
         rt, began = self.rt, monotonic()
-        written = await deliver.write(rt.db, held, rt.formats, now=rt.now())
+        written = await persist(lambda: deliver.write(rt.db, held, rt.formats, now=rt.now()))
         if isinstance(written, Recorded):
             return written
         try:
