@@ -92,6 +92,19 @@ async def stored(world: World, done: Accepted) -> dict[str, list[dict[str, objec
         }
 
 
+async def is_of_one_statement(world: World, done: Accepted) -> bool:
+    """Both rows have the same place in their transaction."""
+    async with world.transaction() as c:
+        found = await c.execute(
+            sql(
+                "select c.cmin = m.cmin and c.xmin = m.xmin from conversations c, messages m"
+                " where c.id = :of and m.conversation_id = c.id"
+            ),
+            {"of": done.conversation_id},
+        )
+        return found.scalar_one()
+
+
 async def test_both_ways_write_the_same(world: World):
     async with world.transaction() as c:
         await c.execute(
@@ -123,6 +136,8 @@ async def test_both_ways_write_the_same(world: World):
         [done] = await crowd.send([together])
         alone = await send_text(world.db, caller(), later, now=second(0))
         written = await stored(world, accepted(done))
+        assert await is_of_one_statement(world, accepted(done))
+        assert not await is_of_one_statement(world, alone)
         assert written == await stored(world, alone)
         assert [len(written[table]) for table in ("messages", "events")] == [1, 2]
         assert len(written["webhook_deliveries"]) == 2

@@ -5,6 +5,8 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
+from structlog.testing import capture_logs
+
 from tests.support.deployment import ACME, second
 from tests.support.fake_twilio.server import Answer, LoopbackServer, Request
 from tests.support.provision import VAULT
@@ -12,7 +14,10 @@ from tests.support.receiver import Receiver
 from tests.support.running import Shop
 from tests.support.webhooks import Postman
 from textback.core import signing
+from textback.core.errors import Unavailable
 from textback.core.phone import Phone
+from textback.core.told import Told
+from textback.dialects.native.events import NativeFormat
 from textback.flows import webhooks
 from textback.flows.webhooks import Made, Wanted
 from textback.wiring import FORMATS
@@ -103,3 +108,32 @@ async def test_what_failed_is_tried_again_in_time(shop: Shop) -> None:
     assert got[0].body == got[1].body
     assert got[0].headers["webhook-id"] == got[1].headers["webhook-id"]
     assert int(got[1].headers["webhook-timestamp"]) == int(second(60).timestamp())
+
+
+class LosesTheDatabase(NativeFormat):
+    """The database goes while the first body is written."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def render(self, told: Told) -> bytes | None:
+        self.asked += 1
+        if self.asked == 1:
+            raise Unavailable
+        return super().render(told)
+
+
+async def test_a_body_whose_writing_lost_the_database_is_written_when_it_is_back(
+    shop: Shop,
+) -> None:
+    native = LosesTheDatabase()
+    shop.rt = replace(shop.rt, formats={**shop.rt.formats, "native": native})
+    with capture_logs() as logged:
+        async with Receiver() as receiver:
+            await to(shop, receiver.url, "message.queued")
+            async with shop.working():
+                await shop.world.accept()
+                [got] = await receiver.arrived(1)
+    assert native.asked == 2
+    assert json.loads(got.body)["type"] == "message.accepted"
+    assert [each for each in logged if each["log_level"] == "error"] == []

@@ -21,6 +21,7 @@ from textback.core.conversation import (
     deadline,
 )
 from textback.core.policy import IdlePolicy
+from textback.db import driver
 
 IDLE = TypeAdapter(IdlePolicy)
 
@@ -91,9 +92,7 @@ def state_of(row: RowMapping | asyncpg.Record) -> Conversation:
             "active_at",
         )
     }
-    if (idle := row["idle"]) is not None:  # as it is written, from the driver itself
-        idle = (IDLE.validate_json if isinstance(idle, str) else IDLE.validate_python)(idle)
-    shared["idle"] = idle
+    shared["idle"] = driver.read(IDLE, row["idle"])
     match row["state"]:
         case "opened":
             return Opened(**shared)

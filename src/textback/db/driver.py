@@ -5,9 +5,10 @@ stay SQLAlchemy's.
 """
 
 import re
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import asyncpg
+from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -17,6 +18,8 @@ _Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _NAMED: Final = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
 _BEGIN: Final = text("select 1")
+
+T = TypeVar("T")
 
 
 class Statement:
@@ -36,6 +39,13 @@ class Statement:
         """As a transaction of its own. Raises Unavailable, asyncpg's errors."""
         async with single(db) as driver:
             return await driver.fetch(self._sql, *[given[name] for name in self._names])
+
+
+def read(kind: TypeAdapter[T], value: object) -> T | None:
+    """What a JSON column holds: as it is written, from the driver itself; else it is read."""
+    if value is None:
+        return None
+    return kind.validate_json(value) if isinstance(value, str) else kind.validate_python(value)
 
 
 async def _driver(c: AsyncConnection) -> _Driver:

@@ -21,6 +21,7 @@ from textback.core.message import (
     Uncertain,
 )
 from textback.core.template import Template
+from textback.db import driver
 
 TEMPLATE = TypeAdapter(Template)
 
@@ -95,8 +96,5 @@ def state_of(row: Row) -> Message:
     state = _TYPES[row["state"]]
     renamed = {"reason": "drop_reason"}
     found = {f.name: row[renamed.get(f.name, f.name)] for f in fields(state)}
-    if (template := found["template"]) is not None:  # as it is written, from the driver itself
-        is_written = isinstance(template, str)
-        read = TEMPLATE.validate_json if is_written else TEMPLATE.validate_python
-        found["template"] = read(template)
+    found["template"] = driver.read(TEMPLATE, found["template"])
     return state(**found)

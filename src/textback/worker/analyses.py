@@ -1,10 +1,8 @@
 """Analyses of conversations that are over. Nothing waits for them."""
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -17,7 +15,7 @@ from textback.core.engine import Analysis, TurnFailed
 from textback.core.ids import AgentId
 from textback.flows import analyse, traces
 from textback.runtime import Runtime
-from textback.worker.loop import Loop, persist
+from textback.worker.loop import Loop, given_back, persist
 from textback.worker.turns import CUT_OFF, ENGINE_GRACE
 
 log = structlog.stdlib.get_logger()
@@ -65,7 +63,7 @@ class Analyses:
 
     async def _run(self, held: Analysing) -> None:
         conversation_id = held.request.conversation_id
-        async with self._given_back(held):
+        async with given_back(lambda: self._give_back(held)):
             parent = await traces.of_conversation(self.rt.db, conversation_id)
         with tracing.span("analysis", parent=parent, conversation_id=conversation_id):
             await self._analysed(held)
@@ -73,7 +71,7 @@ class Analyses:
     async def _analysed(self, held: Analysing) -> None:
         rt, asked = self.rt, held.request
         try:
-            async with self._given_back(held):
+            async with given_back(lambda: self._give_back(held)):
                 answer = await self._ask(held)
         except Exception as error:  # whatever an engine does
             log.exception("analysis.engine_failed", conversation_id=asked.conversation_id)
@@ -91,15 +89,8 @@ class Analyses:
             why=answer.reason if isinstance(answer, TurnFailed) else None,
         )
 
-    @asynccontextmanager
-    async def _given_back(self, held: Analysing) -> AsyncGenerator[None]:
-        """If we are stopped, another worker tries, without waiting for the lease."""
-        try:
-            yield
-        except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
-                await analyse.give_back(self.rt.db, held, now=self.rt.now())
-            raise
+    async def _give_back(self, held: Analysing) -> None:
+        await analyse.give_back(self.rt.db, held, now=self.rt.now())
 
     async def _ask(self, held: Analysing) -> Analysis | TurnFailed:
         asked = held.request

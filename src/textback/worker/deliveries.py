@@ -1,7 +1,5 @@
 """Events on their way out: posted to the endpoints that want them."""
 
-import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +13,7 @@ from textback.core.webhook import Answered, NotAnswered
 from textback.flows import deliver, traces
 from textback.flows.deliver import Held, Post, Recorded, Round
 from textback.runtime import Runtime
-from textback.worker.loop import Loop, persist
+from textback.worker.loop import Loop, given_back, persist
 
 log = structlog.stdlib.get_logger()
 
@@ -72,14 +70,9 @@ class Deliveries:
 
     async def _run(self, held: Held) -> Recorded:
         rt = self.rt
-        try:
+        # That it may have arrived by then is what "at least once" is for.
+        async with given_back(lambda: deliver.give_back(rt.db, held, until=rt.now())):
             outcome = await self._outcome(held)
-        except asyncio.CancelledError:
-            # We are being stopped. At once by another worker, rather than when the lease runs out;
-            # that it may have arrived is what "at least once" is for.
-            with contextlib.suppress(Exception):
-                await deliver.give_back(rt.db, held, until=rt.now())
-            raise
         if isinstance(outcome, Recorded):
             return outcome
         metrics.WEBHOOK.observe(outcome.milliseconds / 1000)

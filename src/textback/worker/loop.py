@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
@@ -167,3 +168,14 @@ async def persist(save: Callable[[], Awaitable[T]]) -> T:
         except Unavailable:
             await asyncio.sleep(wait)
             wait = min(wait * 2, RETRY_MOST)
+
+
+@asynccontextmanager
+async def given_back(give: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    """If we are stopped within, another worker goes on at once, without waiting for the lease."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            await give()
+        raise

@@ -1,10 +1,8 @@
 """Turns: what users said goes to the agent's engine, and its answer into the queue."""
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,7 +16,7 @@ from textback.db.thinking import Thinking
 from textback.flows import traces, turn
 from textback.flows.journal import TurnJournal
 from textback.runtime import Runtime
-from textback.worker.loop import Loop, persist
+from textback.worker.loop import Loop, given_back, persist
 
 log = structlog.stdlib.get_logger()
 
@@ -106,7 +104,7 @@ class Turns:
 
     async def _turn(self, thinking: Thinking) -> None:
         try:
-            async with self._given_back(thinking):
+            async with given_back(lambda: self._give_back(thinking)):
                 parent = await traces.of_conversation(self.rt.db, thinking.conversation_id)
             with tracing.span(
                 "turn",
@@ -129,7 +127,7 @@ class Turns:
         fallback: str | None = None
         try:
             # Not to have read the agent's entry is no failure of the agent's.
-            async with self._given_back(thinking):
+            async with given_back(lambda: self._give_back(thinking)):
                 engine, fallback = await persist(
                     lambda: rt.engines.get(thinking.agent_id, thinking.agent_version)
                 )
@@ -155,15 +153,8 @@ class Turns:
         )
         return outcome or "lost"
 
-    @asynccontextmanager
-    async def _given_back(self, thinking: Thinking) -> AsyncGenerator[None]:
-        """If we are stopped, another worker runs the turn, without waiting for the lease."""
-        try:
-            yield
-        except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
-                await turn.give_back(self.rt.db, thinking, due_at=self.rt.now())
-            raise
+    async def _give_back(self, thinking: Thinking) -> None:
+        await turn.give_back(self.rt.db, thinking, due_at=self.rt.now())
 
     async def _ask(self, engine: Engine, thinking: Thinking) -> TurnReply | Later | TurnFailed:
         with tracing.span("engine.reply", kind="client", engine=_name(engine)) as span:
