@@ -66,8 +66,7 @@ async def add(
             **traces.here(),
         )
     )
-    await events.append(c, [facts.of_message(new)], now=now)
-    await events.wake(c, "messages")
+    await events.append(c, [facts.of_message(new)], now=now, wake="messages")
 
 
 async def add_many(c: AsyncConnection, new: Sequence[tuple[Queued, ProjectId]]) -> None:
@@ -97,11 +96,11 @@ async def save(
     done, released = await parts.move_on(c, change, before, after, now=now)
     if not done:
         raise StaleError(before.id)
-    if (event := facts.of_message(after)) != facts.of_message(before):
-        await events.append(c, [event], now=now)
+    is_news = (event := facts.of_message(after)) != facts.of_message(before)
     # What waited behind it may go.
-    if released or isinstance(after, Queued) or isinstance(before, Uncertain):
-        await events.wake(c, "messages")
+    goes_on = released or isinstance(after, Queued) or isinstance(before, Uncertain)
+    wake: events.Queue | None = "messages" if goes_on else None
+    await events.append(c, [event] if is_news else (), now=now, wake=wake)
 
 
 async def lock(c: AsyncConnection, message_id: MessageId) -> Message | None:
@@ -140,8 +139,8 @@ async def expired(c: AsyncConnection, *, now: datetime, limit: int) -> int:
     if late:
         gone = {"state": "suppressed", "due_at": None, "dropped_at": now, "drop_reason": "expired"}
         await c.execute(update(t).where(t.c.id.in_([m.id for m in late])).values(gone))
-        await events.append(c, [facts.of_message(m) for m in late], now=now)
-        await events.wake(c, "messages")  # what waited behind them may go
+        # What waited behind them may go.
+        await events.append(c, [facts.of_message(m) for m in late], now=now, wake="messages")
     return len(late)
 
 

@@ -180,8 +180,7 @@ async def drop_all(
         )
         for row in found
     ]
-    await events.append(c, told, now=now)
-    await events.wake(c, "turns")  # whoever thinks of one may stop
+    await events.append(c, told, now=now, wake="turns")  # whoever thinks of one may stop
     return [MessageId(row.opener_id) for row in found if row.opener_id is not None]
 
 
