@@ -87,7 +87,7 @@ async def test_an_answer_cut_off_in_its_commit_counts_once_when_it_comes_again(
 ) -> None:
     thinking = await asked(world)
     async with behind(wire, redis_url) as http:
-        wire.freeze_at(b"INSERT INTO messages", b"COMMIT", deliver=deliver)
+        wire.freeze_at(b"insert into messages", b"COMMIT", deliver=deliver)
         is_refused(await post(http, thinking), 503, counted=False)
         assert await said(world) == (["Done."] if deliver else [])
         wire.cut()

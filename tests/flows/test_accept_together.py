@@ -10,6 +10,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.deployment import AGENT, GREETING, SECOND, USER, caller, second
+from tests.support.stored import stored
 from tests.support.world import World
 from textback.core.commands import Accepted, Idempotency, SendText
 from textback.core.errors import KeyReused, Refusal
@@ -68,30 +69,6 @@ async def test_a_crowd_is_accepted_in_few_commits_and_each_has_all_that_one_has(
     assert await world.events(first.conversation_id) == await world.events(alone.conversation_id)
 
 
-OWN = {"id", "conversation_id", "message_id", "event_id", "seq", "user_number", "at"}
-"""What no two rows have in common."""
-
-
-async def stored(world: World, done: Accepted) -> dict[str, list[dict[str, object]]]:
-    """All that was written of one accepted text, but for what is its own."""
-    of_it = {"messages": "seq", "events": "id", "webhook_deliveries": "id"}
-    queries = {
-        "conversations": "select * from conversations where id = :of",
-        **{
-            table: f"select * from {table} where conversation_id = :of order by {order}"  # noqa: S608
-            for table, order in of_it.items()
-        },
-    }
-    async with world.transaction() as c:
-        return {
-            table: [
-                {name: value for name, value in row.items() if name not in OWN}
-                for row in (await c.execute(sql(query), {"of": done.conversation_id})).mappings()
-            ]
-            for table, query in queries.items()
-        }
-
-
 async def is_of_one_statement(world: World, done: Accepted) -> bool:
     """Both rows have the same place in their transaction."""
     async with world.transaction() as c:
@@ -135,10 +112,10 @@ async def test_both_ways_write_the_same(world: World):
         )
         [done] = await crowd.send([together])
         alone = await send_text(world.db, caller(), later, now=second(0))
-        written = await stored(world, accepted(done))
+        written = await stored(world, accepted(done).conversation_id)
         assert await is_of_one_statement(world, accepted(done))
         assert not await is_of_one_statement(world, alone)
-        assert written == await stored(world, alone)
+        assert written == await stored(world, alone.conversation_id)
         assert [len(written[table]) for table in ("messages", "events")] == [1, 2]
         assert len(written["webhook_deliveries"]) == 2
 

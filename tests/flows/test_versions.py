@@ -12,7 +12,8 @@ from textback.core.engine import Later
 from textback.core.errors import UnknownAgent
 from textback.core.ids import AccountId, AgentId
 from textback.core.phone import Phone
-from textback.db import tables, turns
+from textback.db import tables
+from textback.db import thinking as thinking_rows
 from textback.flows import turn, versions
 from textback.flows.versions import Moved
 
@@ -174,12 +175,12 @@ async def test_moving_waits_for_a_claim_that_is_not_committed_and_leaves_its_tur
     await world.provision(agent={"engine": OTHER})
 
     async with asyncio.TaskGroup() as group, world.transaction() as c:
-        (thinking,) = await turns.claim_due(c, now=second(2), lease=world.policy.lease, limit=10)
+        (begun,) = await thinking_rows.claim(c, now=second(2), lease=world.policy.lease, limit=10)
         moving = group.create_task(move(world))
         await world.blocked(1)
 
     assert moving.result() == Moved(to=2, moved=0, began_anew=0, left=1)
-    assert thinking.agent_version == (await version_of(world))[0] == 1
+    assert begun.agent_version == (await version_of(world))[0] == 1
 
 
 async def test_who_is_being_talked_to_elsewhere_is_passed_over_and_nobody_waits(world: World):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import exists, func, or_, select, update
+from sqlalchemy import Row, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.analysis import Analysing
@@ -15,7 +15,7 @@ from textback.db.agents import ANALYSIS
 from textback.db.tables import agent_versions, messages, projects, turns
 from textback.db.tables import conversations as t
 from textback.db.tenants import POLICY
-from textback.db.thinking import AnyRow, transcript
+from textback.db.thinking import transcript
 
 
 async def claim_due(
@@ -83,7 +83,9 @@ async def _set(c: AsyncConnection, held: Analysing, **values: object) -> bool:
     return result.rowcount == 1
 
 
-async def _begin(c: AsyncConnection, row: AnyRow, *, now: datetime, margin: timedelta) -> Analysing:
+async def _begin(
+    c: AsyncConnection, row: Row[*tuple[Any, ...]], *, now: datetime, margin: timedelta
+) -> Analysing:
     policy = POLICY.validate_python(row.policy)
     lease_until = now + timedelta(seconds=row.deadline_seconds) + margin
     attempts = row.analysis_attempts + 1

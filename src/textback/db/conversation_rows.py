@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 from pydantic import TypeAdapter
@@ -21,9 +21,15 @@ from textback.core.conversation import (
     deadline,
 )
 from textback.core.policy import IdlePolicy
-from textback.db import driver
 
 IDLE = TypeAdapter(IdlePolicy)
+
+STATE: Final = """
+        id, account_id, project_id, connector_id, agent_id, agent_version, agent_number,
+        user_number, state, opened_at, active_at, warned_at, paused_until, handed_off_at,
+        why_handed_off, closed_at, reason, idle
+"""
+"""The columns that `state_of` needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +98,7 @@ def state_of(row: RowMapping | asyncpg.Record) -> Conversation:
             "active_at",
         )
     }
-    shared["idle"] = driver.read(IDLE, row["idle"])
+    shared["idle"] = None if row["idle"] is None else IDLE.validate_python(row["idle"])
     match row["state"]:
         case "opened":
             return Opened(**shared)

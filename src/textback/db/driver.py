@@ -5,10 +5,9 @@ stay SQLAlchemy's.
 """
 
 import re
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
-from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -18,8 +17,6 @@ _Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _NAMED: Final = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
 _BEGIN: Final = text("select 1")
-
-T = TypeVar("T")
 
 
 class Statement:
@@ -31,7 +28,10 @@ class Statement:
         self._sql = _NAMED.sub(lambda found: places[found[1]], sql)
 
     async def rows(self, c: AsyncConnection, **given: object) -> list[asyncpg.Record]:
-        """In the transaction of `c`. JSON is given as it is written. Raises asyncpg's errors."""
+        """In the transaction of `c`. Raises asyncpg's errors.
+
+        JSON is given as it is written, and comes as what it says.
+        """
         driver = await _driver(c)
         return await driver.fetch(self._sql, *[given[name] for name in self._names])
 
@@ -39,13 +39,6 @@ class Statement:
         """As a transaction of its own. Raises Unavailable, asyncpg's errors."""
         async with single(db) as driver:
             return await driver.fetch(self._sql, *[given[name] for name in self._names])
-
-
-def read(kind: TypeAdapter[T], value: object) -> T | None:
-    """What a JSON column holds: as it is written, from the driver itself; else it is read."""
-    if value is None:
-        return None
-    return kind.validate_json(value) if isinstance(value, str) else kind.validate_python(value)
 
 
 async def _driver(c: AsyncConnection) -> _Driver:

@@ -21,7 +21,6 @@ from textback.core.message import (
     Uncertain,
 )
 from textback.core.template import Template
-from textback.db import driver
 
 TEMPLATE = TypeAdapter(Template)
 
@@ -96,5 +95,6 @@ def state_of(row: Row) -> Message:
     state = _TYPES[row["state"]]
     renamed = {"reason": "drop_reason"}
     found = {f.name: row[renamed.get(f.name, f.name)] for f in fields(state)}
-    found["template"] = driver.read(TEMPLATE, found["template"])
+    if (template := found["template"]) is not None:
+        found["template"] = TEMPLATE.validate_python(template)
     return state(**found)

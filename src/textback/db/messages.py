@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,7 +25,6 @@ from textback.core.message import (
 )
 from textback.core.phone import Phone
 from textback.db import events, many, parts, traces
-from textback.db.driver import Statement
 from textback.db.message_rows import (
     message_of,
     new_row,
@@ -171,20 +169,6 @@ async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> li
         .with_for_update(skip_locked=True)
     )
     return [m for m in map(state_of, rows.mappings()) if isinstance(m, Sending)]
-
-
-# In an order that one index has: else Postgres may walk another one of queued texts, in which those
-# that are queued no more still stand.
-_NEXT_DUE: Final = Statement("""
-    select due_at from messages where state = 'queued' and due_at > cast(:now as timestamptz)
-    order by due_at limit 1
-""")
-
-
-async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
-    """When the next text that is not yet due will be."""
-    rows = await _NEXT_DUE.rows(c, now=now)
-    return rows[0]["due_at"] if rows else None
 
 
 async def next_look_up(c: AsyncConnection) -> datetime | None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -30,6 +31,14 @@ from textback.db.tables import (
 )
 
 POLICY = TypeAdapter(ProjectPolicy)
+
+
+@lru_cache(maxsize=1024)
+def policy_of(written: str) -> ProjectPolicy:
+    """From the JSON of its column."""
+    return POLICY.validate_json(written)
+
+
 DEFAULTS = TypeAdapter(Defaults)
 
 BUSY = 1000

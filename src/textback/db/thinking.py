@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, cast
 
+from asyncpg import Record
 from pydantic_core import to_json
-from sqlalchemy import ARRAY, Row, Text, bindparam, func, select, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import budget, rich
@@ -18,48 +18,47 @@ from textback.core.ids import AgentId, ConversationId, MessageId, ProjectId, Tur
 from textback.core.phone import Channel, channel
 from textback.core.policy import Budget, ProjectPolicy
 from textback.db import usage
-from textback.db.tables import agent_versions, conversations, projects
-from textback.db.tables import turns as t
-from textback.db.tenants import POLICY
+from textback.db.driver import Statement
+from textback.db.tables import conversations
+from textback.db.tenants import policy_of
 
-AnyRow: TypeAlias = Row[*tuple[Any, ...]]
-
-# Put together once: SQLAlchemy takes longer over each than Postgres does (ADR 34).
-_talk, _version = conversations.c, agent_versions.c
-_TALKS: Final = (
-    select(
-        _talk.id,
-        _talk.project_id,
-        _talk.agent_id,
-        _talk.agent_version,
-        _talk.user_number,
-        _talk.opened_at,
-        _talk.heard_seq,
-        _talk.metadata.label("extra"),
-        _talk.variables,
-        _talk.objective,
-        _talk.start_node,
-        _talk.engine_state,
-        _talk.turns_taken,
-        _talk.tokens_used,
-        _talk.cost_usd,
-        t.c.id.label("turn_id"),
-        t.c.opener_id,
-        t.c.attempts,
-        t.c.run,
-        t.c.restarts,
-        _version.earlier,
-        projects.c.policy,
+# Planned once for each connection, and often while its tables are small: so all but the due turns,
+# which are never many, is found one by one, however the tables grow.
+_CLAIM: Final = Statement("""
+    with due as materialized (
+        select t.id, t.conversation_id, t.opener_id, t.attempts, t.run, t.restarts, t.due_at
+        from turns t
+        cross join lateral (
+            select agent_id from conversations where id = t.conversation_id order by id limit 1
+        ) c
+        where t.state = 'waiting' and t.due_at <= :now and c.agent_id <> all(cast(:but as text[]))
+            and coalesce((
+                select true from turns other
+                where other.conversation_id = t.conversation_id
+                    and other.state in ('thinking', 'awaiting')
+                order by other.conversation_id limit 1
+            ), false) is false
+        order by t.due_at
+        limit :limit
+        for update of t skip locked
     )
-    .join(t, t.c.conversation_id == _talk.id)
-    .join(
-        agent_versions,
-        (_version.agent_id == _talk.agent_id) & (_version.number == _talk.agent_version),
-    )
-    .join(projects, projects.c.id == _talk.project_id)
-    .where(t.c.id == func.any(bindparam("ids", type_=ARRAY(Text))))
-)
-_SAID: Final = text("""
+    select due.id as turn_id, due.opener_id, due.attempts, due.run, due.restarts, c.*, v.earlier,
+        cast(p.policy as text) as policy, exists (
+            select from tool_calls where conversation_id = due.conversation_id
+        ) as has_calls
+    from due
+    cross join lateral (
+        select id, project_id, agent_id, agent_version, user_number, opened_at, heard_seq,
+            metadata, variables, objective, start_node, engine_state, turns_taken, tokens_used,
+            cost_usd
+        from conversations where id = due.conversation_id
+        order by id limit 1
+    ) c
+    join agent_versions v on v.agent_id = c.agent_id and v.number = c.agent_version
+    join projects p on p.id = c.project_id
+    order by due.due_at
+""")
+_SAID: Final = Statement("""
     select said.* from unnest(cast(:ids as text[])) with ordinality as i(id, place)
     cross join lateral (
         select conversation_id, seq, direction, kind, user_number, text, created_at, media
@@ -68,18 +67,18 @@ _SAID: Final = text("""
             and state not in ('suppressed', 'failed')
             and (direction = 'inbound' or text <> '')  -- written by now
         order by seq desc
-        limit :last
+        limit cast(:last as bigint)
     ) as said
     order by i.place, said.seq
-""").columns(media=JSONB)
-_CALLS: Final = text("""
+""")
+_CALLS: Final = Statement("""
     select call.* from unnest(cast(:ids as text[])) as i(id)
     cross join lateral (
         select * from tool_calls where conversation_id = i.id order by seq desc limit :last
     ) as call
     order by call.seq
-""").columns(arguments=JSONB)
-_BEGIN: Final = text("""
+""")
+_BEGIN: Final = Statement("""
     update turns t set state = 'thinking', due_at = null, lease_until = :lease_until,
         upto_seq = n.upto, attempts = t.attempts + 1, run = t.run + 1
     from jsonb_to_recordset(cast(:rows as jsonb)) as n(id text, upto bigint)
@@ -124,88 +123,87 @@ class Thinking:
     begun_at: datetime
 
 
-async def begin(
-    c: AsyncConnection, turn_ids: Sequence[TurnId], *, now: datetime, lease: timedelta
+async def claim(
+    c: AsyncConnection,
+    *,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+    except_agents: Sequence[AgentId] = (),
 ) -> list[Thinking]:
-    """Hand these turns, which the caller has locked, to their engines; in the order given."""
-    if not turn_ids:
+    """Take up to `limit` due turns, each with all that its engine needs.
+
+    Whoever thinks for longer than `lease` has to renew it.
+    """
+    due = await _CLAIM.rows(c, now=now, but=list(except_agents), limit=limit)
+    if not due:
         return []
-    talks = await _talks(c, turn_ids)
-    ids = [talk.id for talk in talks.values()]
-    said, calls = await _said(c, ids), await _calls(c, ids)
-    begun = [
-        await _begun(c, talks[t_id], said=said, calls=calls, now=now, lease=lease)
-        for t_id in turn_ids
-    ]
+    said = await _said(c, [talk["id"] for talk in due])
+    calls = await _calls(c, [talk["id"] for talk in due if talk["has_calls"]])
+    begun = [await _begun(c, talk, said=said, calls=calls, now=now, lease=lease) for talk in due]
     rows = [{"id": each.id, "upto": each.upto_seq} for each in begun]
-    given = {"rows": to_json(rows).decode(), "lease_until": now + lease}
-    await c.execute(_BEGIN, given)
+    await _BEGIN.rows(c, rows=to_json(rows).decode(), lease_until=now + lease)
     return begun
 
 
 async def _begun(
     c: AsyncConnection,
-    talk: AnyRow,
+    talk: Record,
     *,
-    said: Mapping[str, Sequence[AnyRow]],
+    said: Mapping[str, Sequence[Record]],
     calls: Mapping[str, Sequence[ToolCall]],
     now: datetime,
     lease: timedelta,
 ) -> Thinking:
-    texts = said.get(talk.id, ())
-    policy = POLICY.validate_python(talk.policy)
+    texts = said.get(talk["id"], ())
+    policy = policy_of(talk["policy"])
     return Thinking(
-        id=TurnId(talk.turn_id),
-        run=talk.run + 1,
-        conversation_id=ConversationId(talk.id),
-        project_id=ProjectId(talk.project_id),
-        channel=channel(talk.user_number),
-        agent_id=AgentId(talk.agent_id),
-        agent_version=talk.agent_version,
-        opener_id=None if talk.opener_id is None else MessageId(talk.opener_id),
+        id=TurnId(talk["turn_id"]),
+        run=talk["run"] + 1,
+        conversation_id=ConversationId(talk["id"]),
+        project_id=ProjectId(talk["project_id"]),
+        channel=channel(talk["user_number"]),
+        agent_id=AgentId(talk["agent_id"]),
+        agent_version=talk["agent_version"],
+        opener_id=None if talk["opener_id"] is None else MessageId(talk["opener_id"]),
         lease_until=now + lease,
         # Not those kept unanswered: an operator may yet have them answered.
-        upto_seq=max((row.seq for row in texts if row.kind == "text"), default=0),
-        attempts=talk.attempts + 1,
-        restarts=talk.restarts,
-        transcript=[as_said(row) for row in texts],
+        upto_seq=max((row["seq"] for row in texts if row["kind"] == "text"), default=0),
+        attempts=talk["attempts"] + 1,
+        restarts=talk["restarts"],
+        transcript=[_as_said(row) for row in texts],
         heard="\n".join(
-            row.text for row in texts if row.kind == "text" and row.seq > talk.heard_seq
+            row["text"] for row in texts if row["kind"] == "text" and row["seq"] > talk["heard_seq"]
         ),
-        metadata=dict(talk.extra),
-        variables=dict(talk.variables),
-        objective=talk.objective,
-        start_node=talk.start_node,
-        state=dict(talk.engine_state),
-        calls=calls.get(talk.id, ()),
-        earlier=await _earlier(c, talk) if talk.earlier else (),
+        metadata=talk["metadata"],
+        variables=talk["variables"],
+        objective=talk["objective"],
+        start_node=talk["start_node"],
+        state=talk["engine_state"],
+        calls=calls.get(talk["id"], ()),
+        earlier=await _earlier(c, talk) if talk["earlier"] else (),
         policy=policy,
         reached=await _reached(c, talk, policy, now=now),
         begun_at=now,
     )
 
 
-def as_said(row: AnyRow) -> Said:
-    """From a row of messages: what `_said` selects."""
-    ours: Role = "person" if row.kind == "person" else "agent"
-    role: Role = "user" if row.direction == "inbound" else ours
-    text = rich.marked(row.text, row.media, row.user_number)
-    return Said(seq=row.seq, role=role, text=text, at=row.created_at, media=row.media)
-
-
-async def _talks(c: AsyncConnection, turn_ids: Sequence[TurnId]) -> dict[TurnId, AnyRow]:
-    rows = await c.execute(_TALKS, {"ids": list(turn_ids)})
-    return {TurnId(row.turn_id): row for row in rows}
+def _as_said(row: Record) -> Said:
+    """From a row of `_said`."""
+    ours: Role = "person" if row["kind"] == "person" else "agent"
+    role: Role = "user" if row["direction"] == "inbound" else ours
+    text = rich.marked(row["text"], row["media"], row["user_number"])
+    return Said(seq=row["seq"], role=role, text=text, at=row["created_at"], media=row["media"])
 
 
 async def _reached(
-    c: AsyncConnection, talk: AnyRow, policy: ProjectPolicy, *, now: datetime
+    c: AsyncConnection, talk: Record, policy: ProjectPolicy, *, now: datetime
 ) -> Reached | None:
     day = Spent()
     if policy.budgets.day != Budget():
         today = budget.day_of(now, policy.timezone)
-        day = await usage.of_day(c, ProjectId(talk.project_id), today)
-    spent = Spent(turns=talk.turns_taken, tokens=talk.tokens_used, cost_usd=talk.cost_usd)
+        day = await usage.of_day(c, ProjectId(talk["project_id"]), today)
+    spent = Spent(turns=talk["turns_taken"], tokens=talk["tokens_used"], cost_usd=talk["cost_usd"])
     return budget.reached(
         policy.budgets, conversation=spent, day=day, now=now, timezone=policy.timezone
     )
@@ -213,49 +211,51 @@ async def _reached(
 
 async def _said(
     c: AsyncConnection, conversation_ids: Sequence[str], *, last: int | None = None
-) -> dict[str, Sequence[AnyRow]]:
+) -> dict[str, Sequence[Record]]:
     """What was said in each, oldest first; `last`: only so many of its latest texts."""
-    found = dict[str, Sequence[AnyRow]]()
-    rows = await c.execute(_SAID, {"ids": list(conversation_ids), "last": last})
-    for conversation_id, texts in groupby(rows.all(), lambda row: row.conversation_id):
+    found = dict[str, Sequence[Record]]()
+    rows = await _SAID.rows(c, ids=list(conversation_ids), last=last)
+    for conversation_id, texts in groupby(rows, lambda row: row["conversation_id"]):
         found[conversation_id] = list(texts)
     return found
 
 
 async def transcript(c: AsyncConnection, conversation_id: ConversationId) -> list[Said]:
     said = await _said(c, [conversation_id])
-    return [as_said(row) for row in said.get(conversation_id, ())]
+    return [_as_said(row) for row in said.get(conversation_id, ())]
 
 
 async def _calls(
     c: AsyncConnection, conversation_ids: Sequence[str]
 ) -> dict[str, Sequence[ToolCall]]:
     found = dict[str, list[ToolCall]]()
-    for row in await c.execute(_CALLS, {"ids": list(conversation_ids), "last": MOST_CALLS}):
+    if not conversation_ids:
+        return {}
+    for row in await _CALLS.rows(c, ids=list(conversation_ids), last=MOST_CALLS):
         call = ToolCall(
-            call_id=row.id,
-            turn_id=row.turn_id,
-            name=row.name,
-            arguments=row.arguments,
-            at=row.began_at,
-            result=None if row.ended_at is None else ToolResult(row.result, row.failed),
+            call_id=row["id"],
+            turn_id=row["turn_id"],
+            name=row["name"],
+            arguments=row["arguments"],
+            at=row["began_at"],
+            result=None if row["ended_at"] is None else ToolResult(row["result"], row["failed"]),
         )
-        found.setdefault(row.conversation_id, []).append(call)
+        found.setdefault(row["conversation_id"], []).append(call)
     return {**found}
 
 
-async def _earlier(c: AsyncConnection, talk: AnyRow) -> list[Earlier]:
+async def _earlier(c: AsyncConnection, talk: Record) -> list[Earlier]:
     rows = await c.execute(
         select(conversations.c.id, conversations.c.closed_at, conversations.c.analysis)
         .where(
-            conversations.c.project_id == talk.project_id,
-            conversations.c.user_number == talk.user_number,
-            conversations.c.id != talk.id,
-            conversations.c.opened_at <= talk.opened_at,
+            conversations.c.project_id == talk["project_id"],
+            conversations.c.user_number == talk["user_number"],
+            conversations.c.id != talk["id"],
+            conversations.c.opened_at <= talk["opened_at"],
             conversations.c.state == "closed",
         )
         .order_by(conversations.c.opened_at.desc())
-        .limit(talk.earlier)
+        .limit(talk["earlier"])
     )
     earlier = rows.all()
     said = await _said(c, [row.id for row in earlier], last=LAST_SAID)
@@ -263,7 +263,7 @@ async def _earlier(c: AsyncConnection, talk: AnyRow) -> list[Earlier]:
         Earlier(
             ended_at=row.closed_at,
             summary=cast("dict[str, str | None]", row.analysis or {}).get("summary"),
-            transcript=[as_said(text) for text in said.get(row.id, ())],
+            transcript=[_as_said(text) for text in said.get(row.id, ())],
         )
         for row in earlier
     ]

@@ -1,22 +1,26 @@
 """Turns: at most one that waits, and one that is under way, per conversation, by unique index."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import exists, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import turn as rule
 from textback.core.events import Event
-from textback.core.ids import AgentId, ConversationId, MessageId, TurnId, new_turn_id
+from textback.core.ids import ConversationId, MessageId, new_turn_id
 from textback.core.policy import WhileThinking
 from textback.core.turn import Landing
 from textback.db import events, under_way
-from textback.db.tables import conversations, messages
+from textback.db.driver import Statement
+from textback.db.tables import messages
 from textback.db.tables import turns as t
-from textback.db.thinking import Thinking, begin
 from textback.db.under_way import Held
+
+_NEXT: Final = Statement(
+    "select min(due_at) as due_at from turns where state = 'waiting' and due_at > :now"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,37 +108,6 @@ async def agent_opens(
     await _add(c, conversation_id, first_text_at=now, due_at=now, opener_id=opener_id, now=now)
 
 
-async def claim_due(
-    c: AsyncConnection,
-    *,
-    now: datetime,
-    lease: timedelta,
-    limit: int,
-    except_agents: Sequence[AgentId] = (),
-) -> list[Thinking]:
-    """Take up to `limit` due turns, each with all that its engine needs.
-
-    Whoever thinks for longer than `lease` has to renew it.
-    """
-    other = t.alias("other")
-    rows = await c.execute(
-        select(t.c.id)
-        .join(conversations, conversations.c.id == t.c.conversation_id)
-        .where(
-            t.c.state == "waiting",
-            t.c.due_at <= now,
-            conversations.c.agent_id.not_in(except_agents),
-            ~exists().where(
-                other.c.conversation_id == t.c.conversation_id, other.c.state.in_(under_way.STATES)
-            ),
-        )
-        .order_by(t.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=t)
-    )
-    return await begin(c, [TurnId(row.id) for row in rows], now=now, lease=lease)
-
-
 async def drop_waiting(
     c: AsyncConnection, conversation_id: ConversationId, *, why: str, now: datetime
 ) -> None:
@@ -210,9 +183,8 @@ async def latest_text(c: AsyncConnection, conversation_id: ConversationId) -> in
 
 
 async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
-    return await c.scalar(
-        select(func.min(t.c.due_at)).where(t.c.state == "waiting", t.c.due_at > now)
-    )
+    [row] = await _NEXT.rows(c, now=now)
+    return row["due_at"]
 
 
 async def _add(

@@ -202,18 +202,20 @@ async def _hold(c: AsyncConnection, query: Select[Any], which: str) -> Held | No
     return None if row is None else held_of(row)
 
 
-def held_of(row: RowMapping | asyncpg.Record) -> Held:
+def held_of(row: RowMapping | asyncpg.Record, prefix: str = "") -> Held:
+    """`prefix`: of its columns' names."""
+    opener = row[f"{prefix}opener_id"]
     return Held(
-        id=TurnId(row["id"]),
-        run=row["run"],
-        state=row["state"],
-        conversation_id=ConversationId(row["conversation_id"]),
-        opener_id=None if row["opener_id"] is None else MessageId(row["opener_id"]),
-        first_text_at=row["first_text_at"],
-        lease_until=row["lease_until"],
-        upto_seq=row["upto_seq"],
-        attempts=row["attempts"],
-        restarts=row["restarts"],
-        again_at=row["again_at"],
-        is_asked=row["is_asked"],
+        id=TurnId(row[f"{prefix}id"]),
+        run=row[f"{prefix}run"],
+        state=row[f"{prefix}state"],
+        conversation_id=ConversationId(row[f"{prefix}conversation_id"]),
+        opener_id=None if opener is None else MessageId(opener),
+        first_text_at=row[f"{prefix}first_text_at"],
+        lease_until=row[f"{prefix}lease_until"],
+        upto_seq=row[f"{prefix}upto_seq"],
+        attempts=row[f"{prefix}attempts"],
+        restarts=row[f"{prefix}restarts"],
+        again_at=row[f"{prefix}again_at"],
+        is_asked=row[f"{prefix}is_asked"],
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,10 +20,17 @@ from textback.core.message import Queued, dropped, unwritten, write, written
 from textback.core.policy import MAX_TEXT
 from textback.core.split import Part
 from textback.core.turn import Drop, Recorded
-from textback.db import conversations, events, messages, opt_outs, tenants, turns, under_way, usage
+from textback.db import (
+    answering,
+    conversations,
+    events,
+    messages,
+    opt_outs,
+    turns,
+    under_way,
+    usage,
+)
 from textback.db.parts import Behind
-from textback.db.tenants import ProjectRow
-from textback.db.under_way import Held
 from textback.flows.silence import fall_silent
 
 
@@ -32,9 +39,7 @@ class Reply:
     """One answer being recorded, with the conversation and the turn locked."""
 
     c: AsyncConnection
-    held: Held
-    conversation: Conversation
-    project: ProjectRow
+    turn: answering.Opened
     fallback: str | None
     now: datetime
     asked: bool = True
@@ -43,6 +48,10 @@ class Reply:
     """The budget that kept it from being asked."""
     saved: int = 0
     """Segments, by writing smart punctuation plainly."""
+
+    def __post_init__(self) -> None:
+        self.held, self.project = self.turn.held, self.turn.project
+        self.conversation = self.turn.conversation
 
     def fault(self, answer: TurnReply | Later | TurnFailed) -> TurnFailed | None:
         """Why it cannot be said; None: it can."""
@@ -62,14 +71,21 @@ class Reply:
             await under_way.await_answer(self.c, self.held, until=until)
             outcome = "awaiting"
         else:
-            outcome = await self._end(answer, drop, promise)
+            said, parts = self._parts(answer)
+            if drop is None and promise is None and (after := self._kept_awake(said, parts)):
+                await self._answer(said, parts[0], after)
+                return "answered"
+            outcome = await self._end(said, parts, drop, promise)
         await self._count(answer)
         return outcome
 
     async def _end(
-        self, answer: TurnReply | Later | TurnFailed, drop: Drop | None, promise: Queued | None
+        self,
+        answer: TurnReply | TurnFailed,
+        parts: Sequence[Part],
+        drop: Drop | None,
+        promise: Queued | None,
     ) -> Recorded:
-        answer, parts = self._parts(answer)
         outcome: Recorded
         if drop is not None:
             outcome = "dropped"
@@ -84,6 +100,37 @@ class Reply:
         else:
             await self._go_on(answer, parts, promise)
         return outcome
+
+    def _kept_awake(self, answer: TurnReply | TurnFailed, parts: Sequence[Part]) -> Live | None:
+        """The conversation, of an answer that is one text and nothing else; None: it is more."""
+        before = self.conversation
+        if (
+            self.reached is not None
+            or not isinstance(answer, TurnReply)
+            or answer.end_conversation
+            or answer.hand_off is not None
+            or len(parts) != 1
+            or isinstance(before, Closed)
+        ):
+            return None
+        after = talk.agent_texted(before, now=self.now)
+        return after if type(after) is type(before) else None
+
+    async def _answer(self, said: TurnReply | TurnFailed, part: Part, after: Live) -> None:
+        reply = self._text("reply", part)
+        self.saved += part.saved
+        await answering.answer(
+            self.c,
+            self.turn,
+            reply,
+            after,
+            saved=part.saved,
+            engine_state=said.state if isinstance(said, TurnReply) else None,
+            heard_upto=await self._heard_upto(),
+            spent=self._spent(said),
+            day=self._today(),
+            idle=self.project.policy.idle,
+        )
 
     async def _heard_upto(self) -> int:
         """Up to here the user's texts get no answer but this one."""
@@ -194,23 +241,14 @@ class Reply:
                 closed = talk.close(self.conversation, "budget", now=self.now)
                 await self._save(self.conversation, closed)
             return
-        day = budget.day_of(self.now, self.project.policy.timezone)
-        if await usage.tell(self.c, self.project.id, day, now=self.now):
+        if await usage.tell(self.c, self.project.id, self._today(), now=self.now):
             await self._tell_reached(reached)
         if isinstance(self.conversation, Engaged):
             paused = talk.paused(self.conversation, until=reached.until)
             await self._save(self.conversation, paused, {"reason": "budget"})
 
     async def _add(self, kind: MessageKind, part: Part, behind: Behind | None) -> Queued:
-        queued = write(
-            self.conversation,
-            kind,
-            part.text,
-            id=new_message_id(self.now),
-            carrier_id=await tenants.carrier_of(self.c, self.conversation.agent_number),
-            validity=self.project.policy.validity,
-            now=self.now,
-        )
+        queued = self._text(kind, part)
         await messages.add(
             self.c,
             queued,
@@ -220,6 +258,17 @@ class Reply:
             now=self.now,
         )
         return queued
+
+    def _text(self, kind: MessageKind, part: Part) -> Queued:
+        return write(
+            self.conversation,
+            kind,
+            part.text,
+            id=new_message_id(self.now),
+            carrier_id=self.turn.carrier_id,
+            validity=self.project.policy.validity,
+            now=self.now,
+        )
 
     async def _save(
         self, before: Live, after: Conversation, more: Mapping[str, object] | None = None
@@ -231,18 +280,18 @@ class Reply:
 
     async def _count(self, answer: TurnReply | Later | TurnFailed) -> None:
         """Last, because every turn of the project waits for the day's row."""
+        spent = self._spent(answer)
+        if spent != Spent():
+            talk = self.held.conversation_id
+            await usage.add(self.c, talk, self.project.id, spent, day=self._today())
+
+    def _spent(self, answer: TurnReply | Later | TurnFailed) -> Spent:
         used = Usage() if isinstance(answer, Later) else answer.usage
         # One that was awaited was counted when it began to be.
-        turn = int(self.asked and self.held.state == "thinking")
-        spent = budget.spent(used, turns=turn)
-        if spent != Spent():
-            await usage.add(
-                self.c,
-                self.held.conversation_id,
-                self.project.id,
-                spent,
-                day=budget.day_of(self.now, self.project.policy.timezone),
-            )
+        return budget.spent(used, turns=int(self.asked and self.held.state == "thinking"))
+
+    def _today(self) -> date:
+        return budget.day_of(self.now, self.project.policy.timezone)
 
     async def _tell_reached(self, reached: Reached) -> None:
         data = {"scope": reached.scope, "what": reached.what, "limit": reached.limit}

@@ -21,7 +21,7 @@ from textback.core.engine import (
 )
 from textback.core.ids import AgentId, ConversationId, TurnId
 from textback.core.turn import Recorded
-from textback.db import agents, conversations, tenants, turns, under_way, usage
+from textback.db import agents, answering, conversations, thinking, turns, under_way, usage
 from textback.db.session import transaction
 from textback.db.thinking import Thinking
 from textback.flows.reply import Reply
@@ -47,7 +47,7 @@ async def claim(
     now: datetime,
 ) -> tuple[list[Thinking], datetime | None]:
     async with transaction(db) as c:
-        due = await turns.claim_due(
+        due = await thinking.claim(
             c, now=now, lease=lease, limit=limit, except_agents=except_agents
         )
         upcoming = None if due else await turns.next_due(c, now=now)
@@ -207,12 +207,8 @@ async def _give_up(
 async def _open(
     c: AsyncConnection, conversation_id: ConversationId, turn_id: TurnId, *, now: datetime
 ) -> Reply | None:
-    conversation = await conversations.lock(c, conversation_id)
-    held = await under_way.hold(c, turn_id)
-    if conversation is None or held is None:
-        return None
-    project = await tenants.get_project(c, conversation.project_id)
-    return Reply(c, held, conversation, project, fallback=None, now=now)
+    found = await answering.begin(c, conversation_id, turn_id)
+    return None if found is None else Reply(c, found, fallback=None, now=now)
 
 
 async def _fallback(c: AsyncConnection, reply: Reply) -> str | None:

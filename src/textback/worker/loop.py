@@ -20,6 +20,9 @@ T = TypeVar("T")
 RETRY_FIRST = 0.1
 RETRY_MOST = 5.0
 
+GATHER = timedelta(milliseconds=10)
+"""A claim costs about the same for one item as for ten."""
+
 UNAVAILABLE_WAIT = 1.0
 TELL_AGAIN = 60
 """Of claims in a row for which the database was away, one in so many is told."""

@@ -16,16 +16,13 @@ from textback.flows.recording import Outcome, Recording, Wait
 from textback.flows.send import Job, Round
 from textback.runtime import Runtime, Unprovisioned
 from textback.worker.accounts import Accounts
-from textback.worker.loop import Loop, persist
+from textback.worker.loop import GATHER, Loop, persist
 from textback.worker.pauses import Pauses
 
 log = structlog.stdlib.get_logger()
 
 LOOK_UPS = 8
 """At once, in one worker."""
-
-GATHER = timedelta(milliseconds=10)
-"""A claim costs about the same for one text as for ten."""
 
 UNREADABLE_WAIT = timedelta(seconds=1)
 UNUSABLE = "the carrier's entry cannot be used"

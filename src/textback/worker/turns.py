@@ -16,7 +16,7 @@ from textback.db.thinking import Thinking
 from textback.flows import traces, turn
 from textback.flows.journal import TurnJournal
 from textback.runtime import Runtime
-from textback.worker.loop import Loop, given_back, persist
+from textback.worker.loop import GATHER, Loop, given_back, persist
 
 log = structlog.stdlib.get_logger()
 
@@ -59,7 +59,13 @@ class Turns:
         self._asked: dict[TurnId, _Asked] = {}
         self._kept = rt.steady()
         self._turns = Loop(
-            "turn", self._claim_turns, self._turn, concurrency=most, poll=rt.poll, now=rt.now
+            "turn",
+            self._claim_turns,
+            self._turn,
+            concurrency=most,
+            poll=rt.poll,
+            now=rt.now,
+            gather=GATHER,
         )
         # Apart from the claims, which stop while all room is taken.
         often = min(rt.poll, rt.policy.lease / RENEWALS)
