@@ -5,6 +5,7 @@ one and turned back. Crockford's base 32 keeps the order of the bits in the orde
 """
 
 import secrets
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from typing import NewType
@@ -24,8 +25,6 @@ EndpointId = NewType("EndpointId", str)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
-_SHIFTS_OF_RANDOM = range(70, -1, -10)
-_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))  # of a UUID's hexadecimal digits
 
 
 def new_conversation_id(now: datetime) -> ConversationId:
@@ -84,8 +83,7 @@ def earliest(prefix: str, at: datetime) -> str:
 
 def new_correlation_id(now: datetime) -> str:
     """A plain UUID: what clients of PolyAI's platform see in X-PolyAI-Correlation-Id."""
-    written = f"{_uuid7(now):032x}"
-    return "-".join([written[start:end] for start, end in _GROUPS])
+    return _hex_time(_milliseconds(now)) + _next(_ends_of_uuids, _more_ends_of_uuids)
 
 
 def by_hand(message_id: MessageId) -> str:
@@ -107,10 +105,7 @@ def as_the_carriers(carrier_message_id: str) -> str:
 
 
 def _new(now: datetime) -> str:
-    """As `_base32` writes a `_uuid7`: of which the first ten letters are the time alone."""
-    random = _random_bits()
-    letters = [_PAIRS[random >> shift & 1023] for shift in _SHIFTS_OF_RANDOM]
-    return _base32_time(_milliseconds(now)) + "".join(letters)
+    return _base32_time(_milliseconds(now)) + _next(_ends, _more_ends)
 
 
 @lru_cache(maxsize=8)
@@ -118,36 +113,63 @@ def _base32_time(milliseconds: int) -> str:
     return _base32(milliseconds << 80)[:10]
 
 
-def _uuid7(now: datetime) -> int:
-    return _milliseconds(now) << 80 | _random_bits()
+@lru_cache(maxsize=8)
+def _hex_time(milliseconds: int) -> str:
+    written = f"{milliseconds:012x}"
+    return f"{written[:8]}-{written[8:]}-"
 
 
 def _milliseconds(now: datetime) -> int:
     return int(now.timestamp() * 1000) & (1 << 48) - 1
 
 
-def _random_bits() -> int:
-    """The lower 80 bits of a UUIDv7, its version and variant among them."""
-    random = int.from_bytes(_random())
-    return (0x7000 | random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1
+# What comes after the time is written down for many ids at once: to ask the kernel for it by itself
+# costs more than all the rest, and a letter is a byte of it that is translated.
+_ends: list[str] = []
+_ends_of_uuids: list[str] = []
+
+_AT_ONCE = 256
+_ANY = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
+# The 80 bits begin with the version, 0111; their 17th and 18th are the variant, 10. So one bit of
+# the first letter is free, and three of the fourth.
+_WITH_VERSION = bytes(ord(_ALPHABET[0b01110 | byte & 1]) for byte in range(256))
+_WITH_VARIANT = bytes(ord(_ALPHABET[byte & 0b10011 | 0b01000]) for byte in range(256))
+_HEX_VARIANT = bytes(ord("89ab"[byte & 3]) for byte in range(256))
 
 
-_drawn: list[bytes] = []
-
-
-def _random() -> bytes:
-    """Ten bytes; drawn for many at once, because asking the kernel costs more than all the rest."""
+def _next(ready: list[str], more: Callable[[], list[str]]) -> str:
     try:
-        return _drawn.pop()
+        return ready.pop()
     except IndexError:
-        many = secrets.token_bytes(2560)
-        _drawn.extend(many[at : at + 10] for at in range(10, len(many), 10))
-        return many[:10]
+        ready.extend(more())
+        return ready.pop()
+
+
+def _more_ends() -> list[str]:
+    drawn = secrets.token_bytes(16 * _AT_ONCE)
+    letters, first, fourth = (
+        drawn.translate(table).decode() for table in (_ANY, _WITH_VERSION, _WITH_VARIANT)
+    )
+    return [
+        first[at] + letters[at + 1 : at + 3] + fourth[at + 3] + letters[at + 4 : at + 16]
+        for at in range(0, len(letters), 16)
+    ]
+
+
+def _more_ends_of_uuids() -> list[str]:
+    drawn = secrets.token_bytes(10 * _AT_ONCE)
+    digits, variants = drawn.hex(), drawn.translate(_HEX_VARIANT).decode()
+    return [
+        f"7{digits[at : at + 3]}-{variants[at // 2 + 2]}{digits[at + 5 : at + 8]}"
+        f"-{digits[at + 8 : at + 20]}"
+        for at in range(0, len(digits), 20)
+    ]
 
 
 def begin_anew() -> None:
     """For a process that was forked: it must not give out what its parent does."""
-    _drawn.clear()
+    _ends.clear()
+    _ends_of_uuids.clear()
 
 
 def _base32(bits: int) -> str:
