@@ -125,7 +125,7 @@ async def test_a_reply_that_is_being_taken_in_at_the_deadline_keeps_it_open(worl
     now = DAY + timedelta(minutes=10)
     async with asyncio.TaskGroup() as group:
         async with world.transaction() as c:
-            # So that the reply stops where it has its pair and nothing else yet.
+            # So that the reply stops where it has its pair and its conversation.
             await c.execute(text("lock table opt_outs in access exclusive mode"))
             reply = group.create_task(world.hear("Wait", now=now))
             await world.blocked(1)

@@ -8,7 +8,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.support import plans
-from tests.support.deployment import hour, second
+from tests.support.deployment import hour, minute, second
 from tests.support.rows_read import rows_read
 from tests.support.world import World
 from textback.db import claims, horizon
@@ -89,3 +89,50 @@ async def test_who_asks_what_is_planned_reads_little_when_much_was(
     assert "plans" not in await horizon.upcoming(one)
     await one.commit()
     assert await rows_read(one, "planned_sends") - before < MANY / 3
+
+
+async def test_hearing_a_text_reads_little_however_much_was_said_since_it_was_planned(
+    world: World,
+) -> None:
+    shared = "account_id, project_id, agent_id, agent_version, agent_number, opened_at, active_at"
+    conversations = (
+        f"insert into conversations (id, user_number, state, closed_at, reason, {shared})"  # noqa: S608 - ours
+        " select 'a_' || n, '+1212' || lpad(n::text, 7, '0'), 'closed', now(), 'ignored',"
+        f" {shared} from conversations, generate_series(1, {MANY}) n"
+    )
+    messages = (
+        "insert into messages (id, conversation_id, user_number, carrier_message_id, direction,"  # noqa: S608 - ours
+        " kind, text, state, created_at, project_id, carrier_id, agent_number)"
+        " select 'said_' || n, 'a_' || n, '+1212' || lpad(n::text, 7, '0'), 'SX' || n,"
+        " 'inbound', 'text', 'Hello', 'received', created_at - interval '1 day', project_id,"
+        " carrier_id, agent_number"
+        f" from (select * from messages order by seq limit 1) m, generate_series(1, {MANY}) n"
+    )
+    turns = (
+        "insert into turns (id, conversation_id, state, first_text_at, ended_at, outcome)"  # noqa: S608 - ours
+        " select 'turn_' || n, 'a_' || n, 'ended', now(), now(), 'answered'"
+        f" from generate_series(1, {MANY}) n"
+    )
+    tables = ("conversations", "messages", "turns")
+
+    async def read() -> dict[str, int]:
+        async with world.db.connect() as c:
+            return {table: await rows_read(c, table) for table in tables}
+
+    async with world.transaction() as c:  # Postgres forgets what it knew of these tables
+        await c.execute(sql("truncate conversations cascade"))
+    async with world.transaction() as c:  # and does not look at them by itself
+        await c.execute(sql(f"lock table {', '.join(tables)} in share update exclusive mode"))
+        accepted = await world.accept()
+        for n in range(1, 8):  # after five times a plan stays
+            await world.hear(f"Text {n}", now=minute(n))
+            await world.claim_turns(now=minute(n))
+        async with world.transaction() as other:
+            for more in (conversations, messages, turns):
+                await other.execute(sql(more))
+        before = await read()
+        heard = await world.hear("Text 8", now=minute(8))
+        after = await read()
+    assert heard.conversation_id == accepted.conversation_id
+    grown = {table: n - before[table] for table, n in after.items()}
+    assert {table: n for table, n in grown.items() if n > 50} == {}

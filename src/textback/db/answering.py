@@ -93,7 +93,7 @@ class Opened:
     """Who moves the number's texts, also after it was removed."""
 
 
-async def begin(
+async def hold(
     c: AsyncConnection, conversation_id: ConversationId, turn_id: TurnId
 ) -> Opened | None:
     """None: it is not under way any more."""

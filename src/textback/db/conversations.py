@@ -31,7 +31,7 @@ from textback.core.ids import AccountId, ConversationId, ProjectId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
 from textback.db import briefs, events
-from textback.db.conversation_rows import Brief, columns_of, row_of, state_of
+from textback.db.conversation_rows import STATE, Brief, columns_of, row_of, state_of
 from textback.db.driver import Statement
 from textback.db.metadata import WHEN
 from textback.db.tables import agent_versions
@@ -41,7 +41,7 @@ from textback.db.tables import events as event_table
 # Not against key shares, which writing an event or a text takes: whoever holds a text and tells
 # about it would wait for us here, while we wait for the text.
 _LIVE: Final = Statement(f"""
-    select {", ".join(c.name for c in t.columns)} from conversations
+    select {STATE} from conversations
     where agent_number = :agent and user_number = :user and state <> 'closed'
     for no key update
 """)  # noqa: S608 - our own words
@@ -144,7 +144,8 @@ async def latest_of_pair(
 ) -> ConversationId | None:
     found = await c.scalar(
         select(t.c.id)
-        .where(t.c.account_id == account, t.c.agent_number == agent, t.c.user_number == user)
+        # Found by the pair alone: an account has any number of conversations.
+        .where(t.c.account_id + "" == account, t.c.agent_number == agent, t.c.user_number == user)
         .order_by(t.c.opened_at.desc())
         .limit(1)
     )

@@ -1,19 +1,16 @@
-"""What is asked and written for each text of a user's, in few statements.
-
-A statement costs this process more than what Postgres does for most of them (ADR 34). What decides
-is asked under the lock that guards it: of the pair first, then of its live conversation.
-"""
+"""What is asked and written for each text of a user's, in few statements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
 
+import asyncpg
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback import tracing
-from textback.core.conversation import NAMES, Engaged, Live, deadline
+from textback.core import events as facts
+from textback.core.conversation import NAMES, Closed, Engaged, Live, deadline
 from textback.core.errors import StaleError
 from textback.core.ids import (
     AccountId,
@@ -28,116 +25,23 @@ from textback.core.optout import every_number_of
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy, InboundLimits
 from textback.core.throttle import Heard, look_back
-from textback.db import events, inbound, under_way
-from textback.db.driver import Statement
+from textback.core.turn import Landing
+from textback.db import events, inbound, locks, under_way
+from textback.db.conversation_rows import state_of
+from textback.db.hearing_queries import LOCK, MET, TAKE_IN
+from textback.db.session import count_at_commit
 from textback.db.turns import Standing, Waiting
-
-_MET: Final = Statement("""
-    select
-        exists (
-            select from messages where carrier_id = :carrier and carrier_message_id = any(:named)
-        ) or exists (
-            select from erased_texts
-            where carrier_id = :carrier and carrier_message_id = any(:named)
-        ) as is_known,
-        exists (
-            select from opt_outs where user_number = :user and agent_number = any(:agents)
-                and opted_in_at is null
-        ) as opted_out,
-        exists (
-            select from conversations
-            where agent_number = :agent and user_number = :user and state <> 'closed'
-        ) as is_live,
-        exists (
-            select from conversations
-            where account_id = :account and agent_number = :agent and user_number = :user
-                and reason is distinct from 'ignored'
-        ) as knows,
-        (
-            select reason in ('idle', 'agent_ended') and not reopens from conversations
-            where account_id = :account and agent_number = :agent and user_number = :user
-            order by opened_at desc limit 1
-        ) as stays_over,
-        (
-            select count(*) from (
-                select from messages
-                where project_id = :project and direction = 'inbound' and kind = 'text'
-                    and created_at > :window and created_at <= :at
-                limit :most
-            ) as counted
-        ) as answered,
-        earlier.*
-    from (
-        select array_agg(created_at order by seq) as at, array_agg(text order by seq) as texts,
-            array_agg(kind = 'text' order by seq) as were_answered
-        from (
-            select seq, direction, kind, created_at, text from messages
-            where agent_number = :agent and user_number = :user
-            order by seq desc limit :rows
-        ) as latest
-        where direction = 'inbound' and kind <> 'keyword'
-            and created_at > :since and created_at <= :at
-    ) as earlier
-""")
-
-_OWED: Final = Statement("""
-    with owed as materialized (
-        select t.id, t.run, t.state, t.conversation_id, t.opener_id, t.first_text_at,
-            t.lease_until, t.upto_seq, t.attempts, t.restarts, t.again_at,
-            t.upto_seq > c.heard_seq as is_asked
-        from turns t join conversations c on c.id = t.conversation_id
-        where t.conversation_id = :conversation and t.state <> 'ended'
-        for update of t
-    )
-    select owed.*, said.at
-    from (
-        select array_agg(created_at order by seq) as at from (
-            select seq, kind, state, created_at from messages
-            where agent_number = :agent and user_number = :user
-            order by seq desc limit :rows
-        ) as latest
-        where kind in ('reply', 'notice') and state not in ('suppressed', 'failed')
-            and created_at > :since
-    ) as said
-    left join owed on true
-""")
-
-_TAKE_IN: Final = Statement("""
-    with talk as (
-        update conversations set state = 'engaged', active_at = :now, warned_at = null,
-            deadline_at = :deadline
-        where id = :conversation and state = :was
-        returning id
-    ), said as (
-        insert into messages (id, conversation_id, project_id, carrier_id, carrier_message_id,
-            agent_number, user_number, direction, state, kind, text, media, note, created_at,
-            traceparent)
-        select :id, talk.id, :project, :carrier, :sid,
-            :agent, :user, 'inbound', 'received', 'text', :text, cast(:media as jsonb), :note,
-            cast(:at as timestamptz), :traceparent
-        from talk
-        returning seq
-    ), turn as (
-        insert into turns (id, conversation_id, state, first_text_at, due_at)
-        select cast(:turn as text), talk.id, 'waiting', cast(:now as timestamptz),
-            cast(:turn_due_at as timestamptz)
-        from talk
-        where cast(:turn as text) is not null
-        returning id
-    )
-    select said.seq, (select pg_notify(:channel, 'turns') from turn) from said
-""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Met:
-    """What the pair's lock guards."""
+    """What the locks of the pair and of its live conversation guard."""
 
     is_known: bool
     """The text is stored already, or on record, or was erased."""
     opted_out: bool
     is_live: bool
-    """There is a live conversation; it may end before it is locked."""
+    """There is a live conversation, locked or not."""
     knows: bool
     """There was more between the two than texts of the user's that were ignored."""
     stays_over: bool
@@ -146,38 +50,58 @@ class Met:
     """What the user texted lately, the oldest first: for the sender's limits."""
     answered: int
     """Texts of all its users that the project answered lately, at most as many as its limit."""
+    replies: Sequence[datetime]
+    """When the latest replies and notices to the user were written, the oldest first."""
+    standing: Standing
+    """The turns of the conversation that is locked."""
+
+
+async def lock(c: AsyncConnection, agent: Phone, user: Phone) -> Live | None:
+    """Lock the pair, then its live conversation, if it had one before that: `meet` tells."""
+    pair = locks.number_of_pair(agent, user)
+    [row] = await LOCK.rows(c, pair=pair, agent=agent, user=user)
+    found = None if row["id"] is None else state_of(row)
+    return None if isinstance(found, Closed) else found
 
 
 async def meet(
     c: AsyncConnection,
     agent: Phone,
     user: Phone,
+    live: ConversationId | None,
     *,
     account_id: AccountId,
     project_id: ProjectId,
     carrier_id: CarrierId,
     carrier_message_id: str,
     limits: InboundLimits,
+    replies_since: datetime,
+    most_replies: int,
     at: datetime,
 ) -> Met:
-    """Call with the pair locked. `at`: when the text was said."""
+    """Call with the pair and `live` locked; locks its turns. `at`: when the text was said."""
     window = timedelta(seconds=limits.per_project.seconds)
     given = {
+        "talk": live,
         "carrier": carrier_id,
-        "named": [carrier_message_id, on_record(carrier_message_id)],
+        "sid": carrier_message_id,
+        "on_record": on_record(carrier_message_id),
         "agent": agent,
         "user": user,
-        "agents": [agent, every_number_of(project_id)],
+        "every_number": every_number_of(project_id),
         "account": account_id,
         "project": project_id,
         "window": at - window,
         "most": int(limits.per_project.amount),
         "since": at - look_back(limits),
+        "replies_since": replies_since,
         "at": at,
-        "rows": inbound.latest(2 * int(limits.per_sender.amount)),
+        "rows": inbound.latest(max(2 * int(limits.per_sender.amount), 4 * most_replies)),
     }
-    [row] = await _MET.rows(c, **given)
+    rows = await MET.rows(c, **given)
+    row = rows[0]
     earlier = zip(row["at"] or (), row["texts"] or (), row["were_answered"] or (), strict=True)
+    written: list[datetime] = row["replies"] or []
     return Met(
         is_known=row["is_known"],
         opted_out=row["opted_out"],
@@ -186,38 +110,19 @@ async def meet(
         stays_over=bool(row["stays_over"]),
         earlier=[Heard(when, words, answered=answered) for when, words, answered in earlier],
         answered=row["answered"],
+        replies=written[-most_replies:],
+        standing=_standing(rows),
     )
 
 
-async def owed(
-    c: AsyncConnection,
-    agent: Phone,
-    user: Phone,
-    conversation_id: ConversationId,
-    *,
-    since: datetime,
-    at_most: int,
-) -> tuple[list[datetime], Standing]:
-    """When the latest replies were written, as `inbound.replies`, and the turns, locked.
-
-    Call with the conversation locked.
-    """
-    given = {
-        "conversation": conversation_id,
-        "agent": agent,
-        "user": user,
-        "since": since,
-        "rows": inbound.latest(4 * at_most),
-    }
-    rows = await _OWED.rows(c, **given)
-    written: list[datetime] = rows[0]["at"] or []
+def _standing(rows: Sequence[asyncpg.Record]) -> Standing:
     waiting, busy = None, None
     for row in rows:
         if row["state"] == "waiting":
             waiting = Waiting(row["id"], row["first_text_at"])
         elif row["state"] is not None:
             busy = under_way.held_of(row)
-    return written[-at_most:], Standing(waiting=waiting, under_way=busy)
+    return Standing(waiting=waiting, under_way=busy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,13 +148,20 @@ async def take_in(
     after: Engaged,
     *,
     policy: IdlePolicy,
-    turn_due_at: datetime | None,
+    standing: Standing,
+    landing: Landing,
+    due_at: datetime,
     now: datetime,
 ) -> int:
-    """Store it without events, engage its conversation, and let a new turn wait if one is to.
+    """Store it and engage its conversation, with their events, and let it land.
 
-    Gives its place in the order of texts. Raises StaleError.
+    Except for `restart`, which is the caller's. Gives its place in the order of texts. Raises
+    StaleError.
     """
+    waiting, busy = standing.waiting, standing.under_way
+    told = [inbound.received(before.id, said.id, note=said.note)]
+    if not isinstance(before, Engaged):
+        told = [facts.of_conversation(after), *told]
     given = {
         "conversation": before.id,
         "was": NAMES[type(before)],
@@ -263,14 +175,18 @@ async def take_in(
         "text": said.text,
         "media": to_json(said.media).decode(),
         "note": said.note,
-        "at": said.at,
+        "said_at": said.at,
         "traceparent": tracing.current(),
-        "turn": None if turn_due_at is None else new_turn_id(now),
-        "turn_due_at": turn_due_at,
+        "new": new_turn_id(now) if landing == "new" else None,
+        "waiting": waiting.id if waiting is not None and landing == "put off" else None,
+        "thinking": busy.id if busy is not None and landing == "again" else None,
+        "due_at": due_at,
+        "events": events.rows(told),
         "channel": events.CHANNEL,
-        "now": now,
+        "at": now,
     }
-    rows = await _TAKE_IN.rows(c, **given)
+    rows = await TAKE_IN.rows(c, **given)
     if not rows:
         raise StaleError(before.id)
+    count_at_commit(told)
     return int(rows[0]["seq"])

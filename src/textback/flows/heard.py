@@ -50,16 +50,13 @@ class Text:
     """That a conversation begins with which the user opens."""
     user: Phone
     said: Inbound
+    live: Live | None
+    """The conversation that it comes to, locked."""
     met: Met
     id: MessageId
     at: datetime
     """When the user said it: before `now`, if its webhook never came."""
     now: datetime
-
-    async def lock_live(self) -> Live | None:
-        if not self.met.is_live:  # nor will there be, while the pair is locked
-            return None
-        return await conversations.lock_live(self.c, self.number.number, self.user)
 
     async def keyword(self, word: Word) -> Heard:
         """Keywords never reach the agent; they restart the idle clock like any text."""
@@ -67,7 +64,7 @@ class Text:
             self.c, self.number.number, self.user, word, policy=self.project.policy, at=self.at
         ):
             return await self.keep(why="outdated")
-        live = await self.lock_live()
+        live = self.live
         if live is not None and word != "stop":
             live = await self._engage(live)
         conversation_id = await self._home(live, "opted_out" if word == "stop" else "ignored")
@@ -103,11 +100,7 @@ class Text:
 
     async def keep(self, *, why: str) -> Heard:
         """Store it, without an answer."""
-        return await self.keep_in(await self.lock_live(), why)
-
-    async def keep_in(self, live: Live | None, why: str) -> Heard:
-        if live is not None:
-            live = await self._engage(live)
+        live = None if self.live is None else await self._engage(self.live)
         return await self.leave_unanswered(await self._home(live, "ignored"), why)
 
     async def leave_unanswered(self, conversation_id: ConversationId, why: str) -> Heard:

@@ -3,19 +3,18 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import conversation as talk
-from textback.core import events as facts
 from textback.core import phone, throttle
 from textback.core.conversation import Engaged, HandedOff, Live
 from textback.core.ids import CarrierId, new_message_id
 from textback.core.phone import Phone
 from textback.core.ports import Inbound
-from textback.db import conversations, events, hearing, inbound, locks, tenants, turns
+from textback.db import conversations, hearing, tenants, turns
 from textback.db.agents import AgentVersion
 from textback.db.book import Book, Look
-from textback.db.hearing import Said
+from textback.db.hearing import Met, Said
 from textback.db.session import transaction
 from textback.db.tenants import NumberRow, ProjectRow
 from textback.flows import beginning, opt_out, reply_budget, routing
@@ -44,22 +43,11 @@ async def hear(
     number, project, user = place.number, place.project, place.user
     at = min(said.said_at or now, now)
     async with transaction(db) as c:
-        await locks.pair(c, number.number, user)
-        met = await hearing.meet(
-            c,
-            number.number,
-            user,
-            account_id=project.account_id,
-            project_id=project.id,
-            carrier_id=carrier_id,
-            carrier_message_id=said.carrier_message_id,
-            limits=project.policy.inbound,
-            at=at,
-        )
+        live, met = await _meet(c, place, said.carrier_message_id, at=at, now=now)
         if met.is_known:
             return Heard("duplicate")
         text = _ForTheAgent(
-            c, number, project, place.agent, user, said, met, new_message_id(now), at, now
+            c, number, project, place.agent, user, said, live, met, new_message_id(now), at, now
         )
         word = said.opt_out or opt_out.word(said.text, project.policy, opted_out=met.opted_out)
         if word is not None:
@@ -97,16 +85,43 @@ async def _place(
     return _Place(number, project, agent, route.user)
 
 
+async def _meet(
+    c: AsyncConnection, place: _Place, carrier_message_id: str, *, at: datetime, now: datetime
+) -> tuple[Live | None, Met]:
+    """The live conversation, and what matters about the pair: all of it locked."""
+    number, project = place.number, place.project
+    since, at_most = reply_budget.counted(project.policy.reply_budget, now=now)
+    while True:
+        live = await hearing.lock(c, number.number, place.user)
+        met = await hearing.meet(
+            c,
+            number.number,
+            place.user,
+            None if live is None else live.id,
+            account_id=project.account_id,
+            project_id=project.id,
+            carrier_id=number.carrier_id,
+            carrier_message_id=carrier_message_id,
+            limits=project.policy.inbound,
+            replies_since=since,
+            most_replies=at_most,
+            at=at,
+        )
+        if live is not None or not met.is_live:
+            return live, met
+        # It was opened while the pair was waited for; with the pair locked, no other one will be.
+
+
 class _ForTheAgent(Text):
     """Unless a rule says otherwise."""
 
     async def take_in(self) -> Heard:
-        live = await self.lock_live()
+        live = self.live
         if (why := self._not_for_the_agent(live)) is not None:
-            return await self.keep_in(live, why)
+            return await self.keep(why=why)
         policy = self.project.policy
         if not self.met.knows and policy.unknown_user == "ignore":
-            return await self.keep_in(live, "unknown_user")
+            return await self.keep(why="unknown_user")
         if live is None:
             live = await self.open()
         engaged = talk.user_texted(live, now=self.now)
@@ -117,14 +132,10 @@ class _ForTheAgent(Text):
 
     async def _ask(self, live: Live, engaged: Engaged) -> Heard:
         """The agent is to answer, if it may."""
-        policy = self.project.policy
-        since, at_most = reply_budget.counted(policy.reply_budget, now=self.now)
-        replies, standing = await hearing.owed(
-            self.c, self.number.number, self.user, live.id, since=since, at_most=at_most
-        )
+        policy, standing = self.project.policy, self.met.standing
         left = await reply_budget.left_of(
             self.c,
-            replies,
+            self.met.replies,
             conversation_id=live.id,
             budget=policy.reply_budget,
             now=self.now,
@@ -136,24 +147,30 @@ class _ForTheAgent(Text):
             return await self.leave_unanswered(engaged.id, "reply_budget")
         greets = not self.met.knows and policy.unknown_user == "greet"
         greeting = self.agent.greeting if greets else None
-        landing = standing.landing(policy.while_thinking)
+        landing = standing.landing(policy.while_thinking) if greeting is None else "nothing"
         due_at = standing.due_at(
             landing, now=self.now, delay=policy.reply_delay, not_before=left.not_before
         )
-        is_new = greeting is None and landing == "new"
-        seq = await self._store_for_it(live, engaged, turn_due_at=due_at if is_new else None)
+        seq = await hearing.take_in(
+            self.c,
+            self._said(),
+            live,
+            engaged,
+            policy=policy.idle,
+            standing=standing,
+            landing=landing,
+            due_at=due_at,
+            now=self.now,
+        )
         if greeting is not None:
             await self.say(live.id, "reply", greeting, due_at=left.not_before)
             await conversations.heard(self.c, live.id, seq)
-        else:
+        elif landing == "restart":
             await turns.land(self.c, standing, landing, due_at=due_at, now=self.now)
         return Heard("heard", live.id, self.id)
 
-    async def _store_for_it(
-        self, live: Live, engaged: Engaged, *, turn_due_at: datetime | None
-    ) -> int:
-        note = self.note()
-        said = Said(
+    def _said(self) -> Said:
+        return Said(
             id=self.id,
             project_id=self.project.id,
             carrier_id=self.number.carrier_id,
@@ -162,17 +179,9 @@ class _ForTheAgent(Text):
             user_number=self.user,
             text=self.said.text,
             media=self.said.media,
-            note=note,
+            note=self.note(),
             at=self.at,
         )
-        idle = self.project.policy.idle
-        seq = await hearing.take_in(
-            self.c, said, live, engaged, policy=idle, turn_due_at=turn_due_at, now=self.now
-        )
-        received = inbound.received(live.id, self.id, note=note)
-        now_it_is = [] if isinstance(live, Engaged) else [facts.of_conversation(engaged)]
-        await events.append(self.c, [*now_it_is, received], now=self.now)
-        return seq
 
     def _not_for_the_agent(self, live: Live | None) -> str | None:
         if isinstance(live, HandedOff):  # limits are for agents

@@ -19,7 +19,7 @@ from textback.core.message import Kind as MessageKind
 from textback.core.message import Queued, dropped, unwritten, write, written
 from textback.core.policy import MAX_TEXT
 from textback.core.split import Part
-from textback.core.turn import Drop, Recorded
+from textback.core.turn import Drop, Outcome, Recorded
 from textback.db import (
     answering,
     conversations,
@@ -86,13 +86,8 @@ class Reply:
         drop: Drop | None,
         promise: Queued | None,
     ) -> Recorded:
-        outcome: Recorded
-        if drop is not None:
-            outcome = "dropped"
-        elif isinstance(answer, TurnFailed):
-            outcome = "failed"
-        else:
-            outcome = "answered" if parts else "silent"
+        said = "failed" if isinstance(answer, TurnFailed) else "answered" if parts else "silent"
+        outcome: Outcome = said if drop is None else "dropped"
         upto = await self._heard_upto()
         await under_way.end(self.c, self.held, outcome, heard_upto=upto, now=self.now)
         if drop is not None:

@@ -207,7 +207,7 @@ async def _give_up(
 async def _open(
     c: AsyncConnection, conversation_id: ConversationId, turn_id: TurnId, *, now: datetime
 ) -> Reply | None:
-    found = await answering.begin(c, conversation_id, turn_id)
+    found = await answering.hold(c, conversation_id, turn_id)
     return None if found is None else Reply(c, found, fallback=None, now=now)
 
 
