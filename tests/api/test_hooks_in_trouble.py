@@ -105,7 +105,7 @@ async def test_a_receipt_cancelled_in_its_commit_is_refused_and_its_repetition_c
     async with behind(wire, redis_url) as http:
         _, message_id = is_accepted(await send(http, agent_number=AGENT))
         path = f"{STATUS}?message_id={message_id}"
-        wire.freeze_at(b"update messages", b"COMMIT", deliver=True)
+        wire.freeze_at(b"update messages", b"message.delivered", deliver=True)
         is_refused(await post(http, path, RECEIPT), 503, counted=False)
         wire.cut()
         await wire.mend()

@@ -1,6 +1,7 @@
 """The texts of one answer follow each other, each once the carrier has sent the one before."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from itertools import permutations
 from typing import Literal
 
@@ -26,7 +27,8 @@ from textback.core.engine import TurnReply
 from textback.core.ids import MessageId
 from textback.core.policy import Replies
 from textback.core.ports import NotFound, ReceiptStatus, Taken
-from textback.db import messages, tables
+from textback.db import claims, messages, tables
+from textback.db.claims import Round, Scope
 from textback.flows import operate
 
 WAIT = Replies().part_wait.total_seconds()
@@ -163,7 +165,10 @@ async def test_a_worker_is_told_when_the_next_part_is_due(world: World):
     await world.send_all()
 
     async with world.transaction() as c:
-        assert await messages.next_due(c, now=second(0)) == second(WAIT)
+        nothing = await claims.claim_due(
+            c, Scope(limit=1), Round(), now=second(0), lease=timedelta(minutes=1)
+        )
+    assert (nothing.sending, nothing.next_due) == ([], second(WAIT))
 
 
 async def test_that_the_carrier_has_it_is_no_report_that_it_was_sent(world: World):

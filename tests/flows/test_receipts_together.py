@@ -8,12 +8,18 @@ from structlog.testing import capture_logs
 
 from tests.support.deployment import CARRIER, NOW, OTHER_CARRIER, second
 from tests.support.doubles import CarrierDouble
+from tests.support.webhooks import Postman
 from tests.support.world import WithText, World
+from textback.core import message as rule
 from textback.core.ids import MessageId
 from textback.core.phone import Phone
 from textback.core.ports import Receipt, ReceiptStatus, Taken
+from textback.db import messages
+from textback.db.reported import About, find, save
 from textback.flows.receipt import Receipts, Reported, hear_all
 
+FOUR = range(4)
+LATER = second(8)
 NOBODYS = MessageId("msg_00000000000000000000000000")
 
 
@@ -96,3 +102,75 @@ async def test_one_that_cannot_be_stored_fails_alone(world: World):
     assert [(each["event"], each["receipts"]) for each in logged] == [("receipt.not_together", 2)]
     assert isinstance(tasks[2].exception(), DBAPIError)
     assert await world.state(ours.message_id) == "delivered"
+
+
+async def test_what_moved_since_it_was_looked_at_is_not_moved_by_what_was_seen(world: World):
+    """All that the rule looks at is compared, also where the state is the same."""
+    texts = [await sent(world, n) for n in range(4)]
+    about = [About(message_id=None, carrier_id=CARRIER, carrier_message_id=f"SM{n}") for n in FOUR]
+    seen = [each.text for each in await find(world.db, about)]
+    await world.receipt("failed", sid="SM0", now=second(4))
+    async with world.transaction() as c:
+        for change, n in (("carrier_message_id = 'SM9'", 1), ("sent_at = sent_at + '1 us'", 2)):
+            which = {"id": texts[n].message_id}
+            await c.execute(text(f"update messages set {change} where id = :id"), which)  # noqa: S608
+
+    moves = [
+        (m, rule.hear(m, reported("delivered", f"SM{n}").receipt, now=second(5)))
+        for n, m in enumerate(seen)
+        if m is not None
+    ]
+    assert len(moves) == len(texts)
+    assert await save(world.db, moves, {}, now=second(5)) == {texts[3].message_id}
+    states = [await world.state(each.message_id) for each in texts]
+    assert states == ["failed", "sent", "sent", "delivered"]
+    told = [await world.events(each.message_id) for each in texts]
+    assert ["message.delivered" in kinds for kinds in told] == [False, False, False, True]
+
+
+async def test_of_several_what_was_moved_is_told_in_order_and_what_is_behind_it_goes(world: World):
+    """One moves meanwhile: its receipt is taken in alone, and says nothing new any more."""
+    postman = Postman(world)
+    await postman.endpoint(kinds=["message.delivered", "message.failed"])
+    texts = [await sent(world, n) for n in FOUR]
+    behind = [await behind_it(world, each, n) for n, each in enumerate(texts)]
+    receipts = Receipts(world.db)
+
+    async def hear(n: int) -> str:
+        said = reported("delivered", f"SM{n}").receipt
+        return await receipts.hear(CARRIER, said, now=second(5))
+
+    async with asyncio.TaskGroup() as group, world.transaction() as c:
+        before = await messages.lock(c, texts[1].message_id)
+        assert before is not None
+        hears = [group.create_task(hear(n)) for n in (3, 1, 0, 2)]
+        await asyncio.wait([hears[0], *hears[2:]])
+        assert not hears[1].done()
+        held_back = [(await world.text(each)).due_at == LATER for each in behind]
+        assert held_back == [False, True, False, False]
+        after = rule.hear(before, reported("failed", "SM1").receipt, now=second(4))
+        await messages.save(c, before, after, now=second(4))
+
+    assert [task.result() for task in hears] == ["changed", "unchanged", "changed", "changed"]
+    assert LATER not in [(await world.text(each)).due_at for each in behind]
+    told = await postman.rows(
+        "select e.message_id, e.kind from webhook_deliveries d join events e on e.id = d.event_id"
+        " order by d.id"
+    )
+    kinds = {3: "delivered", 0: "delivered", 2: "delivered", 1: "failed"}
+    assert [(each["message_id"], each["kind"]) for each in told] == [
+        (texts[n].message_id, f"message.{kind}") for n, kind in kinds.items()
+    ]
+
+
+async def behind_it(world: World, one: WithText, n: int) -> MessageId:
+    """A text that waits for the report on that one."""
+    next_one = await world.accept(user=user(n))
+    follows = (
+        "update messages set follows = :one, part_wait = interval '8 s', due_at = :later"
+        " where id = :id"
+    )
+    async with world.transaction() as c:
+        given = {"one": one.message_id, "later": LATER, "id": next_one.message_id}
+        await c.execute(text(follows), given)
+    return next_one.message_id

@@ -1,6 +1,7 @@
 """What came of several texts is saved together, and none of them stands in another's way."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -8,9 +9,11 @@ from sqlalchemy import text as sql
 
 from tests.support.deployment import AGENT, USER, second
 from tests.support.doubles import LATER, NEVER, NO_ANSWER, OPTED_OUT, SLOW_DOWN
+from tests.support.webhooks import Postman
+from tests.support.wire import Wire
 from tests.support.world import World
 from textback.core.errors import Unavailable
-from textback.core.message import Failed, Queued, Sending, Sent, Uncertain
+from textback.core.message import Failed, Message, Queued, Sending, Sent, Uncertain
 from textback.core.phone import Phone
 from textback.core.ports import Taken
 from textback.db.session import create_engine
@@ -46,6 +49,22 @@ async def test_each_text_gets_its_own_outcome_and_event_and_one_that_moved_is_le
     assert (row.attempts, row.lease_until) == (1, None)
     row = await world.text(several[4].message.id)
     assert row.look_up_at == second(12)
+
+
+async def test_what_is_claimed_together_is_told_and_delivered_in_order(world: World):
+    postman = Postman(world)
+    await postman.endpoint()
+    async with world.transaction() as c:  # no format of ours has a word for it
+        await c.execute(sql("""update webhook_endpoints set kinds = '["message.sending"]'"""))
+    several = await jobs(world, 3)
+    assert await world.claim() == []
+    told = await postman.rows(
+        "select e.message_id, e.kind, e.data from webhook_deliveries d"
+        " join events e on e.id = d.event_id order by d.id"
+    )
+    assert told == [
+        {"message_id": j.message.id, "kind": "message.sending", "data": {}} for j in several
+    ]
 
 
 async def test_what_others_have_locked_is_not_waited_for_and_saved_all_the_same(world: World):
@@ -118,3 +137,39 @@ async def test_a_wait_is_no_attempt(world: World):
     assert isinstance(job.message, Sending)
     assert isinstance(after, Queued)
     assert (after.attempts, (await world.text(after.id)).due_at) == (0, second(3))
+
+
+@pytest.mark.parametrize("took_hold", [True, False])
+async def test_what_nobody_confirmed_to_be_saved_is_saved_again_and_counts_once(
+    world: World, database_url: str, *, took_hold: bool
+):
+    several = await jobs(world, 6)
+    outcomes = [Taken("SM0"), NEVER, LATER, SLOW_DOWN, NO_ANSWER, Wait(second(3))]
+    async with Wire(database_url) as wire:
+        db = create_engine(wire.url)
+        together = Recording(db, world.policy)
+
+        async def save_all() -> Sequence[asyncio.Future[Message]]:
+            saves = [
+                asyncio.ensure_future(together.record(j.message, outcome, now=second(2)))
+                for j, outcome in zip(several, outcomes, strict=True)
+            ]
+            await asyncio.wait(saves)
+            return saves
+
+        wire.break_at(b"update messages", b"message.sent", deliver=took_hold)
+        assert all(isinstance(save.exception(), Unavailable) for save in await save_all())
+        assert await world.state(several[0].message.id) == ("sent" if took_hold else "sending")
+        again = await world.claim(now=second(30)) if took_hold else []  # meanwhile
+
+        afters = [save.result() for save in await save_all()]
+        await db.dispose()
+
+    goes_on = Sending if took_hold else Queued
+    assert [type(m) for m in afters] == [Sent, Failed, goes_on, goes_on, Uncertain, goes_on]
+    told = ["sent", "failed", "queued", "queued", "uncertain", "queued"]
+    claimed_again = {j.message.id for j in again}
+    for j, kind in zip(several, told, strict=True):
+        kinds = ["queued", "sending", kind] + ["sending"] * (j.message.id in claimed_again)
+        assert await world.events(j.message.id) == [f"message.{each}" for each in kinds]
+    assert [(await world.text(j.message.id)).attempts for j in several] == [0, 1, 1, 0, 0, 0]

@@ -8,6 +8,7 @@ much waits (ADR 33).
 from typing import Final
 
 from textback.db.driver import Statement
+from textback.db.events import DELIVERED, TOLD, WAKES
 
 LINES: Final = 250
 """Of each priority, that are looked at at once; what is behind them comes after that."""
@@ -53,7 +54,7 @@ _MAY_GO: Final = """
             limit 1) is null
 """
 # A new one is due at once, even if the clock that wrote it is ahead.
-_IS_DUE: Final = "({m}.due_at <= cast(:now as timestamptz) or {m}.due_at = {m}.created_at)"
+_IS_DUE: Final = "({m}.due_at <= cast(:at as timestamptz) or {m}.due_at = {m}.created_at)"
 
 _BY_LINES: Final = f"""
     with recursive {_LINES.format(p=0, lines=LINES)}, {_LINES.format(p=1, lines=LINES)},
@@ -88,7 +89,7 @@ _BY_LINES: Final = f"""
         from open l left join heads h using (priority, carrier_id, agent_number)
         group by 1, 2, 3
     ),
-    told as (
+    seen as (
         select exists (select from looked where found >= (select most from share)) as more,
             exists (
                 select from looked l where found < (select most from share) and exists (
@@ -131,15 +132,22 @@ _BY_PAIRS: Final = f"""
             and h.carrier_id <> all(cast(:except_carriers as text[]))
             and h.agent_number <> all(cast(:except_numbers as text[]))
     ),
-    told as (
+    seen as (
         select (select array[agent_number, user_number] from pairs where place = {PAIRS}) as last
     )
 """  # noqa: S608 - our own words
 
+# In an order that one index has: else Postgres may walk another one of queued texts, in which those
+# that are queued no more still stand.
+_NEXT_DUE: Final = """
+    select due_at from messages where state = 'queued' and due_at > cast(:at as timestamptz)
+    order by due_at limit 1
+"""
+
 # What a worker has under way of an account counts as its turn: who has less is next. The chosen are
 # locked one by one, and by a state that no partial index of queued texts is seen to fit: else a
 # plan that was made while nothing was queued walks through all that is.
-_TAKE: Final = """
+_TAKE: Final = f"""
     , ranked as (
         select h.*, row_number() over (
             partition by h.carrier_id order by h.priority, h.in_number, h.seq) as in_carrier
@@ -171,22 +179,34 @@ _TAKE: Final = """
     ),
     taken as (
         update messages set state = 'sending', due_at = null, part_wait = null,
-            claimed_at = cast(:now as timestamptz),
+            claimed_at = cast(:at as timestamptz),
             lease_until = cast(:lease_until as timestamptz)
         from due
         where messages.id = due.id and not due.opted_out
-            and due.expires_at > cast(:now as timestamptz)
-    )
-    select told.*, due.*, n.number, n.segments_per_second,
+            and due.expires_at > cast(:at as timestamptz)
+        returning messages.id, messages.conversation_id
+    ),
+    told as (
+        insert into events (at, conversation_id, message_id, kind, data)
+        select cast(:at as timestamptz), taken.conversation_id, taken.id, 'message.sending',
+            cast('{{}}' as jsonb)
+        from taken join chosen on chosen.id = taken.id
+        order by chosen.priority, chosen.place, chosen.seq
+        returning {TOLD}
+    ),
+    {DELIVERED}
+    select seen.*, due.*, n.number, n.segments_per_second,
         coalesce(n.config->'defaults'->>'messaging_service_sid', n.messaging_service_sid)
-            as service
-    from told left join (
+            as service,
+        case when not exists (select from due) then ({_NEXT_DUE}) end as next_due,
+        (select {WAKES}) as woken
+    from seen left join (
         due join chosen on chosen.id = due.id
         left join numbers n on n.number = due.agent_number
             and (n.removed_at is null or n.source = 'chat')
     ) on true
     order by chosen.priority, chosen.place, chosen.seq
-"""
+"""  # noqa: S608 - our own words
 
 LINE_BY_LINE: Final = Statement(_BY_LINES + _TAKE)
 LONG_WAY: Final = Statement(_BY_PAIRS + _TAKE)

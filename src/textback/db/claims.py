@@ -21,6 +21,7 @@ from textback.db import events, messages
 from textback.db.claim_queries import LINE_BY_LINE, LONG_WAY
 from textback.db.driver import Statement
 from textback.db.message_rows import state_of
+from textback.db.session import count_at_commit
 from textback.db.tenants import Sender
 
 # Planning these costs as much as answering them, and what they are asked for makes no difference.
@@ -65,6 +66,8 @@ class Claimed:
     """Those that must not be sent any more."""
     more: bool
     """More may be due that was not looked at."""
+    next_due: datetime | None
+    """When nothing was found: when the next text that is not yet due will be."""
 
 
 async def claim_due(
@@ -82,7 +85,8 @@ async def claim_due(
     settled: texts reach the carrier in the order they were accepted.
     """
     await _PLANNED.rows(c)
-    found, crowded, more = await _line_by_line(c, scope, round_, now=now, lease=lease)
+    rows, crowded, more = await _line_by_line(c, scope, round_, now=now, lease=lease)
+    found = _texts(rows)
     if crowded and len(found) < scope.limit:
         behind = _behind(scope, [row for row in found if _why_late(row, now) is None])
         given = _given(behind, now=now, lease=lease) | {"limit": scope.limit - len(found)}
@@ -91,7 +95,7 @@ async def claim_due(
         agent, user = rows[0]["last"] or ("", "")
         round_.pair = agent, user
         more = more or bool(agent)
-        found += [row for row in rows if row["id"] is not None]
+        found += _texts(rows)
     sending: list[tuple[Sending, Sender | None]] = []
     late: list[Suppressed] = []
     for row in found:
@@ -102,8 +106,8 @@ async def claim_due(
             await messages.save(c, queued, late[-1], now=now)
         else:
             sending.append((claim(queued, now=now, lease=lease), _sender(row)))
-    await events.append(c, [facts.of_message(m) for m, _ in sending], now=now)
-    return Claimed(sending=sending, late=late, more=more)
+    count_at_commit([facts.of_message(m) for m, _ in sending])
+    return Claimed(sending=sending, late=late, more=more, next_due=rows[0]["next_due"])
 
 
 async def _line_by_line(
@@ -124,12 +128,16 @@ async def _line_by_line(
         told = rows[0]
         round_.lines = {p: tuple(last) for p in PRIORITIES if (last := told[f"last_{p}"])}
         crowded, more = crowded or told["crowded"], more or told["more"]
-        if found := [row for row in rows if row["id"] is not None]:
-            return found, crowded, more or bool(round_.lines)
+        if _texts(rows):
+            return rows, crowded, more or bool(round_.lines)
         ended |= {*PRIORITIES} - {*round_.lines}
         if len(ended) == len(PRIORITIES):
             round_.lines = {}  # the shorter one had begun again
-            return found, crowded, more
+            return rows, crowded, more
+
+
+def _texts(rows: Sequence[Record]) -> list[Record]:
+    return [row for row in rows if row["id"] is not None]
 
 
 def _behind(scope: Scope, taken: Sequence[Record]) -> Scope:
@@ -158,7 +166,8 @@ def _given(scope: Scope, *, now: datetime, lease: timedelta) -> dict[str, object
         "held": [scope.held.get(each, 0) for each in known],
         "room": [scope.room.get(each) for each in known],
         "every_number": every_number_of(""),
-        "now": now,
+        "at": now,
+        "channel": events.CHANNEL,
         "lease_until": now + lease,
     }
 

@@ -22,6 +22,30 @@ CHANNEL = "textback"
 Queue = Literal["messages", "turns", "webhooks", "plans"]
 
 
+DELIVERED: Final = """
+    delivered as (
+        insert into webhook_deliveries (endpoint_id, event_id, conversation_id, state, created_at,
+            due_at)
+        select w.id, told.id, told.conversation_id, 'waiting', cast(:at as timestamptz), :at
+        from told
+        left join lateral (
+            select account_id, project_id from conversations where id = told.conversation_id
+            order by id limit 1  -- one by one, whatever the table held when this was planned
+        ) c on true
+        join webhook_endpoints w on w.account_id = coalesce(told.account_id, c.account_id)
+            and w.state <> 'removed'
+            and (w.project_id is null or w.project_id = coalesce(told.project_id, c.project_id))
+            and (w.conversation_id is null or w.conversation_id = told.conversation_id)
+            and (w.kinds = '[]' or w.kinds ? told.kind)
+        order by told.id, w.id
+        returning 1
+    )
+"""
+"""A CTE for a statement with a `told` of its own, which returns what `TOLD` says."""
+
+TOLD: Final = "id, conversation_id, kind, account_id, project_id"
+
+
 def telling(only: str = "true") -> str:
     """CTEs for a statement that tells of what it does: `told`, and `delivered` if anybody wants it.
 
@@ -39,29 +63,14 @@ def telling(only: str = "true") -> str:
             account_id text, project_id text)
         where {only}
         order by e.place
-        returning id, conversation_id, kind, account_id, project_id
-    ), delivered as (
-        insert into webhook_deliveries (endpoint_id, event_id, conversation_id, state, created_at,
-            due_at)
-        select w.id, told.id, told.conversation_id, 'waiting', cast(:at as timestamptz), :at
-        from told
-        left join lateral (
-            select account_id, project_id from conversations where id = told.conversation_id
-            order by id limit 1  -- one by one, whatever the table held when this was planned
-        ) c on true
-        join webhook_endpoints w on w.account_id = coalesce(told.account_id, c.account_id)
-            and w.state <> 'removed'
-            and (w.project_id is null or w.project_id = coalesce(told.project_id, c.project_id))
-            and (w.conversation_id is null or w.conversation_id = told.conversation_id)
-            and (w.kinds = '[]' or w.kinds ? told.kind)
-        order by told.id, w.id
-        returning 1
-    )
+        returning {TOLD}
+    ),
+    {DELIVERED}
 """  # noqa: S608 - our own words
 
 
 WAKES: Final = "case when exists (select from delivered) then pg_notify(:channel, 'webhooks') end"
-"""Of a statement with `telling`: an expression that its `select` has to have."""
+"""Of a statement with `delivered`: an expression that its `select` has to have."""
 
 _APPEND: Final = Statement(f"""
     with {telling()}

@@ -1,4 +1,4 @@
-"""What came of texts that a worker held, saved for many of them at once.
+"""What came of texts that a worker held, saved for many of them at once, in one round trip.
 
 As `messages.save` does it for one. Nobody waits here for a lock, because all the others would wait
 too: what somebody else has locked is not done, and its worker saves it alone.
@@ -9,17 +9,19 @@ from datetime import datetime
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback import metrics
 from textback.core import events as facts
 from textback.core.ids import MessageId
-from textback.core.message import Message, Queued, Sending
+from textback.core.message import Message, Sending
 from textback.db import events, parts
 from textback.db.driver import Statement
 from textback.db.message_rows import word_of
 
-# A claim is known by its lease. What is behind a text of the same answer: as `db/parts.py`.
-_SAVE: Final = Statement("""
+# A claim is known by its lease. What is behind a text of the same answer: as `db/parts.py`. Each is
+# found by itself, and by a state that no partial index is seen to fit: see `db/reported.py`.
+_SAVE: Final = Statement(f"""
     with n as materialized (
         select * from jsonb_to_recordset(cast(:rows as jsonb)) as n(
             id text, lease timestamptz, state text, attempts int, due_at timestamptz,
@@ -28,9 +30,11 @@ _SAVE: Final = Statement("""
             error text, next_at_once bool)
     ),
     held as materialized (
-        select m.id from n join messages m on m.id = n.id
-        where m.state = 'sending' and m.lease_until = n.lease
-        for no key update of m skip locked
+        select m.id from n cross join lateral (
+            select id from messages
+            where id = n.id and state || '' = 'sending' and lease_until = n.lease
+            for no key update skip locked
+        ) m
     ),
     done as (
         update messages m set
@@ -39,28 +43,33 @@ _SAVE: Final = Statement("""
             look_ups = 0, carrier_message_id = n.carrier_message_id, sent_at = n.sent_at,
             failed_at = n.failed_at, error_code = n.error_code, error = n.error
         from held join n on n.id = held.id
-        where m.id = held.id
-        returning m.id
+        where m.id = held.id and held.id || '' = held.id  -- seems to be few: so each by itself
+        returning m.id, m.state, n.next_at_once
     ),
     behind as materialized (
-        select m.id, n.next_at_once
-        from n join done on done.id = n.id
-            join messages m on m.follows = n.id and m.state || '' = 'queued'  -- see db/reported.py
-                and m.part_wait is not null
-        where n.next_at_once is not null
-        for update of m skip locked
+        select m.id, done.next_at_once
+        from done cross join lateral (
+            select id from messages
+            where follows = done.id and state || '' = 'queued' and part_wait is not null
+                and done.next_at_once is not null
+            for no key update skip locked
+        ) m
     ),
     moved as (
         update messages m set
             due_at = case when behind.next_at_once then m.created_at
-                else cast(:now as timestamptz) + m.part_wait end,
+                else cast(:at as timestamptz) + m.part_wait end,
             part_wait = case when behind.next_at_once then null else m.part_wait end
-        from behind where m.id = behind.id
+        from behind
+        where m.id = behind.id and behind.id || '' = behind.id
         returning behind.next_at_once
-    )
-    select array(select id from done) as done,
-        exists (select from moved where next_at_once) as released
-""")
+    ),
+    {events.telling("e.message_id in (select id from done)")}
+    select array(select id from done) as done, {events.WAKES},
+        case when exists (select from moved where next_at_once)
+                or exists (select from done where state = 'queued')
+            then pg_notify(:channel, 'messages') end
+""")  # noqa: S608 - our own words
 _OWN: Final = (
     "due_at", "claimed_at", "uncertain_at", "look_up_at", "carrier_message_id", "sent_at",
     "failed_at", "error_code", "error",
@@ -68,16 +77,22 @@ _OWN: Final = (
 
 
 async def save_all(
-    c: AsyncConnection, moves: Sequence[tuple[Sending, Message]], *, now: datetime
+    db: AsyncEngine, moves: Sequence[tuple[Sending, Message]], *, now: datetime
 ) -> set[MessageId]:
-    """Compare and set each, before and after, with its event; gives those that were done."""
-    rows = [_row(before, after) for before, after in moves]
-    [saved] = await _SAVE.rows(c, rows=to_json(rows).decode(), now=now)
+    """Compare and set each, before and after, with its event, and commit; gives what was done.
+
+    Raises Unavailable, asyncpg's errors. What is saved again is not done again.
+    """
+    told = [facts.of_message(after) for _, after in moves]
+    [saved] = await _SAVE.committed(
+        db,
+        rows=to_json([_row(before, after) for before, after in moves]).decode(),
+        at=now,
+        events=events.rows(told),
+        channel=events.CHANNEL,
+    )
     done: set[MessageId] = set(saved["done"])
-    told = [facts.of_message(after) for _, after in moves if after.id in done]
-    await events.append(c, told, now=now)
-    if saved["released"] or any(isinstance(after, Queued) for _, after in moves):
-        await events.wake(c, "messages")  # what waited behind it may go
+    metrics.told([event for event in told if event.message_id in done])
     return done
 
 

@@ -1,19 +1,21 @@
-"""Outbound texts that receipts are about: found, locked and moved, many at once.
+"""Outbound texts that receipts are about: found and moved, many at once, in two round trips.
 
-As `db/messages.py` does it for one. Written in SQL, because this is most of what Twilio asks of us.
+As `db/messages.py` does it for one. Nothing is locked between the two: what has moved meanwhile, or
+is locked by somebody, is not done, and its receipt is taken in alone.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from pydantic_core import to_json
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback import metrics
 from textback.core import events as facts
 from textback.core.ids import CarrierId, MessageId
-from textback.core.message import Message, Uncertain
+from textback.core.message import Message
 from textback.db import events
 from textback.db.driver import Statement
 from textback.db.message_rows import message_of, row_of, word_of
@@ -42,49 +44,66 @@ _FIND: Final = Statement(f"""
     order by r.place
 """)  # noqa: S608 - our own words
 
-_LOCK: Final = Statement(f"""
-    select {_TEXT} from messages where id = any(cast(:ids as text[])) order by id
-    for update skip locked
+# What is compared is all that the rule has looked at (`core/message.hear`). What is behind a text
+# of the same answer goes as in `db/parts.py`: at once, or when the carrier has had time to report
+# that it sent this one.
+_MOVE: Final = Statement(f"""
+    with n as materialized (
+        select * from jsonb_to_recordset(cast(:rows as jsonb)) as n(
+            id text, was text, known text, since timestamptz, state text, due_at timestamptz,
+            claimed_at timestamptz, lease_until timestamptz, uncertain_at timestamptz,
+            look_up_at timestamptz, look_ups int, carrier_message_id text, sent_at timestamptz,
+            delivered_at timestamptz, failed_at timestamptz, error_code text, error text)
+    ),
+    held as materialized (
+        select m.id from n cross join lateral (
+            select id from messages
+            where id = n.id and state = n.was
+                and carrier_message_id is not distinct from n.known
+                and sent_at is not distinct from n.since
+            for no key update skip locked
+        ) m
+    ),
+    done as (
+        update messages m set
+            state = n.state, due_at = n.due_at, claimed_at = n.claimed_at,
+            lease_until = n.lease_until, uncertain_at = n.uncertain_at, look_up_at = n.look_up_at,
+            look_ups = n.look_ups, carrier_message_id = n.carrier_message_id, sent_at = n.sent_at,
+            delivered_at = n.delivered_at, failed_at = n.failed_at, error_code = n.error_code,
+            error = n.error
+        from held join n on n.id = held.id
+        where m.id = held.id and held.id || '' = held.id  -- seems to be few: so each by itself
+        returning m.id, n.was
+    ),
+    behind as materialized (
+        select m.id, g.at_once
+        from jsonb_to_recordset(cast(:goes as jsonb)) as g(id text, at_once bool, moves bool)
+        cross join lateral (
+            select id from messages
+            where follows = g.id and state || '' = 'queued' and part_wait is not null
+                and (not g.moves or g.id in (select id from done))
+            for no key update skip locked
+        ) m
+    ),
+    gone as (
+        update messages m set
+            due_at = case when behind.at_once then m.created_at
+                else cast(:at as timestamptz) + m.part_wait end,
+            part_wait = case when behind.at_once then null else m.part_wait end
+        from behind
+        where m.id = behind.id and behind.id || '' = behind.id
+        returning behind.at_once
+    ),
+    {events.telling("e.message_id in (select id from done)")}
+    select array(select id from done) as done, {events.WAKES},
+        case when exists (select from gone where at_once)
+                or exists (select from done where was = 'uncertain')  -- what waited behind may go
+            then pg_notify(:channel, 'messages') end
 """)  # noqa: S608 - our own words
-
-_MOVE: Final = Statement("""
-    update messages m set
-        state = n.state, due_at = n.due_at, claimed_at = n.claimed_at, lease_until = n.lease_until,
-        uncertain_at = n.uncertain_at, look_up_at = n.look_up_at, look_ups = n.look_ups,
-        carrier_message_id = n.carrier_message_id, sent_at = n.sent_at,
-        delivered_at = n.delivered_at, failed_at = n.failed_at, error_code = n.error_code,
-        error = n.error
-    from jsonb_to_recordset(cast(:rows as jsonb)) as n(
-        id text, was text, state text, due_at timestamptz, claimed_at timestamptz,
-        lease_until timestamptz, uncertain_at timestamptz, look_up_at timestamptz, look_ups int,
-        carrier_message_id text, sent_at timestamptz, delivered_at timestamptz,
-        failed_at timestamptz, error_code text, error text)
-    where m.id = n.id and m.state = n.was
-        and n.id || '' = n.id  -- seems to be few: so each is looked up by itself
-    returning m.id
-""")
 _MOVED: Final = (
     "id", "state", "due_at", "claimed_at", "lease_until", "uncertain_at", "look_up_at", "look_ups",
     "carrier_message_id", "sent_at", "delivered_at", "failed_at", "error_code", "error",
 )  # fmt: skip
-
-# As `db/parts.py`: at once, or when the carrier has had time to report that it sent this one.
-_LET_GO: Final = Statement("""
-    update messages set
-        due_at = case when behind.at_once then messages.created_at
-            else cast(:now as timestamptz) + messages.part_wait end,
-        part_wait = case when behind.at_once then null else messages.part_wait end
-    from (
-        select m.id, f.at_once
-        from jsonb_to_recordset(cast(:moves as jsonb)) as f(id text, at_once bool)
-        join messages m on m.follows = f.id and m.state || '' = 'queued'
-            and m.part_wait is not null
-        order by m.id
-        for update of m skip locked
-    ) as behind
-    where messages.id = behind.id
-    returning behind.at_once
-""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +125,13 @@ class Found:
     """A text of the same answer is behind it."""
 
 
-async def find(c: AsyncConnection, asked: Sequence[About]) -> list[Found]:
-    """For each of them, in order."""
+async def find(db: AsyncEngine, asked: Sequence[About]) -> list[Found]:
+    """For each of them, in order. Raises Unavailable."""
     given = [
         {"place": n, "id": a.message_id, "carrier": a.carrier_id, "sid": a.carrier_message_id}
         for n, a in enumerate(asked)
     ]
-    rows = await _FIND.rows(c, asked=to_json(given).decode())
+    rows = await _FIND.committed(db, asked=to_json(given).decode())
     return [
         Found(
             text=None if row["id"] is None else message_of(row),
@@ -123,39 +142,46 @@ async def find(c: AsyncConnection, asked: Sequence[About]) -> list[Found]:
     ]
 
 
-async def lock(c: AsyncConnection, ids: Collection[MessageId]) -> dict[MessageId, Message]:
-    """Those that nobody else has locked. Never waits."""
-    found = [message_of(row) for row in await _LOCK.rows(c, ids=list(ids))]
-    return {m.id: m for m in found if m is not None}
-
-
 async def save(
-    c: AsyncConnection, moves: Sequence[tuple[Message, Message]], *, now: datetime
+    db: AsyncEngine,
+    moves: Sequence[tuple[Message, Message]],
+    goes: Mapping[MessageId, bool],
+    *,
+    now: datetime,
 ) -> set[MessageId]:
-    """Compare and set each, before and after, with its event; gives those that were done."""
-    rows = [_row(before, after) for before, after in moves]
-    done = {MessageId(row["id"]) for row in await _MOVE.rows(c, rows=to_json(rows).decode())}
+    """Compare and set each, before and after, with its event, and commit; gives what was done.
+
+    `goes`: what is behind these texts goes at once, or after its wait for the carrier's report; of
+    one that is to be moved only if it was. Raises Unavailable, asyncpg's errors.
+    """
+    moved = {after.id for _, after in moves}
     told = [
         event
         for before, after in moves
-        if after.id in done and (event := facts.of_message(after)) != facts.of_message(before)
+        if (event := facts.of_message(after)) != facts.of_message(before)
     ]
-    await events.append(c, told, now=now)
-    if any(isinstance(before, Uncertain) for before, _ in moves):
-        await events.wake(c, "messages")  # what waited behind it may go
+    let_go = [
+        {"id": text_id, "at_once": at_once, "moves": text_id in moved}
+        for text_id, at_once in goes.items()
+    ]
+    [saved] = await _MOVE.committed(
+        db,
+        rows=to_json([_row(before, after) for before, after in moves]).decode(),
+        goes=to_json(let_go).decode(),
+        at=now,
+        events=events.rows(told),
+        channel=events.CHANNEL,
+    )
+    done: set[MessageId] = set(saved["done"])
+    metrics.told([event for event in told if event.message_id in done])
     return done
-
-
-async def let_next_go(
-    c: AsyncConnection, at_once: Mapping[MessageId, bool], *, now: datetime
-) -> None:
-    """What is behind these texts goes at once, or after its wait for the carrier's report."""
-    moves = [{"id": text_id, "at_once": each} for text_id, each in at_once.items()]
-    gone = await _LET_GO.rows(c, moves=to_json(moves).decode(), now=now)
-    if any(row["at_once"] for row in gone):
-        await events.wake(c, "messages")
 
 
 def _row(before: Message, after: Message) -> dict[str, Any]:
     row = row_of(after)
-    return {name: row[name] for name in _MOVED} | {"was": word_of(before)}
+    seen = {
+        "was": word_of(before),
+        "known": getattr(before, "carrier_message_id", None),
+        "since": getattr(before, "sent_at", None),
+    }
+    return {name: row[name] for name in _MOVED} | seen

@@ -1,8 +1,9 @@
 """The carrier said what became of a text -> the text's state.
 
-Receipts that come at the same time are taken in together, in one transaction. One that means more
-than that its text moves on (an opt-out, an id that is known as another text's), or whose text
-somebody has locked, is taken in alone, so that it keeps no other waiting.
+Receipts that come at the same time are taken in together: one look at their texts, and one
+statement that moves those that still are what was looked at. One that means more than that its text
+moves on (an opt-out, an id that is known as another text's), or whose text has moved meanwhile or
+is locked by somebody, is taken in alone, so that it keeps no other waiting.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,23 +82,21 @@ async def hear_all(db: AsyncEngine, several: Sequence[Reported]) -> list[Outcome
 
     Waits for no text that somebody has locked.
     """
-    now = max(each.now for each in several)
-    async with transaction(db) as c:
-        found = await reported.find(c, [_about(each) for each in several])
-        outcomes: list[Outcome | None] = [
-            _foreseen(each, f) for each, f in zip(several, found, strict=True)
-        ]
-        places = _of_each_text(outcomes, found)
-        held = await reported.lock(c, places) if places else {}
-        moves: list[tuple[Message, Message]] = []
-        for text_id, before in held.items():
-            each = several[places[text_id]]
-            moves.append((before, rule.hear(before, each.receipt, now=each.now)))
-        moves = [(before, after) for before, after in moves if after != before]
-        done = await reported.save(c, moves, now=now) if moves else set[MessageId]()
-        if any(f.has_next for f in found):
-            seen = dict(zip((after.id for _, after in moves), moves, strict=True))
-            await reported.let_next_go(c, _goes(several, found, outcomes, seen), now=now)
+    found = await reported.find(db, [_about(each) for each in several])
+    outcomes: list[Outcome | None] = [
+        _foreseen(each, f) for each, f in zip(several, found, strict=True)
+    ]
+    places = _of_each_text(outcomes, found)
+    moves = dict[MessageId, tuple[Message, Message]]()
+    for text_id, n in places.items():
+        before, each = found[n].text, several[n]
+        assert before is not None  # noqa: S101 - it has an id
+        moves[text_id] = before, rule.hear(before, each.receipt, now=each.now)
+    goes = _goes(several, found, outcomes, moves)
+    done = set[MessageId]()
+    if moves or goes:
+        now = max(each.now for each in several)
+        done = await reported.save(db, list(moves.values()), goes, now=now)
     moved = {places[text_id] for text_id in done}
     return [
         None if outcome == "changed" and n not in moved else outcome
@@ -125,7 +124,7 @@ def _goes(
     """Of which texts what is behind them goes: at once, or when it has waited."""
     goes = dict[MessageId, bool]()
     for each, f, outcome in zip(several, found, outcomes, strict=True):
-        if f.text is None or outcome not in {"changed", "unchanged"}:
+        if f.text is None or not f.has_next or outcome not in {"changed", "unchanged"}:
             continue
         before, after = moves.get(f.text.id, (f.text, f.text))
         at_once = parts.goes_at_once(before, after)

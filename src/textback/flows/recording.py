@@ -1,6 +1,6 @@
 """What came of a text that was handed to the carrier -> its state.
 
-What comes at the same time is saved together, in one transaction. What means more than that its
+What comes at the same time is saved together, in one statement. What means more than that its
 text moves on (an opt-out), or has been overtaken, is saved alone: it keeps no other waiting.
 """
 
@@ -89,8 +89,7 @@ async def record_all(
     ]
     done = set[MessageId]()
     if moves:
-        async with transaction(db) as c:
-            done = await outcomes.save_all(c, moves, now=max(now for _, _, now in several))
+        done = await outcomes.save_all(db, moves, now=max(now for _, _, now in several))
     afters = {after.id: after for _, after in moves if after.id in done}
     return [afters.get(m.id) for m, _, _ in several]
 

@@ -93,7 +93,7 @@ async def claim(
         if found.more or (found.late and not found.sending):
             upcoming = now  # behind those that were looked at, others may be due
         elif not found.sending:
-            upcoming = await messages.next_due(c, now=now)
+            upcoming = found.next_due
         ids = [m.id for m, _ in found.sending] if tracing.is_on() else []
         come_from = await traces.of_messages(c, ids) if ids else {}
     jobs = [Job(m, sender or SLOWEST, steady, come_from.get(m.id)) for m, sender in found.sending]
