@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
@@ -28,18 +29,21 @@ class Group(Generic[Item, Answer]):
         key: Callable[[Item], Hashable] | None = None,
         enough: int | None = None,
         observe: Callable[[int], None] | None = None,
+        gather: timedelta = timedelta(0),
     ) -> None:
         """`do` answers each item of a batch, in order, with an answer or with what to raise.
 
         What it raises is raised to all of the batch. `most`: items in a batch. `enough`: of more
         than so many that wait half are done first, and whoever they answer is back with the next
         item while the other half is done; else all would always wait for all. `observe`: told of
-        each batch how many it has.
+        each batch how many it has. `gather`: batches begin so far apart, to be larger; nobody who
+        comes later than that after the last one began waits for it.
         """
         self._do, self._key, self._observe = do, key, observe
         self._most, self._enough = most, most if enough is None else enough
         self._waiting: list[_Batch[Item, Answer]] = []
         self._running: asyncio.Task[None] | None = None  # asyncio itself keeps no task alive
+        self._gather, self._began_at = gather.total_seconds(), float("-inf")
 
     async def do(self, item: Item) -> Answer:
         """Whoever is cancelled here only hears no answer: the item is done all the same."""
@@ -72,10 +76,12 @@ class Group(Generic[Item, Answer]):
             self._running = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     async def _run(self) -> None:
-        batch = self._next()  # only now: with all that came in the meantime
-        if self._observe is not None:
-            self._observe(len(batch.items))
+        batch = _Batch[Item, Answer]()
         try:
+            await self._let_gather()
+            batch = self._next()  # only now: with all that came in the meantime
+            if self._observe is not None:
+                self._observe(len(batch.items))
             outcomes = await self._do(batch.items)
             if len(outcomes) != len(batch.items):
                 raise ValueError("not every item of the batch was answered")  # noqa: TRY301
@@ -95,6 +101,13 @@ class Group(Generic[Item, Answer]):
                 answer.set_exception(outcome)
             else:
                 answer.set_result(cast("Answer", outcome))
+
+    async def _let_gather(self) -> None:
+        if self._gather:
+            now = asyncio.get_running_loop().time
+            if (left := self._began_at + self._gather - now()) > 0:
+                await asyncio.sleep(left)
+            self._began_at = now()
 
     def _next(self) -> "_Batch[Item, Answer]":
         first = self._waiting[0]

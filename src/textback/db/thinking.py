@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Final, cast
 
 from asyncpg import Record
-from pydantic_core import to_json
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -58,7 +57,7 @@ _CLAIM: Final = Statement("""
     join projects p on p.id = c.project_id
     order by due.due_at
 """)
-_SAID: Final = Statement("""
+_SAID_IN: Final = """
     select said.* from unnest(cast(:ids as text[])) with ordinality as i(id, place)
     cross join lateral (
         select conversation_id, seq, direction, kind, user_number, text, created_at, media
@@ -70,7 +69,8 @@ _SAID: Final = Statement("""
         limit cast(:last as bigint)
     ) as said
     order by i.place, said.seq
-""")
+"""
+_SAID: Final = Statement(_SAID_IN)
 _CALLS: Final = Statement("""
     select call.* from unnest(cast(:ids as text[])) as i(id)
     cross join lateral (
@@ -78,12 +78,21 @@ _CALLS: Final = Statement("""
     ) as call
     order by call.seq
 """)
-_BEGIN: Final = Statement("""
-    update turns t set state = 'thinking', due_at = null, lease_until = :lease_until,
-        upto_seq = n.upto, attempts = t.attempts + 1, run = t.run + 1
-    from jsonb_to_recordset(cast(:rows as jsonb)) as n(id text, upto bigint)
-    where t.id = n.id and n.id || '' = n.id  -- seems to be few: so each is looked up by itself
-""")
+# What they are to answer is asked with the turns locked: until then, a text may join its turn. Not
+# those kept unanswered count: an operator may yet have them answered.
+_BEGIN: Final = Statement(f"""
+    with begun as (
+        update turns t set state = 'thinking', due_at = null, lease_until = :lease_until,
+            attempts = t.attempts + 1, run = t.run + 1, upto_seq = coalesce((
+                select seq from messages where conversation_id = t.conversation_id
+                    and kind = 'text' and state not in ('suppressed', 'failed')
+                order by seq desc limit 1
+            ), 0)
+        from unnest(cast(:turns as text[])) as n(id)
+        where t.id = n.id and n.id || '' = n.id  -- seems to be few: so each is looked up by itself
+    )
+    {_SAID_IN}
+""")  # noqa: S608 - our own words
 
 MOST_CALLS = 50
 """Of a conversation's latest calls of tools, those that an engine is told."""
@@ -138,12 +147,10 @@ async def claim(
     due = await _CLAIM.rows(c, now=now, but=list(except_agents), limit=limit)
     if not due:
         return []
-    said = await _said(c, [talk["id"] for talk in due])
+    given = {"turns": [talk["turn_id"] for talk in due], "ids": [talk["id"] for talk in due]}
+    said = _by_talk(await _BEGIN.rows(c, **given, last=None, lease_until=now + lease))
     calls = await _calls(c, [talk["id"] for talk in due if talk["has_calls"]])
-    begun = [await _begun(c, talk, said=said, calls=calls, now=now, lease=lease) for talk in due]
-    rows = [{"id": each.id, "upto": each.upto_seq} for each in begun]
-    await _BEGIN.rows(c, rows=to_json(rows).decode(), lease_until=now + lease)
-    return begun
+    return [await _begun(c, talk, said=said, calls=calls, now=now, lease=lease) for talk in due]
 
 
 async def _begun(
@@ -167,7 +174,6 @@ async def _begun(
         agent_version=talk["agent_version"],
         opener_id=None if talk["opener_id"] is None else MessageId(talk["opener_id"]),
         lease_until=now + lease,
-        # Not those kept unanswered: an operator may yet have them answered.
         upto_seq=max((row["seq"] for row in texts if row["kind"] == "text"), default=0),
         attempts=talk["attempts"] + 1,
         restarts=talk["restarts"],
@@ -213,8 +219,11 @@ async def _said(
     c: AsyncConnection, conversation_ids: Sequence[str], *, last: int | None = None
 ) -> dict[str, Sequence[Record]]:
     """What was said in each, oldest first; `last`: only so many of its latest texts."""
+    return _by_talk(await _SAID.rows(c, ids=list(conversation_ids), last=last))
+
+
+def _by_talk(rows: Sequence[Record]) -> dict[str, Sequence[Record]]:
     found = dict[str, Sequence[Record]]()
-    rows = await _SAID.rows(c, ids=list(conversation_ids), last=last)
     for conversation_id, texts in groupby(rows, lambda row: row["conversation_id"]):
         found[conversation_id] = list(texts)
     return found

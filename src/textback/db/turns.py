@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import turn as rule
 from textback.core.events import Event
@@ -18,6 +18,7 @@ from textback.db.tables import messages
 from textback.db.tables import turns as t
 from textback.db.under_way import Held
 
+_FIRST: Final = Statement("select min(due_at) as due_at from turns where state = 'waiting'")
 _NEXT: Final = Statement(
     "select min(due_at) as due_at from turns where state = 'waiting' and due_at > :now"
 )
@@ -180,6 +181,12 @@ async def latest_text(c: AsyncConnection, conversation_id: ConversationId) -> in
         )
     )
     return found or 0
+
+
+async def first_due(db: AsyncEngine) -> datetime | None:
+    """When the first that waits is due, or was. Raises Unavailable."""
+    [row] = await _FIRST.committed(db)
+    return row["due_at"]
 
 
 async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:

@@ -46,6 +46,9 @@ async def claim(
     except_agents: Sequence[AgentId] = (),
     now: datetime,
 ) -> tuple[list[Thinking], datetime | None]:
+    first = await turns.first_due(db)  # most often none is due: whatever is new has to wait first
+    if first is None or first > now:
+        return [], first
     async with transaction(db) as c:
         due = await thinking.claim(
             c, now=now, lease=lease, limit=limit, except_agents=except_agents

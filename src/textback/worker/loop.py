@@ -20,7 +20,7 @@ T = TypeVar("T")
 RETRY_FIRST = 0.1
 RETRY_MOST = 5.0
 
-GATHER = timedelta(milliseconds=10)
+GATHER = timedelta(milliseconds=20)
 """A claim costs about the same for one item as for ten."""
 
 UNAVAILABLE_WAIT = 1.0
