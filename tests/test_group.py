@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -115,3 +116,27 @@ def test_items_of_a_key_never_meet_and_keep_their_order(
     assert sorted(done) == sorted(f"{key}{place}" for place, key in enumerate(keys))
     assert all(len(batch) <= most for batch in batches)
     assert all(len({item[0] for item in batch}) == len(batch) for batch in batches)
+
+
+async def test_after_one_batch_those_who_come_soon_are_gathered_and_done_together() -> None:
+    done = Done()
+    done.free.set()
+    group = Group(done, most=9, gather=timedelta(milliseconds=20))
+    [first] = await started(group, "a")
+    assert await first == "A"
+    tasks = [task for item in "bcd" for task in await started(group, item)]
+    assert not any(task.done() for task in tasks)
+    assert [await task for task in tasks] == ["B", "C", "D"]
+    assert done.batches == [["a"], ["b", "c", "d"]]
+
+
+def test_who_is_gathered_when_the_process_ends_is_cancelled() -> None:
+    async def main() -> list[asyncio.Task[str]]:
+        done.free.set()
+        group = Group(done, most=9, gather=timedelta(hours=1))
+        await started(group, "a")
+        return await started(group, "b", "c")
+
+    done = Done()
+    assert all(task.cancelled() for task in asyncio.run(main()))
+    assert done.batches == [["a"]]

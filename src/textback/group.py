@@ -85,9 +85,11 @@ class Group(Generic[Item, Answer]):
             outcomes = await self._do(batch.items)
             if len(outcomes) != len(batch.items):
                 raise ValueError("not every item of the batch was answered")  # noqa: TRY301
-        except asyncio.CancelledError:
-            for answer in batch.answers:
-                answer.cancel()
+        except asyncio.CancelledError:  # the process ends
+            for each in (batch, *self._waiting):
+                for answer in each.answers:
+                    answer.cancel()
+            self._waiting.clear()
             raise
         except Exception as error:  # noqa: BLE001 - each of them raises it where it is awaited
             outcomes = [error] * len(batch.items)
