@@ -73,7 +73,8 @@ def run(options: Options) -> Result:
                 steps.append(_step(d, running, options, best, 60.0))
             if not best or steps[-1].sustained:
                 break
-            running, best = _anew(d, running), best * 0.85
+            running, less = _anew(d, running), best * 0.85
+            best = max(less, WANTED) if best > WANTED else less
         d.at.stop(*running.values())
     return _result(steps, steps[-1])
 

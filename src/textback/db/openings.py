@@ -33,18 +33,24 @@ _TOLD: Final = [Event(kind="conversation.opened"), Event(kind="message.queued")]
 # What is looked at is from before the lock. So it is the index that says whether the two have a
 # conversation, and of an opt-out that comes at this very moment the claim of the text hears.
 _OPEN: Final = Statement("""
-    with asked as materialized (
-        select a.* from jsonb_to_recordset(cast(:asked as jsonb)) as a(
-            place int, lock bigint, every_number text, id text, account_id text, project_id text,
-            connector_id text, agent_id text, agent_version int, agent_number text,
-            user_number text, deadline_at timestamptz, idle jsonb, objective text, variables jsonb,
-            start_node text, metadata jsonb, reopens boolean, dialect text, extra jsonb,
-            message_id text, carrier_id text, text text, expires_at timestamptz, segments smallint,
-            template jsonb, traceparent text)
+    with kinds as materialized (
+        select * from jsonb_to_recordset(cast(:kinds as jsonb)) as k(
+            kind int, every_number text, account_id text, project_id text, connector_id text,
+            agent_id text, agent_version int, agent_number text, idle jsonb, objective text,
+            variables jsonb, start_node text, metadata jsonb, reopens boolean, dialect text,
+            extra jsonb, carrier_id text, template jsonb)
+    ), asked as materialized (
+        select a.*, k.* from unnest(cast(:kind as int[]), cast(:lock as bigint[]),
+            cast(:id as text[]), cast(:user_number as text[]), cast(:deadline_at as timestamptz[]),
+            cast(:message_id as text[]), cast(:text as text[]), cast(:expires_at as timestamptz[]),
+            cast(:segments as smallint[]), cast(:traceparent as text[])
+        ) with ordinality as a(of_kind, lock, id, user_number, deadline_at, message_id, text,
+            expires_at, segments, traceparent, place)
+        join kinds k on k.kind = a.of_kind
         where pg_try_advisory_xact_lock(a.lock) and not coalesce((
             select true from opt_outs o
             where o.user_number = a.user_number and o.opted_in_at is null
-                and o.agent_number in (a.agent_number, a.every_number)
+                and o.agent_number in (k.agent_number, k.every_number)
             limit 1), false)
     ), opened as (
         insert into conversations (id, account_id, project_id, connector_id, agent_id,
@@ -128,49 +134,69 @@ async def open_at_once(
 
 
 def _given(new: Sequence[Opening], now: datetime) -> dict[str, object]:
-    asked = to_json([_row(place, each) for place, each in enumerate(new)]).decode()
-    return {"asked": asked, "now": now, "priority": OPENERS, "channel": CHANNEL}
+    kinds: list[dict[str, Any]] = []
+    rows = [_row(each, kinds) for each in new]
+    columns = zip(*rows, strict=True)
+    given: dict[str, object] = {
+        name: list(column) for name, column in zip(_ROW, columns, strict=True)
+    }
+    given["kinds"] = to_json([kind | {"kind": n} for n, kind in enumerate(kinds)]).decode()
+    return given | {"now": now, "priority": OPENERS, "channel": CHANNEL}
 
 
-def _row(place: int, new: Opening) -> dict[str, Any]:
+_ROW: Final = (
+    "kind", "lock", "id", "user_number", "deadline_at", "message_id", "text", "expires_at",
+    "segments", "traceparent",
+)  # fmt: skip
+
+
+def _row(new: Opening, kinds: list[dict[str, Any]]) -> tuple[object, ...]:
+    """What each has of its own; what many have in common is written once, into `kinds`."""
+    talk, text = new.talk, new.text
+    kind = _kind(new)
+    if not kinds or kinds[-1] != kind:
+        kinds.append(kind)
+    return (
+        len(kinds) - 1,
+        locks.number_of_pair(talk.agent_number, talk.user_number),
+        talk.id,
+        talk.user_number,
+        deadline(talk, new.policy),
+        text.id,
+        text.text,
+        text.expires_at,
+        segments.of_ours(text.text, text.agent_number, text.template),
+        new.traceparent,
+    )
+
+
+def _kind(new: Opening) -> dict[str, Any]:
     """What is None is left out: most of it is, in most of them."""
-    talk, brief, text = new.talk, new.brief, new.text
-    row: dict[str, Any] = {
-        "place": place,
-        "lock": locks.number_of_pair(talk.agent_number, talk.user_number),
+    talk, brief, template = new.talk, new.brief, new.text.template
+    kind: dict[str, Any] = {
         "every_number": every_number_of(talk.project_id),
-        "id": talk.id,
         "account_id": talk.account_id,
         "project_id": talk.project_id,
         "connector_id": talk.connector_id,
         "agent_id": talk.agent_id,
         "agent_version": talk.agent_version,
         "agent_number": talk.agent_number,
-        "user_number": talk.user_number,
         "variables": brief.variables,
         "metadata": brief.metadata,
         "reopens": brief.reopens,
         "dialect": brief.dialect,
         "extra": brief.extra,
-        "message_id": text.id,
-        "carrier_id": text.carrier_id,
-        "text": text.text,
-        "expires_at": text.expires_at,
-        "segments": segments.of_ours(text.text, text.agent_number, text.template),
+        "carrier_id": new.text.carrier_id,
     }
-    if (due := deadline(talk, new.policy)) is not None:
-        row["deadline_at"] = due
     if talk.idle is not None:
-        row["idle"] = IDLE.dump_python(talk.idle, mode="json")
+        kind["idle"] = IDLE.dump_python(talk.idle, mode="json")
     if brief.objective is not None:
-        row["objective"] = brief.objective
+        kind["objective"] = brief.objective
     if brief.start_node is not None:
-        row["start_node"] = brief.start_node
-    if text.template is not None:
-        row["template"] = TEMPLATE.dump_python(text.template, mode="json")
-    if new.traceparent is not None:
-        row["traceparent"] = new.traceparent
-    return row
+        kind["start_node"] = brief.start_node
+    if template is not None:
+        kind["template"] = TEMPLATE.dump_python(template, mode="json")
+    return kind
 
 
 def _ids(rows: Sequence[asyncpg.Record]) -> set[ConversationId]:
