@@ -27,7 +27,7 @@ test: .venv/.dev  ## set everything up and run all tests
 chaos: .venv/.dev  ## kill every part at random for minutes, and count what was lost or said twice (ARGS='--seed 1')
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: .venv/.dev  ## measure everything beside its own ceiling, about ten minutes (ARGS='--only accept')
+bench: .venv/.dev  ## measure everything beside its own ceiling, about twenty minutes (ARGS='--only accept')
 	$(BIN)/python -m bench $(ARGS)
 
 audit: .venv/.dev  ## ask for known faults of what we depend on (needs the internet, and pip-audit)
