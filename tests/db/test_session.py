@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +13,7 @@ from tests.support.deployment import AGENT, USER
 from tests.support.wire import Wire
 from textback.core.errors import Unavailable
 from textback.db import locks
-from textback.db.session import create_engine, transaction
+from textback.db.session import create_engine, single, transaction
 
 SHORT = 0.5
 
@@ -66,3 +67,15 @@ async def test_a_machine_that_vanishes_within_a_transaction_loses_its_locks(
 async def test_the_limits_are_those_of_every_session(engine: AsyncEngine) -> None:
     async with transaction(engine) as c:
         assert await c.scalar(text("show idle_in_transaction_session_timeout")) == "10s"
+
+
+@pytest.mark.parametrize("way", [transaction, single])
+async def test_a_database_that_lets_nobody_in_is_away_whichever_way_it_is_asked(
+    database_url: str, way: Callable[[AsyncEngine], AbstractAsyncContextManager[object]]
+) -> None:
+    nowhere = create_engine(database_url.replace("/textback?", "/nowhere?"))
+    with pytest.raises(Unavailable) as caught:
+        async with way(nowhere):
+            pass
+    assert not caught.value.in_doubt
+    await nowhere.dispose()

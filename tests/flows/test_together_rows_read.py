@@ -7,7 +7,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.deployment import CARRIER, second
-from tests.support.rows_read import rows_read
+from tests.support.rows_read import forget_counts, rows_read
 from tests.support.world import World
 from textback.core.ids import MessageId
 from textback.core.message import Sending
@@ -33,6 +33,8 @@ STATES = {
 @pytest.fixture
 async def db(world: World, database_url: str) -> AsyncGenerator[AsyncEngine]:
     """Of one connection, which keeps its plans. One text was sent."""
+    async with world.db.connect() as c:
+        await forget_counts(c)
     await world.accept()
     await world.send_all()
     engine = create_engine(database_url, pool_size=1)

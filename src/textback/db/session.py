@@ -13,6 +13,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 from textback import metrics
 from textback.core.errors import Unavailable
@@ -118,7 +119,7 @@ async def single(db: AsyncEngine) -> AsyncGenerator["asyncpg.Connection[asyncpg.
     """
     doubt = _Doubt()
     async with _counted(doubt):
-        connection = await db.raw_connection()
+        connection = await _raw(db)
         doubt.place.taken()
         doubt.is_there = True
         try:
@@ -130,6 +131,15 @@ async def single(db: AsyncEngine) -> AsyncGenerator["asyncpg.Connection[asyncpg.
             raise
         finally:
             connection.close()
+
+
+async def _raw(db: AsyncEngine) -> PoolProxiedConnection:
+    try:
+        return await db.raw_connection()
+    except db.dialect.loaded_dbapi.Error as error:  # `connect` would make a DBAPIError of it
+        if is_unreachable(error):
+            raise Unavailable from error
+        raise
 
 
 async def _notice(db: AsyncEngine) -> None:
