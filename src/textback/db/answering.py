@@ -19,20 +19,19 @@ from textback.core.errors import StaleError
 from textback.core.ids import AccountId, AgentId, CarrierId, ConversationId, ProjectId, TurnId
 from textback.core.message import Queued
 from textback.core.policy import IdlePolicy
-from textback.db import events, under_way
-from textback.db.conversation_rows import state_of
+from textback.db import events, under_way, usage
+from textback.db.conversation_rows import STATE, state_of
 from textback.db.driver import Statement
 from textback.db.message_rows import priority_of, size_of
 from textback.db.session import count_at_commit
-from textback.db.tables import conversations
 from textback.db.tenants import ProjectRow, policy_of
 from textback.db.under_way import Held
 
 # The conversation first, then its turn, and each as it is once it is locked: what others have
-# written meanwhile is followed. Not against key shares: see `db/conversations.py`.
+# written meanwhile is followed. Not against key shares: see `conversation_rows.LOCK_LIVE`.
 _OPEN: Final = Statement(f"""
     with talk as materialized (
-        select {", ".join(c.name for c in conversations.columns)} from conversations
+        select heard_seq, {STATE} from conversations
         where id = :conversation
         for no key update
     )
@@ -70,14 +69,7 @@ _ANSWER: Final = Statement(f"""
             cast(:at as timestamptz), cast(:at as timestamptz), cast(:expires_at as timestamptz),
             :priority, cast(:segments as int), cast(:saved as int), :traceparent
         from talk
-    ), used as (
-        insert into usage_days as d (project_id, day, turns, tokens, cost_usd)
-        select :project, cast(:day as date), cast(:turns as int), cast(:tokens as bigint),
-            cast(:cost as float)
-        where :counts
-        on conflict (project_id, day) do update set turns = d.turns + excluded.turns,
-            tokens = d.tokens + excluded.tokens, cost_usd = d.cost_usd + excluded.cost_usd
-    ), {events.telling()}
+    ), used as ({usage.COUNT}), {events.telling()}
     select (select count(*) from talk) as done, {events.WAKES}, pg_notify(:channel, 'messages')
 """)  # noqa: S608 - our own words
 

@@ -31,6 +31,14 @@ STATE: Final = """
 """
 """The columns that `state_of` needs."""
 
+# Not against key shares, which writing an event or a text takes: whoever holds a text and tells
+# about it would wait for us here, while we wait for the text.
+LOCK_LIVE: Final = f"""
+    select {STATE} from conversations
+    where agent_number = :agent and user_number = :user and state <> 'closed'
+    for no key update
+"""  # noqa: S608 - our own words
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:

@@ -31,20 +31,14 @@ from textback.core.ids import AccountId, ConversationId, ProjectId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
 from textback.db import briefs, events
-from textback.db.conversation_rows import STATE, Brief, columns_of, row_of, state_of
+from textback.db.conversation_rows import LOCK_LIVE, Brief, columns_of, row_of, state_of
 from textback.db.driver import Statement
 from textback.db.metadata import WHEN
 from textback.db.tables import agent_versions
 from textback.db.tables import conversations as t
 from textback.db.tables import events as event_table
 
-# Not against key shares, which writing an event or a text takes: whoever holds a text and tells
-# about it would wait for us here, while we wait for the text.
-_LIVE: Final = Statement(f"""
-    select {STATE} from conversations
-    where agent_number = :agent and user_number = :user and state <> 'closed'
-    for no key update
-""")  # noqa: S608 - our own words
+_LIVE: Final = Statement(LOCK_LIVE)
 
 
 async def add(

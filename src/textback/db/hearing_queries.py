@@ -8,21 +8,17 @@ is asked by one that begins when the locks are held that guard it.
 from typing import Final
 
 from textback.db import events
-from textback.db.conversation_rows import STATE
+from textback.db.conversation_rows import LOCK_LIVE
 from textback.db.driver import Statement
 
 # The pair comes first, and is locked whatever is found: nothing but a loop within a loop can do
 # this join.
 # What comes after it in the transaction is planned once: else Postgres plans it anew for each text,
-# which costs more than the answer, and on large tables several times as much.
+# which on large tables costs about as much as to answer.
 LOCK: Final = Statement(f"""
     with pair as materialized (
         select pg_advisory_xact_lock(cast(:pair as bigint))
-    ), live as materialized (
-        select {STATE} from conversations
-        where agent_number = :agent and user_number = :user and state <> 'closed'
-        for no key update
-    )
+    ), live as materialized ({LOCK_LIVE})
     select live.*, set_config('plan_cache_mode', 'force_generic_plan', true)
     from pair left join live on true
 """)  # noqa: S608 - our own words

@@ -3,28 +3,36 @@
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.budget import Spent
 from textback.core.ids import ConversationId, ProjectId
+from textback.db.driver import Statement
 from textback.db.tables import usage_days
 
 d = usage_days.c
 
-_ADD: Final = text("""
+COUNT: Final = """
+    insert into usage_days as d (project_id, day, turns, tokens, cost_usd)
+    select :project, cast(:day as date), cast(:turns as int), cast(:tokens as bigint),
+        cast(:cost as float)
+    where :counts
+    on conflict (project_id, day) do update set turns = d.turns + excluded.turns,
+        tokens = d.tokens + excluded.tokens, cost_usd = d.cost_usd + excluded.cost_usd
+"""
+"""A statement that adds to a project's day."""
+
+_ADD: Final = Statement(f"""
     with talk as (
         update conversations set turns_taken = turns_taken + cast(:turns as int),
             tokens_used = tokens_used + cast(:tokens as bigint),
             cost_usd = cost_usd + cast(:cost as float)
         where id = :conversation
     )
-    insert into usage_days as d (project_id, day, turns, tokens, cost_usd)
-    values (:project, :day, cast(:turns as int), cast(:tokens as bigint), cast(:cost as float))
-    on conflict (project_id, day) do update set turns = d.turns + excluded.turns,
-        tokens = d.tokens + excluded.tokens, cost_usd = d.cost_usd + excluded.cost_usd
-""")
+    {COUNT}
+""")  # noqa: S608 - our own words
 
 
 async def add(
@@ -38,7 +46,7 @@ async def add(
     """Call it last, with the conversation locked: all turns of a project meet at the day's row."""
     given = {"conversation": conversation_id, "project": project_id, "day": day}
     used = {"turns": spent.turns, "tokens": spent.tokens, "cost": spent.cost_usd}
-    await c.execute(_ADD, given | used)
+    await _ADD.rows(c, **given, **used, counts=True)
 
 
 async def of_day(c: AsyncConnection, project_id: ProjectId, day: date) -> Spent:
