@@ -38,6 +38,7 @@ from textback.core.ports import (
     Unreachable,
     Vault,
 )
+from textback.core.throttle import Lately
 from textback.core.told import WebhookFormat
 from textback.core.webhook import WebhookSender
 from textback.db import agents, tenants
@@ -202,6 +203,7 @@ class Runtime:
     book: Book
     accepting: Accepting
     receipts: Receipts
+    lately: Lately
     carriers: Carriers
     engines: Engines
     hooks: Mapping[str, Hooks]

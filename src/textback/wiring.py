@@ -21,6 +21,7 @@ from textback.core import ids
 from textback.core.engine import Engine
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, CarrierAccount, Hooks, Vault
+from textback.core.throttle import Lately
 from textback.core.told import WebhookFormat
 from textback.db.agents import AgentVersion
 from textback.db.book import Book
@@ -124,6 +125,7 @@ def runtime(settings: Settings) -> Runtime:
         book=book,
         accepting=Accepting(db, book, observe=metrics.GROUP.labels("accept").observe),
         receipts=Receipts(db),
+        lately=Lately(),
         carriers=Carriers(db, vault, carrier_maker(policy, shared, stopwatch)),
         engines=Engines(db, engine_maker(vault)),
         hooks=HOOKS,

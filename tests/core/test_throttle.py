@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from tests.make import NOW
 from textback.core.gcra import Rate
+from textback.core.ids import ProjectId
 from textback.core.policy import InboundLimits, RepeatLimit
-from textback.core.throttle import Heard, Verdict, look_back, of_project, of_sender
+from textback.core.throttle import Heard, Lately, Verdict, look_back, of_project, of_sender
 
 LIMITS = InboundLimits()
 SECOND = timedelta(seconds=1)
@@ -177,3 +178,110 @@ def test_how_far_we_look_back_is_the_longer_of_both_limits() -> None:
 )
 def test_a_project_answers_100_texts_in_its_window(answered: int, expected: Verdict | None) -> None:
     assert of_project(answered, LIMITS) == expected
+
+
+# ... counted only when it must be
+
+PROJECT = ProjectId("reminders")
+
+
+class Processes:
+    """Some processes that hear texts of one project, and what they answered."""
+
+    def __init__(self, limit: Rate, many: int) -> None:
+        self.limit, self.lately = limit, [Lately() for _ in range(many)]
+        self.let_through: list[datetime] = []
+        self.counts = 0
+
+    def within(self, at: datetime) -> int:
+        since = at - timedelta(seconds=self.limit.seconds)
+        return sum(since < when <= at for when in self.let_through)
+
+    def hear(self, nth: int, at: datetime) -> bool:
+        lately = self.lately[nth]
+        answered = lately.known(PROJECT, self.limit, at=at)
+        if answered is None:
+            self.counts += 1
+            answered = min(self.within(at), int(self.limit.amount))
+            lately.counted(PROJECT, self.limit, answered, at=at)
+        answers = of_project(answered, InboundLimits(per_project=self.limit)) is None
+        if answers:
+            self.let_through.append(at)
+        return answers
+
+
+def limits_and_times(*, processes: int) -> st.SearchStrategy[tuple[int, list[tuple[int, int]]]]:
+    """A limit, and of each text which process hears it, and how long after the one before."""
+    text = st.tuples(st.integers(0, processes - 1), st.sampled_from([0, 0, 0, 0, 1, 40, 1000]))
+    return st.tuples(st.integers(1, 400), st.lists(text, min_size=100, max_size=500))
+
+
+@given(limits_and_times(processes=1))
+def test_one_process_never_exceeds_a_limit_and_refuses_for_a_64th_of_its_time_more(
+    given_: tuple[int, list[tuple[int, int]]],
+) -> None:
+    amount, texts = given_
+    heard, at = Processes(Rate(amount, 10), 1), NOW
+    full_at = NOW - MINUTE
+    for _, after in texts:
+        at += timedelta(milliseconds=after)
+        within = heard.within(at)
+        answered = heard.hear(0, at)
+        assert heard.within(at) <= amount
+        if within >= amount:
+            full_at = at
+        if not answered:
+            assert at - full_at < timedelta(seconds=10) / 64 or within >= amount
+
+
+@given(limits_and_times(processes=1), st.integers(1, 128))
+def test_up_to_128_texts_are_counted_exactly_by_any_number_of_processes(
+    given_: tuple[int, list[tuple[int, int]]], amount: int
+) -> None:
+    heard, at = Processes(Rate(amount, 10), 3), NOW
+    for nth, (_, after) in enumerate(given_[1]):
+        at += timedelta(milliseconds=after)
+        heard.hear(nth % 3, at)
+        assert heard.within(at) <= amount
+
+
+@given(limits_and_times(processes=4))
+def test_each_process_exceeds_a_limit_by_no_more_than_a_64th(
+    given_: tuple[int, list[tuple[int, int]]],
+) -> None:
+    amount, texts = given_
+    heard, at = Processes(Rate(amount, 10), 4), NOW
+    for nth, after in texts:
+        at += timedelta(milliseconds=after)
+        heard.hear(nth, at)
+        assert heard.within(at) <= amount + 3 * (amount // 64)
+
+
+def test_far_from_a_limit_hardly_any_text_is_counted() -> None:
+    heard = Processes(Rate(1_000_000, 60), 1)
+    for n in range(2_000):
+        heard.hear(0, NOW + n * timedelta(milliseconds=5))
+    assert heard.counts == 65  # up to 64 they are few
+
+
+def test_what_is_over_a_large_limit_is_not_counted_each_time() -> None:
+    heard = Processes(Rate(640, 64), 1)
+    for n in range(2_000):
+        heard.hear(0, NOW + n * timedelta(milliseconds=1))
+    before = heard.counts
+    assert not any(heard.hear(0, NOW + SECOND * (10 + n / 100)) for n in range(100))
+    assert heard.counts - before <= 2
+
+
+def test_a_changed_limit_holds_at_once() -> None:
+    lately = Lately()
+    lately.counted(PROJECT, Rate(10_000, 60), 100, at=NOW)
+    assert lately.known(PROJECT, Rate(10_000, 60), at=NOW) == 100
+    assert lately.known(PROJECT, Rate(50, 60), at=NOW) is None
+    assert lately.known(ProjectId("other"), Rate(10_000, 60), at=NOW) is None
+
+
+def test_a_text_that_was_said_before_the_count_is_counted_for_itself() -> None:
+    lately = Lately()
+    lately.counted(PROJECT, Rate(10_000, 60), 100, at=NOW)
+    assert lately.known(PROJECT, Rate(10_000, 60), at=NOW - INSTANT) is None

@@ -3,13 +3,16 @@
 import asyncio
 
 import pytest
+from sqlalchemy import text as sql
 
 from tests.support.deployment import AGENT, CARRIER, NEIGHBOUR, SECOND, USER, second
 from tests.support.doubles import EngineDouble
+from tests.support.rows_read import rows_read
 from tests.support.world import World
 from textback.core.engine import TurnReply
 from textback.core.ids import ProjectId, new_message_id
 from textback.core.phone import Phone
+from textback.core.throttle import Lately
 from textback.db import inbound
 
 
@@ -179,3 +182,51 @@ async def test_a_projects_limit_is_exceeded_only_by_texts_that_are_taken_in_at_t
     answered = sum(run.result().outcome == "heard" for run in runs)
     assert 20 <= answered < 20 + at_once
     assert (await world.hear("Hello", now=second(1))).why == "project_limit"
+
+
+async def said_before(world: World, many: int) -> None:
+    """So many texts of others that the project answered."""
+    heard = await world.hear("Hello", user=NEIGHBOUR)
+    assert heard.conversation_id is not None
+    async with world.transaction() as c:
+        await c.execute(
+            sql(
+                "insert into messages (id, conversation_id, user_number, carrier_message_id,"
+                " direction, kind, text, state, created_at, project_id, carrier_id, agent_number)"
+                " select 'said_' || n, conversation_id, '+1212555' || 1000 + n, 'SX' || n,"
+                " direction, kind, text, state, created_at, project_id, carrier_id, agent_number"
+                " from messages, generate_series(2, :many) n where direction = 'inbound'"
+            ),
+            {"many": many},
+        )
+
+
+async def test_a_process_that_does_not_count_each_text_keeps_a_large_limit(world: World):
+    limits = {"per_project": {"requests": 220, "per_seconds": 60}}
+    await world.provision(project={"inbound_limits": limits})
+    await said_before(world, 210)
+    users = [Phone(f"+1415555{n:04}") for n in range(15)]
+
+    lately = Lately()
+    whys = [(await world.hear("Hello", user=user, lately=lately)).why for user in users]
+
+    assert whys == [None] * 10 + ["project_limit"] * 5
+
+
+async def test_how_much_a_project_heard_is_not_counted_for_each_text(world: World):
+    limits = {"per_project": {"requests": 10_000, "per_seconds": 60}}
+    await world.provision(project={"inbound_limits": limits})
+    await said_before(world, 3000)
+    lately = Lately()
+
+    async def read() -> int:
+        async with world.db.connect() as c:
+            return await rows_read(c, "messages")
+
+    before = await read()
+    await world.hear("Hello", lately=lately)
+    counted = await read()
+    await world.hear("Hello again", lately=lately)
+
+    assert counted - before >= 3000
+    assert await read() - counted < 100

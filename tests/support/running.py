@@ -20,6 +20,7 @@ from textback.core.engine import Engine
 from textback.core.ids import AgentId, CarrierId
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, HookRequest, Receipt
+from textback.core.throttle import Lately
 from textback.db.book import Book
 from textback.db.replica import Reading
 from textback.db.session import transaction
@@ -98,6 +99,7 @@ class Shop:
             book=(book := Book(world.db)),
             accepting=Accepting(world.db, book),
             receipts=Receipts(world.db),
+            lately=Lately(),
             carriers=Carriers(world.db, VAULT, lambda _: self.carrier),
             engines=Engines(world.db, lambda _: self.engine),
             hooks={},

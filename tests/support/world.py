@@ -36,6 +36,7 @@ from textback.core.message import Message
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, Inbound, Limiter, NoAnswer, Receipt, ReceiptStatus
+from textback.core.throttle import Lately
 from textback.core.turn import Recorded
 from textback.db.book import Book
 from textback.db.session import transaction
@@ -134,6 +135,7 @@ class World(Records):
         media: Sequence[Mapping[str, str]] = (),
         carrier_id: CarrierId = CARRIER,
         said_at: datetime | None = None,
+        lately: Lately | None = None,
         now: datetime = NOW,
     ) -> inbound.Heard:
         said = Inbound(
@@ -145,7 +147,7 @@ class World(Records):
             opt_out=opt_out,
             said_at=said_at,
         )
-        return await inbound.hear(self.db, carrier_id, said, now=now)
+        return await inbound.hear(self.db, carrier_id, said, lately=lately, now=now)
 
     async def receipt(
         self,

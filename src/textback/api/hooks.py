@@ -140,7 +140,9 @@ async def _inbound(rt: Runtime, hooks: Hooks, asked: HookRequest, account: Carri
     _bounded(said.carrier_message_id)
     parent = await traces.of_pair(rt.db, Phone(said.agent_number), Phone(said.user_number))
     with tracing.span("inbound", kind="consumer", parent=parent) as span:
-        heard = await inbound.hear(rt.db, account.carrier_id, said, look=rt.book, now=rt.now())
+        heard = await inbound.hear(
+            rt.db, account.carrier_id, said, look=rt.book, lately=rt.lately, now=rt.now()
+        )
         span.set(
             outcome=heard.outcome,
             conversation_id=heard.conversation_id,

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from textback.core.gcra import Rate
+from textback.core.ids import ProjectId
 from textback.core.policy import InboundLimits
 
 Verdict = Literal["abuse_block", "rate_limit", "project_limit"]
@@ -41,6 +42,51 @@ def of_sender(
 def of_project(answered: int, limits: InboundLimits) -> Verdict | None:
     """`answered`: texts of all senders within the project's window, this one not counted."""
     return "project_limit" if answered >= limits.per_project.amount else None
+
+
+class Lately:
+    """What projects heard lately, as far as one process knows without counting it for each text.
+
+    What was counted once bounds what there is now, together with what was let through since: time
+    only takes away. Other processes let through too, so each uses no more than a share of what was
+    left before it counts again: that is by how much it can exceed a limit, at worst. A count that
+    is small costs next to nothing and is made each time, so a limit of up to 128 is kept exactly.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[ProjectId, _Count] = {}
+
+    def known(self, project_id: ProjectId, limit: Rate, *, at: datetime) -> int | None:
+        """The count to go by for one text more; None: it is to be counted."""
+        count = self._counts.get(project_id)
+        if count is None or count.limit != limit or at < count.at:
+            return None
+        if count.answered >= limit.amount:
+            return count.answered if at - count.at < _span(limit) / _SHARE else None
+        if not count.left:
+            return None
+        count.left -= 1
+        return count.answered
+
+    def counted(self, project_id: ProjectId, limit: Rate, answered: int, *, at: datetime) -> None:
+        """`answered`: as `of_project` wants it, of which the text that is heard is no part."""
+        if answered < _SHARE:
+            self._counts.pop(project_id, None)
+            return
+        left = max(int(limit.amount) - answered, 0) // _SHARE
+        self._counts[project_id] = _Count(limit, answered, at, left)
+
+
+_SHARE = 64
+
+
+@dataclass(slots=True)
+class _Count:
+    limit: Rate
+    answered: int
+    at: datetime
+    left: int
+    """Texts that need no count."""
 
 
 def _blocked(texts: Sequence[Heard], limits: InboundLimits, *, now: datetime) -> bool:

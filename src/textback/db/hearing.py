@@ -77,9 +77,13 @@ async def meet(
     limits: InboundLimits,
     replies_since: datetime,
     most_replies: int,
+    answered: int | None,
     at: datetime,
 ) -> Met:
-    """Call with the pair and `live` locked; locks its turns. `at`: when the text was said."""
+    """Call with the pair and `live` locked; locks its turns. `at`: when the text was said.
+
+    `answered`: of which this text is no part, if it is known; it may be much to count.
+    """
     window = timedelta(seconds=limits.per_project.seconds)
     given = {
         "talk": live,
@@ -91,6 +95,7 @@ async def meet(
         "every_number": every_number_of(project_id),
         "account": account_id,
         "project": project_id,
+        "counts": answered is None,
         "window": at - window,
         "most": int(limits.per_project.amount),
         "since": at - look_back(limits),
@@ -109,7 +114,7 @@ async def meet(
         knows=row["knows"],
         stays_over=bool(row["stays_over"]),
         earlier=[Heard(when, words, answered=answered) for when, words, answered in earlier],
-        answered=row["answered"],
+        answered=row["answered"] if answered is None else answered,
         replies=written[-most_replies:],
         standing=_standing(rows),
     )

@@ -70,14 +70,14 @@ MET: Final = Statement("""
             where agent_number = :agent and user_number = :user and account_id || '' = :account
             order by opened_at desc limit 1
         ) as stays_over,
-        (
+        case when :counts then (
             select count(*) from (
                 select from messages
                 where project_id = :project and direction = 'inbound' and kind = 'text'
                     and created_at > :window and created_at <= :at
                 limit :most
             ) as counted
-        ) as answered
+        ) end as answered
     ) as met
     cross join (
         select array_agg(created_at order by seq) as at, array_agg(text order by seq) as texts,

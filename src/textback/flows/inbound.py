@@ -11,6 +11,7 @@ from textback.core.conversation import Engaged, HandedOff, Live
 from textback.core.ids import CarrierId, new_message_id
 from textback.core.phone import Phone
 from textback.core.ports import Inbound
+from textback.core.throttle import Lately
 from textback.db import conversations, hearing, tenants, turns
 from textback.db.agents import AgentVersion
 from textback.db.book import Book, Look
@@ -27,11 +28,13 @@ async def hear(
     said: Inbound,
     *,
     look: Look | None = None,
+    lately: Lately | None = None,
     now: datetime,
 ) -> Heard:
     """Take in one verified text. When this returns, it is durable; a repetition changes nothing.
 
-    `look`: where what was provisioned is looked up. Raises Unavailable: then nothing was stored,
+    `look`: where what was provisioned is looked up. `lately`: what the process knows of the limits
+    of projects. Raises Unavailable: then nothing was stored,
     and the carrier may bring it again.
     """
     user = phone.user_address(said.user_number)
@@ -43,7 +46,9 @@ async def hear(
     number, project, user = place.number, place.project, place.user
     at = min(said.said_at or now, now)
     async with transaction(db) as c:
-        live, met = await _meet(c, place, said.carrier_message_id, at=at, now=now)
+        live, met = await _meet(
+            c, place, said.carrier_message_id, lately or Lately(), at=at, now=now
+        )
         if met.is_known:
             return Heard("duplicate")
         text = _ForTheAgent(
@@ -86,11 +91,19 @@ async def _place(
 
 
 async def _meet(
-    c: AsyncConnection, place: _Place, carrier_message_id: str, *, at: datetime, now: datetime
+    c: AsyncConnection,
+    place: _Place,
+    carrier_message_id: str,
+    lately: Lately,
+    *,
+    at: datetime,
+    now: datetime,
 ) -> tuple[Live | None, Met]:
     """The live conversation, and what matters about the pair: all of it locked."""
     number, project = place.number, place.project
     since, at_most = reply_budget.counted(project.policy.reply_budget, now=now)
+    limits = project.policy.inbound
+    answered = lately.known(project.id, limits.per_project, at=at)
     while True:
         live = await hearing.lock(c, number.number, place.user)
         met = await hearing.meet(
@@ -102,11 +115,14 @@ async def _meet(
             project_id=project.id,
             carrier_id=number.carrier_id,
             carrier_message_id=carrier_message_id,
-            limits=project.policy.inbound,
+            limits=limits,
             replies_since=since,
             most_replies=at_most,
+            answered=answered,
             at=at,
         )
+        if answered is None:
+            lately.counted(project.id, limits.per_project, met.answered, at=at)
         if live is not None or not met.is_live:
             return live, met
         # It was opened while the pair was waited for; with the pair locked, no other one will be.
