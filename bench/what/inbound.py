@@ -19,17 +19,17 @@ def run(options: Options) -> Result:
             d.load(connections=16, seconds=60.0, count=users, sms=sms("conn-many", "")), groups={}
         )
         found: dict[str, list[dict[str, float]]] = {"raw": [], "ours": [], "answered": []}
-        for nth in range(rounds):
+        for nth in range(-1, rounds):  # the first is to warm up: connections prepare statements
             for name, each in found.items():
                 worker = d.at.work(d.port) if name == "answered" else None
                 load = d.load(
                     targets=[(LOCALHOST, port if name == "raw" else d.port)],
                     connections=32,
-                    seconds=seconds,
+                    seconds=seconds if nth >= 0 else 2.0,
                     rate=RATE,
                     first=0,
                     users=users,
-                    seed=options.seed * 1000 + nth * 10 + len(name),
+                    seed=options.seed * 1000 + (nth + 1) * 10 + len(name),
                     hook=d.hook(MANY),
                 )
                 served = raw if name == "raw" else api
@@ -37,6 +37,8 @@ def run(options: Options) -> Result:
                 loaded = d.at.loads(load, groups=groups)
                 if worker is not None:
                     d.at.stop(worker)
+                if nth < 0:
+                    continue
                 each.append(
                     {
                         "p50": loaded.worst("p50_ms"),

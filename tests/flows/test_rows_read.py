@@ -8,11 +8,14 @@ from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.support import plans
-from tests.support.deployment import hour, minute, second
+from tests.support.deployment import NEIGHBOUR, hour, minute, second
 from tests.support.rows_read import forget_counts, rows_read
 from tests.support.world import World
-from textback.db import claims, horizon
+from textback.core.ids import AccountId
+from textback.db import claims, horizon, message_reads
 from textback.db.claims import Claimed, Round, Scope
+from textback.db.message_reads import MessageFilter
+from textback.db.session import create_engine
 
 MANY = 3000
 COPIED = (
@@ -136,3 +139,23 @@ async def test_hearing_a_text_reads_little_however_much_was_said_since_it_was_pl
     assert heard.conversation_id == accepted.conversation_id
     grown = {table: n - before[table] for table, n in after.items()}
     assert {table: n for table, n in grown.items() if n > 50} == {}
+
+
+async def test_words_are_found_by_their_index_and_what_is_queued_by_its_state(
+    one: AsyncConnection, world: World, database_url: str
+) -> None:
+    await world.accept("Your zebra is ready", user=NEIGHBOUR)
+    which = MessageFilter(words="zebra")
+
+    async def found() -> tuple[list[str], int]:
+        before = await rows_read(one, "messages")
+        db = create_engine(database_url)
+        texts = await message_reads.list_messages(db, AccountId("acme"), which, limit=10)
+        await db.dispose()  # what a connection counted shows when it ends
+        return [each.state for each in texts], await rows_read(one, "messages") - before
+
+    queued, read = await found()
+    assert (queued, read < 100) == (["queued"], True)
+    await world.send_all()
+    sent, read = await found()
+    assert (sent, read < 100) == (["sent"], True)

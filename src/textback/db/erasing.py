@@ -115,12 +115,15 @@ async def whole(c: AsyncConnection, conversation_id: ConversationId, *, now: dat
     await past_usage.remove_conversations(c, [conversation_id])
 
 
-async def texts(c: AsyncConnection, ids: Collection[str], *, now: datetime) -> None:
-    """These, and what was told of them. Call after `lock_texts`."""
-    told = select(events.c.id).where(events.c.message_id.in_(ids))
+async def texts(
+    c: AsyncConnection, conversation_id: ConversationId, ids: Collection[str], *, now: datetime
+) -> None:
+    """These of its texts, and what was told of them. Call after `lock_texts`."""
+    theirs = (events.c.conversation_id == conversation_id) & events.c.message_id.in_(ids)
+    told = select(events.c.id).where(theirs)
     await c.execute(told.with_for_update())
     await deliveries(c, webhook_deliveries.c.event_id.in_(told))
-    await c.execute(delete(events).where(events.c.message_id.in_(ids)))
+    await c.execute(delete(events).where(theirs))
     await blank_plans(c, planned_sends.c.id.in_(ids))
     await past_usage.remove_texts(c, ids, now=now)
 

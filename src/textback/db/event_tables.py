@@ -20,12 +20,6 @@ events = Table(
     check("of_somebody", "conversation_id is not null or account_id is not null"),
     Index("ix_events_conversation", "conversation_id", "id"),
     Index(
-        "ix_events_message",
-        "message_id",
-        "id",
-        postgresql_where=text("message_id is not null"),
-    ),
-    Index(
         "ix_events_project",
         "project_id",
         "at",

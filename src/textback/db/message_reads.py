@@ -2,7 +2,7 @@
 
 Every list walks an index in its order and stops at its limit: `ix_messages_project` of each of the
 account's projects (few), or `ix_messages_conversation`. Numbers come by their own indexes, words by
-`ix_messages_words`. The other filters are looked at on the way.
+`ix_messages_said`. The other filters are looked at on the way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal_column, select, true, tuple_
+from sqlalchemy import Boolean, ColumnElement, func, literal_column, or_, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core.ids import AccountId
@@ -121,7 +121,11 @@ async def find_message(
             return None
         told = await c.execute(
             select(e.at, e.kind, e.data)
-            .where(e.message_id == message_id, e.kind.startswith("message."))
+            .where(
+                e.conversation_id == row["conversation_id"],
+                e.message_id == message_id,
+                e.kind.startswith("message."),
+            )
             .order_by(e.id)
         )
         moments = [
@@ -133,17 +137,26 @@ async def find_message(
 
 async def was_promised(db: AsyncEngine, message_id: str) -> bool:
     """Whether it was accepted without words, for its agent to write."""
-    e = events.c
-    query = select(e.id).where(e.message_id == message_id, e.kind == "message.promised").limit(1)
+    e, m = events.c, messages.c
+    query = (
+        select(e.id)
+        .join(messages, m.conversation_id == e.conversation_id)
+        .where(m.id == message_id, e.message_id == m.id, e.kind == "message.promised")
+        .limit(1)
+    )
     async with transaction(db) as c:
         return await c.scalar(query) is not None
 
 
 def has_words(words: str) -> ColumnElement[bool]:
-    """Of a text; by `ix_messages_words`."""
+    """Of a text; by `ix_messages_said`, and what has not left by `ix_messages_in_flight`."""
     simple: ColumnElement[str] = literal_column("'simple'")
     asked = func.websearch_to_tsquery(simple, words)
-    return func.to_tsvector(simple, messages.c.text).op("@@")(asked)
+    found = func.to_tsvector(simple, messages.c.text).op("@@")(asked)
+    # In the words of the index: a parameter would not say which states.
+    has_left = literal_column("messages.state not in ('queued', 'sending')", Boolean)
+    leaves = literal_column("messages.state in ('queued', 'sending')", Boolean)
+    return or_(has_left & found, leaves & found)
 
 
 def _where(which: MessageFilter) -> list[ColumnElement[bool]]:

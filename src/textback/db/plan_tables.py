@@ -51,8 +51,8 @@ planned_sends = Table(
     Column("id", Text, primary_key=True),  # the id its text will have
     Column("seq", BigInteger, Identity(always=True), nullable=False, unique=True),
     Column("conversation_id", Text, nullable=False),  # the id its conversation will have
-    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("project_id", Text, nullable=False),
     Column("connector_id", Text),
     Column("environment", Text, nullable=False),
     Column("batch_id", Text, ForeignKey("batches.id")),

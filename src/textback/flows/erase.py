@@ -62,7 +62,7 @@ async def erase_messages(
         if await erasing.has_turn(c, conversation_id):
             raise Conflict(f"The agent is about to answer in {conversation_id}; try again then.")
         _settled_enough(erasing.unsettled(found))
-        await erasing.texts(c, list(found), now=now)
+        await erasing.texts(c, conversation_id, list(found), now=now)
 
 
 async def _lock_pair(c: AsyncConnection, conversation_id: ConversationId) -> None:
