@@ -42,7 +42,7 @@ class Twilio:
 class Carrier:
     def __init__(self, asked: Twilio) -> None:
         self.asked = asked
-        self.hooks = Pool(asked.api, 32)
+        self.hooks = Pool(asked.api, 128)
         counted = ["created", "openers", "receipts", "texted", "refused", "answers"]
         self.counts = dict.fromkeys(counted, 0)
         self.times: dict[str, float] = {}

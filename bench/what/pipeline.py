@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from bench.load import Load
 from bench.options import Deployment, Options, deployed
 from bench.place import MANY, Loaded, Meter, Process, Spent
 from bench.report import Check, Result
@@ -54,7 +55,7 @@ class Step:
 
 def run(options: Options) -> Result:
     with deployed(options, reply_every=EVERY) as d:
-        running = _start(d)
+        running = _start(d, options)
         steps: list[Step] = []
         best, tried, seconds = 0.0, options.pick(50.0, 200.0), options.pick(6.0, 8.0)
         failed = 0.0
@@ -64,7 +65,7 @@ def run(options: Options) -> Result:
                 best = tried
             else:
                 failed = tried
-                running = _anew(d, running)
+                running = _anew(d, running, options)
             if failed and failed - best <= max(0.1 * best, 20):
                 break
             tried = (best + failed) / 2 if failed else tried * 2
@@ -73,23 +74,45 @@ def run(options: Options) -> Result:
                 steps.append(_step(d, running, options, best, 60.0))
             if not best or steps[-1].sustained:
                 break
-            running, less = _anew(d, running), best * 0.85
+            running, less = _anew(d, running, options), best * 0.85
             best = max(less, WANTED) if best > WANTED else less
         d.at.stop(*running.values())
     return _result(steps, steps[-1])
 
 
-def _start(d: Deployment) -> dict[str, Process]:
-    return {"API": d.at.serve(d.port), "worker": d.at.work(d.port)}
+def _start(d: Deployment, options: Options) -> dict[str, Process]:
+    """Warm: their first second or two is connections that prepare statements."""
+    running = {"API": d.at.serve(d.port), "worker": d.at.work(d.port)}
+    d.at.loads(_load(d, options, 100.0, 4.0), groups={})
+    _drained(d)
+    return running
 
 
-def _anew(d: Deployment, running: dict[str, Process]) -> dict[str, Process]:
+def _anew(d: Deployment, running: dict[str, Process], options: Options) -> dict[str, Process]:
     """After more than it could carry."""
     d.at.stop(*running.values())
     d.at.sql(EMPTY)
     d.fill()
     time.sleep(3)  # the carrier's last posts find nobody
-    return _start(d)
+    return _start(d, options)
+
+
+def _load(d: Deployment, options: Options, rate: float, seconds: float) -> Load:
+    return d.load(
+        connections=64,
+        seconds=seconds,
+        rate=rate,
+        sms=sms("conn-many", ",".join(MANY)),
+        seed=options.seed + d.users,
+    )
+
+
+def _drained(d: Deployment) -> float:
+    """Seconds until nothing is to be done."""
+    began = time.monotonic()
+    while time.monotonic() - began < 30 and any(d.at.sql(DEPTH)[0].values()):
+        time.sleep(0.2)
+    return time.monotonic() - began
 
 
 def _step(
@@ -97,13 +120,7 @@ def _step(
 ) -> Step:
     groups = {name: [process] for name, process in running.items()}
     groups |= {"Postgres": [d.at.postgres], "Redis": [d.at.valkey], "carrier": [d.carrier]}
-    load = d.load(
-        connections=64,
-        seconds=seconds,
-        rate=rate,
-        sms=sms("conn-many", ",".join(MANY)),
-        seed=options.seed + d.users,
-    )
+    load = _load(d, options, rate, seconds)
     before, over, written = d.counts(), threading.Event(), d.at.sql(WRITTEN)[0]
     depth: list[tuple[float, float]] = []
     watching = threading.Thread(target=_watch, args=(d, depth, over))
@@ -111,14 +128,8 @@ def _step(
     try:
         meter = Meter(groups)
         loaded = d.at.loads(load, groups=groups)
-        ended, created = time.monotonic(), d.counts()
-        behind = _texts(d)
-        while time.monotonic() - ended < 30:
-            now = d.at.sql(DEPTH)[0]
-            if not any(now.values()):
-                break
-            time.sleep(0.2)
-        drained, spent = time.monotonic() - ended, meter.stop()
+        created, behind = d.counts(), _texts(d)
+        drained, spent = _drained(d), meter.stop()
         time.sleep(1)
     finally:
         over.set()

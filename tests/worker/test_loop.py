@@ -123,7 +123,7 @@ async def test_a_place_that_becomes_free_is_filled_without_waiting_for_the_poll(
 async def test_while_something_is_handled_a_claim_lets_more_gather_and_who_is_alone_does_not_wait():
     work, gate = Work("first"), Gate()
     work.on_handle = lambda _: gate.wait()
-    loop = Loop("test", work.claim, work.handle, concurrency=9, poll=FOREVER, now=lambda: NOW,
+    loop = Loop("test", work.claim, work.handle, concurrency=999, poll=FOREVER, now=lambda: NOW,
                 gather=timedelta(milliseconds=300))  # fmt: skip
     clock = asyncio.get_running_loop().time
     began = clock()
@@ -137,7 +137,23 @@ async def test_while_something_is_handled_a_claim_lets_more_gather_and_who_is_al
         await work.until(lambda: not work.items)
         assert len(work.limits) == 2  # one claim brought them all
         gate.open()
-    assert clock() - began >= 0.3
+    assert clock() - began >= 0.29
+
+
+async def test_the_less_can_be_handled_besides_the_sooner_it_claims():
+    work, gate = Work("first", "second"), Gate()
+    work.on_handle = lambda _: gate.wait()
+    loop = Loop("test", work.claim, work.handle, concurrency=3, poll=FOREVER, now=lambda: NOW,
+                gather=timedelta(minutes=1) / 100)  # fmt: skip
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    async with running(loop):
+        await gate.reached.wait()
+        work.items.append("third")
+        loop.wake()
+        await work.until(lambda: not work.items)
+        assert 0.19 <= clock() - began < 0.6
+        gate.open()
 
 
 async def test_a_hint_wakes_a_loop_that_waits():

@@ -32,7 +32,7 @@ Outcome = Literal["changed", "unchanged", "unknown", "contradiction"]
 
 MOST: Final = 100
 """Receipts that are taken in together."""
-GATHER: Final = timedelta(milliseconds=10)
+GATHER: Final = timedelta(milliseconds=25)
 """A look and a move cost about the same for one receipt as for ten; a carrier is in no hurry."""
 
 

@@ -28,7 +28,7 @@ log = structlog.stdlib.get_logger()
 
 MOST: Final = 100
 """Texts whose outcomes are saved together."""
-GATHER: Final = timedelta(milliseconds=10)
+GATHER: Final = timedelta(milliseconds=25)
 """To save costs about the same for one as for ten, and only what is behind a text waits for it."""
 
 
