@@ -82,7 +82,7 @@ async def meet(
 ) -> Met:
     """Call with the pair and `live` locked; locks its turns. `at`: when the text was said.
 
-    `answered`: of which this text is no part, if it is known; it may be much to count.
+    `answered`: as in `Met`, if it is known; else it is counted, which may be much.
     """
     window = timedelta(seconds=limits.per_project.seconds)
     given = {
@@ -113,7 +113,7 @@ async def meet(
         is_live=row["is_live"],
         knows=row["knows"],
         stays_over=bool(row["stays_over"]),
-        earlier=[Heard(when, words, answered=answered) for when, words, answered in earlier],
+        earlier=[Heard(when, words, answered=was) for when, words, was in earlier],
         answered=row["answered"] if answered is None else answered,
         replies=written[-most_replies:],
         standing=_standing(rows),

@@ -33,9 +33,8 @@ async def hear(
 ) -> Heard:
     """Take in one verified text. When this returns, it is durable; a repetition changes nothing.
 
-    `look`: where what was provisioned is looked up. `lately`: what the process knows of the limits
-    of projects. Raises Unavailable: then nothing was stored,
-    and the carrier may bring it again.
+    `look`: where what was provisioned is looked up. `lately`: what the process knows of what
+    projects heard. Raises Unavailable: then nothing was stored, and the carrier may bring it again.
     """
     user = phone.user_address(said.user_number)
     if user is None:
