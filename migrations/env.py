@@ -5,6 +5,7 @@ import os
 
 from alembic import context
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -20,11 +21,28 @@ def database_url() -> str:
     return str(url)
 
 
+TRIES = 10
+
+DEADLOCK = "40P01"
+
+
 def run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata)
-    with context.begin_transaction():
-        connection.execute(text("set local lock_timeout = '5s'"))
-        context.run_migrations()
+    """Whoever works meanwhile may hold a table that we want, and want one that we hold.
+
+    Then it starts over: what was done is undone, and a moment later they are elsewhere.
+    """
+    for tried in range(1, TRIES + 1):
+        try:
+            context.configure(connection=connection, target_metadata=metadata)
+            with context.begin_transaction():
+                connection.execute(text("set local lock_timeout = '5s'"))
+                context.run_migrations()
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != DEADLOCK or tried == TRIES:
+                raise
+            connection.rollback()
+        else:
+            return
 
 
 async def main() -> None:

@@ -98,6 +98,7 @@ async def test_a_conversation_is_one_trace_and_its_ids_lead_through_all_logs(
         answer = await http.post(d.url + ROUTE, json=body, headers=asked)
     conversation_id, message_id = is_accepted(answer)
     await happens(lambda: len(collector.named("receipt")) == 2)
+    await happens(lambda: len(collector.named("send")) == 1)
     collector.status = 503  # nothing waits for a collector
     assert (await twilio.text(USER, AGENT, "Rather 3pm")).status_code == 200
     collector.status = 200

@@ -33,6 +33,9 @@ POOL_SECONDS = 10.0
 IDLE_SECONDS = 10.0
 """No transaction of ours waits for anybody: one that pauses this long has lost its process."""
 
+_BROKEN = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""The last is what asyncpg says of a connection on which it gave up waiting in mid-operation."""
+
 # SQLSTATEs of a connection that is of no more use: trouble on the wire, Postgres stopping or
 # starting, a primary that became a standby.
 _GONE = ("08", "57P", "25006", "25P03")
@@ -169,6 +172,7 @@ async def _counted(doubt: _Doubt) -> AsyncGenerator[None]:
         TimeoutError,
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
     ) as error:
         if is_unreachable(error):
             raise Unavailable(in_doubt=doubt.is_there) from error
@@ -210,14 +214,14 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def _is_passing(error: BaseException) -> bool:
-    if isinstance(error, OSError | asyncpg.InterfaceError):
+    if isinstance(error, _BROKEN):
         return True
     return _state(error).startswith(_PASSING)
 
 
 def _is_lost(error: BaseException) -> bool:
     """The connection is of no more use; too slow an answer does not say so."""
-    if isinstance(error, OSError | asyncpg.InterfaceError):
+    if isinstance(error, _BROKEN):
         return not isinstance(error, TimeoutError)
     return _state(error).startswith(_GONE)
 
