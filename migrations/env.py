@@ -23,7 +23,8 @@ def database_url() -> str:
 
 TRIES = 10
 
-DEADLOCK = "40P01"
+IN_THE_WAY = ("40P01", "55P03")
+"""A deadlock; a lock that took too long, which is less than others wait before they see one."""
 
 
 def run(connection: Connection) -> None:
@@ -35,10 +36,10 @@ def run(connection: Connection) -> None:
         try:
             context.configure(connection=connection, target_metadata=metadata)
             with context.begin_transaction():
-                connection.execute(text("set local lock_timeout = '5s'"))
+                connection.execute(text("set local lock_timeout = '500ms'"))
                 context.run_migrations()
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != DEADLOCK or tried == TRIES:
+            if getattr(error.orig, "sqlstate", None) not in IN_THE_WAY or tried == TRIES:
                 raise
             connection.rollback()
         else:
