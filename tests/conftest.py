@@ -5,6 +5,7 @@ under a second, and nothing has to be shared, counted or named apart.
 """
 
 import asyncio
+import signal
 import socket
 import sys
 import tempfile
@@ -26,6 +27,11 @@ from textback.embedded import Servers, running
 # Two loaded cores are slower than any one deadline allows.
 settings.register_profile("textback", deadline=None)
 settings.load_profile("textback")
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that tests start and press
+# it for.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
