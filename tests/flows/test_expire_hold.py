@@ -18,6 +18,12 @@ from textback.flows import expire
 from textback.flows.expire import Hold
 
 DAY = hour(24)
+SAME_ID = text(
+    "insert into messages (id, carrier_message_id, conversation_id, project_id, carrier_id,"
+    " agent_number, user_number, direction, state, kind, text, created_at) select 'other', :sid,"
+    " conversation_id, project_id, carrier_id, agent_number, user_number, direction, state, kind,"
+    " text, created_at from messages where direction = 'inbound' limit 1"
+)
 
 
 async def engaged(
@@ -124,13 +130,15 @@ async def test_a_reply_that_is_being_taken_in_at_the_deadline_keeps_it_open(worl
     await world.expire(now=DAY)  # warned; the close is ten minutes later
     now = DAY + timedelta(minutes=10)
     async with asyncio.TaskGroup() as group:
-        async with world.transaction() as c:
-            # So that the reply stops where it has its pair and its conversation.
-            await c.execute(text("lock table opt_outs in access exclusive mode"))
-            reply = group.create_task(world.hear("Wait", now=now))
+        async with world.db.connect() as c:
+            # So that the reply stops where it has its pair and its conversation: at a text of the
+            # same id, which is not committed.
+            await c.execute(SAME_ID, {"sid": "IN-same"})
+            reply = group.create_task(world.hear("Wait", sid="IN-same", now=now))
             await world.blocked(1)
             assert await world.expire(now=now) == 0
             assert not reply.done()
+            await c.rollback()
         assert (await reply).conversation_id == conversation
     assert await world.expire(now=now) == 0
     assert (await world.talk(conversation)).state == "engaged"

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tests.support.asked import asked_of
 from tests.support.deployment import NEIGHBOUR, minute, second
 from tests.support.rows_read import forget_counts, rows_read
 from tests.support.stored import stored
@@ -43,6 +44,14 @@ async def test_it_is_written_as_the_first_of_two_is(world: World) -> None:
         assert rows["messages"].pop(0)["text"] == "Hello"
     assert one == both
     assert one["messages"][0]["segments_saved"] == 1
+
+
+async def test_the_usual_answer_takes_two_round_trips(world: World) -> None:
+    await world.hear("Hello")
+    (turn,) = await world.claim_turns(now=second(2))
+    async with asked_of(world.db) as asked:
+        assert await world.answer(turn, "Yes?", now=second(3)) == "answered"
+    assert [each.split()[0] for each in asked] == ["with", "with"]
 
 
 async def test_each_is_counted_to_its_conversation_and_to_the_day(world: World) -> None:

@@ -31,13 +31,13 @@ STATE: Final = """
 """
 """The columns that `state_of` needs."""
 
+LIVE: Final = """
+    from conversations
+    where agent_number = :agent and user_number = :user and state <> 'closed'
+"""
 # Not against key shares, which writing an event or a text takes: whoever holds a text and tells
 # about it would wait for us here, while we wait for the text.
-LOCK_LIVE: Final = f"""
-    select {STATE} from conversations
-    where agent_number = :agent and user_number = :user and state <> 'closed'
-    for no key update
-"""  # noqa: S608 - our own words
+LOCK_LIVE: Final = f"select {STATE} {LIVE} for no key update"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

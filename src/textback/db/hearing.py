@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 
 import asyncpg
 from pydantic_core import to_json
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from textback import tracing
+from textback import metrics, tracing
 from textback.core import events as facts
 from textback.core.conversation import NAMES, Closed, Engaged, Live, deadline
 from textback.core.errors import StaleError
+from textback.core.events import Event
 from textback.core.ids import (
     AccountId,
     CarrierId,
@@ -28,7 +29,7 @@ from textback.core.throttle import Heard, look_back
 from textback.core.turn import Landing
 from textback.db import events, inbound, locks, under_way
 from textback.db.conversation_rows import state_of
-from textback.db.hearing_queries import LOCK, MET, TAKE_IN
+from textback.db.hearing_queries import GLANCE, LOCK, MET, TAKE_IN
 from textback.db.session import count_at_commit
 from textback.db.turns import Standing, Waiting
 
@@ -56,77 +57,101 @@ class Met:
     """The turns of the conversation that is locked."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What matters about a text from `user` to `agent`, before it is taken in."""
+
+    agent: Phone
+    user: Phone
+    account_id: AccountId
+    project_id: ProjectId
+    carrier_id: CarrierId
+    carrier_message_id: str
+    limits: InboundLimits
+    replies_since: datetime
+    most_replies: int
+    answered: int | None
+    """As in `Met`, if it is known; else it is counted, which may be much."""
+    at: datetime
+    """When the text was said."""
+
+    def given(self) -> dict[str, object]:
+        limits = self.limits
+        return {
+            "carrier": self.carrier_id,
+            "sid": self.carrier_message_id,
+            "on_record": on_record(self.carrier_message_id),
+            "agent": self.agent,
+            "user": self.user,
+            "every_number": every_number_of(self.project_id),
+            "account": self.account_id,
+            "project": self.project_id,
+            "counts": self.answered is None,
+            "window": self.at - timedelta(seconds=limits.per_project.seconds),
+            "most": int(limits.per_project.amount),
+            "since": self.at - look_back(limits),
+            "replies_since": self.replies_since,
+            "at": self.at,
+            "rows": inbound.latest(max(2 * int(limits.per_sender.amount), 4 * self.most_replies)),
+        }
+
+    def met(self, rows: Sequence[asyncpg.Record]) -> Met:
+        row = rows[0]
+        earlier = zip(row["at"] or (), row["texts"] or (), row["were_answered"] or (), strict=True)
+        written: list[datetime] = row["replies"] or []
+        return Met(
+            is_known=row["is_known"],
+            opted_out=row["opted_out"],
+            is_live=row["is_live"],
+            knows=row["knows"],
+            stays_over=bool(row["stays_over"]),
+            earlier=[Heard(when, words, answered=was) for when, words, was in earlier],
+            answered=row["answered"] if self.answered is None else self.answered,
+            replies=written[-self.most_replies :],
+            standing=_standing(rows),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """How things stood when nothing was locked."""
+
+    live: Live | None
+    version: str | None
+    """Of the live conversation's row; every change of it makes another."""
+    met: Met
+
+
+async def glance(db: AsyncEngine, question: Question) -> Glance:
+    """Raises Unavailable."""
+    rows = await GLANCE.committed(db, **question.given())
+    return Glance(_live(rows[0]), rows[0]["version"], question.met(rows))
+
+
 async def lock(c: AsyncConnection, agent: Phone, user: Phone) -> Live | None:
     """Lock the pair, then its live conversation, if it had one before that: `meet` tells."""
     pair = locks.number_of_pair(agent, user)
     [row] = await LOCK.rows(c, pair=pair, agent=agent, user=user)
+    return _live(row)
+
+
+async def meet(c: AsyncConnection, question: Question, live: ConversationId | None) -> Met:
+    """Call with the pair and `live` locked; locks its turns."""
+    return question.met(await MET.rows(c, **question.given(), talk=live))
+
+
+def _live(row: asyncpg.Record) -> Live | None:
     found = None if row["id"] is None else state_of(row)
     return None if isinstance(found, Closed) else found
-
-
-async def meet(
-    c: AsyncConnection,
-    agent: Phone,
-    user: Phone,
-    live: ConversationId | None,
-    *,
-    account_id: AccountId,
-    project_id: ProjectId,
-    carrier_id: CarrierId,
-    carrier_message_id: str,
-    limits: InboundLimits,
-    replies_since: datetime,
-    most_replies: int,
-    answered: int | None,
-    at: datetime,
-) -> Met:
-    """Call with the pair and `live` locked; locks its turns. `at`: when the text was said.
-
-    `answered`: as in `Met`, if it is known; else it is counted, which may be much.
-    """
-    window = timedelta(seconds=limits.per_project.seconds)
-    given = {
-        "talk": live,
-        "carrier": carrier_id,
-        "sid": carrier_message_id,
-        "on_record": on_record(carrier_message_id),
-        "agent": agent,
-        "user": user,
-        "every_number": every_number_of(project_id),
-        "account": account_id,
-        "project": project_id,
-        "counts": answered is None,
-        "window": at - window,
-        "most": int(limits.per_project.amount),
-        "since": at - look_back(limits),
-        "replies_since": replies_since,
-        "at": at,
-        "rows": inbound.latest(max(2 * int(limits.per_sender.amount), 4 * most_replies)),
-    }
-    rows = await MET.rows(c, **given)
-    row = rows[0]
-    earlier = zip(row["at"] or (), row["texts"] or (), row["were_answered"] or (), strict=True)
-    written: list[datetime] = row["replies"] or []
-    return Met(
-        is_known=row["is_known"],
-        opted_out=row["opted_out"],
-        is_live=row["is_live"],
-        knows=row["knows"],
-        stays_over=bool(row["stays_over"]),
-        earlier=[Heard(when, words, answered=was) for when, words, was in earlier],
-        answered=row["answered"] if answered is None else answered,
-        replies=written[-most_replies:],
-        standing=_standing(rows),
-    )
 
 
 def _standing(rows: Sequence[asyncpg.Record]) -> Standing:
     waiting, busy = None, None
     for row in rows:
-        if row["state"] == "waiting":
-            waiting = Waiting(row["id"], row["first_text_at"])
-        elif row["state"] is not None:
-            busy = under_way.held_of(row)
+        if row["turn_state"] == "waiting":
+            waiting = Waiting(row["turn_id"], row["turn_first_text_at"])
+        elif row["turn_state"] is not None:
+            busy = under_way.held_of(row, "turn_")
     return Standing(waiting=waiting, under_way=busy)
 
 
@@ -146,52 +171,75 @@ class Said:
     at: datetime
 
 
-async def take_in(
-    c: AsyncConnection,
-    said: Said,
-    before: Live,
-    after: Engaged,
-    *,
-    policy: IdlePolicy,
-    standing: Standing,
-    landing: Landing,
-    due_at: datetime,
-    now: datetime,
-) -> int:
-    """Store it and engage its conversation, with their events, and let it land.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taking:
+    """A text that is to be stored, and what it does: it engages its conversation, and lands."""
 
-    Except for `restart`, which is the caller's. Gives its place in the order of texts. Raises
-    StaleError.
+    said: Said
+    before: Live
+    after: Engaged
+    policy: IdlePolicy
+    standing: Standing
+    landing: Landing
+    due_at: datetime
+    now: datetime
+
+    def given(self, version: str | None) -> dict[str, object]:
+        said, waiting, busy = self.said, self.standing.waiting, self.standing.under_way
+        landing = self.landing
+        return {
+            "pair": locks.number_of_pair(said.agent_number, said.user_number),
+            "conversation": self.before.id,
+            "was": NAMES[type(self.before)],
+            "version": version,
+            "deadline": deadline(self.after, self.policy),
+            "id": said.id,
+            "project": said.project_id,
+            "carrier": said.carrier_id,
+            "sid": said.carrier_message_id,
+            "agent": said.agent_number,
+            "user": said.user_number,
+            "text": said.text,
+            "media": to_json(said.media).decode(),
+            "note": said.note,
+            "said_at": said.at,
+            "traceparent": tracing.current(),
+            "new": new_turn_id(self.now) if landing == "new" else None,
+            "waiting": waiting.id if waiting is not None and landing == "put off" else None,
+            "thinking": busy.id if busy is not None and landing == "again" else None,
+            "due_at": self.due_at,
+            "events": events.rows(self.told()),
+            "channel": events.CHANNEL,
+            "at": self.now,
+        }
+
+    def told(self) -> list[Event]:
+        told = [inbound.received(self.before.id, self.said.id, note=self.said.note)]
+        if isinstance(self.before, Engaged):
+            return told
+        return [facts.of_conversation(self.after), *told]
+
+
+async def take_in(c: AsyncConnection, taking: Taking) -> int:
+    """All of it, with its events, except for `restart`, which is the caller's.
+
+    Gives the text's place in the order of texts. Raises StaleError.
     """
-    waiting, busy = standing.waiting, standing.under_way
-    told = [inbound.received(before.id, said.id, note=said.note)]
-    if not isinstance(before, Engaged):
-        told = [facts.of_conversation(after), *told]
-    given = {
-        "conversation": before.id,
-        "was": NAMES[type(before)],
-        "deadline": deadline(after, policy),
-        "id": said.id,
-        "project": said.project_id,
-        "carrier": said.carrier_id,
-        "sid": said.carrier_message_id,
-        "agent": said.agent_number,
-        "user": said.user_number,
-        "text": said.text,
-        "media": to_json(said.media).decode(),
-        "note": said.note,
-        "said_at": said.at,
-        "traceparent": tracing.current(),
-        "new": new_turn_id(now) if landing == "new" else None,
-        "waiting": waiting.id if waiting is not None and landing == "put off" else None,
-        "thinking": busy.id if busy is not None and landing == "again" else None,
-        "due_at": due_at,
-        "events": events.rows(told),
-        "channel": events.CHANNEL,
-        "at": now,
-    }
-    rows = await TAKE_IN.rows(c, **given)
+    rows = await TAKE_IN.rows(c, **taking.given(None))
     if not rows:
-        raise StaleError(before.id)
-    count_at_commit(told)
+        raise StaleError(taking.before.id)
+    count_at_commit(taking.told())
     return int(rows[0]["seq"])
+
+
+async def take_in_at_once(db: AsyncEngine, taking: Taking, version: str | None) -> bool:
+    """As `take_in`, committed, if all is still as at the glance that gave `version`.
+
+    For landings that begin a turn, or put off the one that waits: the conversation's row tells of
+    what else would matter, because whoever has to do with the two numbers changes it. Raises
+    Unavailable, asyncpg.UniqueViolationError (the text was taken in meanwhile).
+    """
+    rows = await TAKE_IN.committed(db, **taking.given(version))
+    if rows:
+        metrics.told(taking.told())
+    return bool(rows)

@@ -1,14 +1,15 @@
-"""The statements of `db/hearing.py`: three for each text of a user's, between begin and commit.
+"""The statements of `db/hearing.py`: two for most texts of users', three between begin and commit.
 
 A statement costs this process more than what Postgres does for most of them (ADR 34), so few ask
 for much. But each sees only what was committed before it began, whatever it waits for: what decides
-is asked by one that begins when the locks are held that guard it.
+is asked by one that begins when the locks are held that guard it, or else is written only if the
+conversation is still the row that was looked at.
 """
 
 from typing import Final
 
 from textback.db import events
-from textback.db.conversation_rows import LOCK_LIVE
+from textback.db.conversation_rows import LIVE, LOCK_LIVE, STATE
 from textback.db.driver import Statement
 
 # The pair comes first, and is locked whatever is found: nothing but a loop within a loop can do
@@ -23,23 +24,28 @@ LOCK: Final = Statement(f"""
     from pair left join live on true
 """)  # noqa: S608 - our own words
 
-# Planned once for each connection, and often while its tables are small: so each is asked for one
-# key at a time (of `any` key Postgres expects ten), without joins, and of conversations only by
-# their pair.
-MET: Final = Statement("""
-    with owed as materialized (
-        select id, run, state, conversation_id, opener_id, first_text_at, lease_until, upto_seq,
-            attempts, restarts, again_at,
-            upto_seq > (select heard_seq from conversations where id = :talk) as is_asked
+_OWED: Final = """
+        select id as turn_id, run as turn_run, state as turn_state,
+            conversation_id as turn_conversation_id, opener_id as turn_opener_id,
+            first_text_at as turn_first_text_at, lease_until as turn_lease_until,
+            upto_seq as turn_upto_seq, attempts as turn_attempts, restarts as turn_restarts,
+            again_at as turn_again_at
         from turns
-        where conversation_id = cast(:talk as text) and state <> 'ended'
-        for update
-    ), latest as materialized (
+"""
+
+
+def _met(first: str, *, heard_seq: str, of_live: str = "", live: str = "") -> Statement:
+    # Planned once for each connection, and often while its tables are small: so each is asked for
+    # one key at a time (of `any` key Postgres expects ten), without joins, and of conversations
+    # only by their pair.
+    return Statement(f"""
+    with {first},
+    latest as materialized (
         select seq, direction, kind, state, created_at, text from messages
         where agent_number = :agent and user_number = :user
         order by seq desc limit :rows
     )
-    select met.*, earlier.*, said.*, owed.*
+    select {of_live} met.*, earlier.*, said.*, owed.*, turn_upto_seq > {heard_seq} as turn_is_asked
     from (select
         exists (select from messages where carrier_id = :carrier and carrier_message_id = :sid)
         or exists (
@@ -91,14 +97,49 @@ MET: Final = Statement("""
         where kind in ('reply', 'notice') and state not in ('suppressed', 'failed')
             and created_at > :replies_since
     ) as said
-    left join owed on true
-""")
+    {live} left join owed on true
+""")  # noqa: S608 - our own words
 
+
+MET: Final = _met(
+    f"""owed as materialized (
+        {_OWED} where conversation_id = cast(:talk as text) and state <> 'ended' for update
+    )""",
+    heard_seq="(select heard_seq from conversations where id = :talk)",
+)
+
+GLANCE: Final = _met(
+    f"""live as materialized (
+        select {STATE}, heard_seq, cast(xmin as text) as version {LIVE}
+    ), owed as materialized (
+        {_OWED} where conversation_id = (select id from live) and state <> 'ended'
+    )""",  # noqa: S608 - our own words
+    of_live="live.*,",
+    live="left join live on true",
+    heard_seq="live.heard_seq",
+)
+
+# The pair first, as `LOCK` does it; who has locked it before has it.
 TAKE_IN: Final = Statement(f"""
-    with talk as (
+    with pair as materialized (
+        select pg_advisory_xact_lock(cast(:pair as bigint))
+    ), held as materialized (
+        select talk.id from pair left join (
+            select id from conversations
+            where id = :conversation and state = :was
+                and (cast(:version as text) is null or cast(xmin as text) = :version)
+            for no key update
+        ) talk on true
+    ), put_off as (
+        update turns set due_at = :due_at
+        where id = cast(:waiting as text) and state = 'waiting'
+            and (select id from held) is not null
+        returning id
+    ), talk as (
         update conversations set state = 'engaged', active_at = :at, warned_at = null,
             deadline_at = :deadline
-        where id = :conversation and state = :was
+        where id = (select id from held)
+            and (cast(:waiting as text) is null or exists (select from put_off))
         returning id
     ), said as (
         insert into messages (id, conversation_id, project_id, carrier_id, carrier_message_id,
@@ -115,10 +156,9 @@ TAKE_IN: Final = Statement(f"""
             cast(:due_at as timestamptz)
         from talk
         where cast(:new as text) is not null
-    ), put_off as (
-        update turns set due_at = :due_at where id = cast(:waiting as text)
     ), again as (
-        update turns set again_at = :due_at where id = cast(:thinking as text)
+        update turns set again_at = :due_at
+        where id = cast(:thinking as text) and exists (select from talk)
     ), {events.telling("exists (select from talk)")}
     select said.seq, {events.WAKES}, case when coalesce(:new, :waiting, :thinking) is not null
         then pg_notify(:channel, 'turns') end

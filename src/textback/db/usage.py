@@ -14,15 +14,18 @@ from textback.db.tables import usage_days
 
 d = usage_days.c
 
-COUNT: Final = """
+
+def counting(only: str = "true") -> str:
+    """A statement that adds to a project's day, if `:counts` and `only` hold."""
+    return f"""
     insert into usage_days as d (project_id, day, turns, tokens, cost_usd)
     select :project, cast(:day as date), cast(:turns as int), cast(:tokens as bigint),
         cast(:cost as float)
-    where :counts
+    where :counts and {only}
     on conflict (project_id, day) do update set turns = d.turns + excluded.turns,
         tokens = d.tokens + excluded.tokens, cost_usd = d.cost_usd + excluded.cost_usd
 """
-"""A statement that adds to a project's day."""
+
 
 _ADD: Final = Statement(f"""
     with talk as (
@@ -31,7 +34,7 @@ _ADD: Final = Statement(f"""
             cost_usd = cost_usd + cast(:cost as float)
         where id = :conversation
     )
-    {COUNT}
+    {counting()}
 """)  # noqa: S608 - our own words
 
 

@@ -1,8 +1,8 @@
 """One text of a user's that is being taken in: what can become of it, whoever it is for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -40,23 +40,42 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """With its pair locked."""
+class Arrived:
+    """A text, and where it belongs as that was provisioned."""
 
-    c: AsyncConnection
     number: NumberRow
     project: ProjectRow
     agent: AgentVersion
     """That a conversation begins with which the user opens."""
     user: Phone
     said: Inbound
-    live: Live | None
-    """The conversation that it comes to, locked."""
-    met: Met
     id: MessageId
     at: datetime
     """When the user said it: before `now`, if its webhook never came."""
     now: datetime
+
+    def note(self) -> str | None:
+        return "recovered" if self.said.said_at else None
+
+    def word(self, met: Met) -> Word | None:
+        """The keyword that it is."""
+        policy = self.project.policy
+        return self.said.opt_out or opt_out.word(self.said.text, policy, opted_out=met.opted_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Arrived):
+    """With its pair locked."""
+
+    c: AsyncConnection
+    live: Live | None
+    """The conversation that it comes to, locked."""
+    met: Met
+
+    @classmethod
+    def of(cls, text: Arrived, c: AsyncConnection, live: Live | None, met: Met) -> Self:
+        known: dict[str, Any] = {f.name: getattr(text, f.name) for f in fields(Arrived)}
+        return cls(**known, c=c, live=live, met=met)
 
     async def keyword(self, word: Word) -> Heard:
         """Keywords never reach the agent; they restart the idle clock like any text."""
@@ -174,9 +193,6 @@ class Text:
             at=self.at,
             now=self.now,
         )
-
-    def note(self) -> str | None:
-        return "recovered" if self.said.said_at else None
 
     async def say(
         self, conversation_id: ConversationId, kind: Kind, text: str, *, due_at: datetime

@@ -1,8 +1,9 @@
 """A user texted -> stored once, and an agent's turn due; or an opt-out; or kept unanswered."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 
+from asyncpg import UniqueViolationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import conversation as talk
@@ -13,13 +14,12 @@ from textback.core.phone import Phone
 from textback.core.ports import Inbound
 from textback.core.throttle import Lately
 from textback.db import conversations, hearing, tenants, turns
-from textback.db.agents import AgentVersion
 from textback.db.book import Book, Look
-from textback.db.hearing import Met, Said
+from textback.db.hearing import Met, Question, Said, Taking
 from textback.db.session import transaction
-from textback.db.tenants import NumberRow, ProjectRow
-from textback.flows import beginning, opt_out, reply_budget, routing
-from textback.flows.heard import Heard, Text
+from textback.flows import beginning, reply_budget, routing
+from textback.flows.heard import Arrived, Heard, Text
+from textback.flows.reply_budget import Left
 
 
 async def hear(
@@ -39,41 +39,53 @@ async def hear(
     user = phone.user_address(said.user_number)
     if user is None:
         return Heard("unroutable", why="the sender is not a number that can be answered")
-    place = await _place(db, look or Book(db), carrier_id, user, said)
-    if place is None:
+    text = await _arrived(db, look or Book(db), carrier_id, user, said, now=now)
+    if text is None:
         return Heard("unknown_number")
-    number, project, user = place.number, place.project, place.user
-    at = min(said.said_at or now, now)
-    async with transaction(db) as c:
-        live, met = await _meet(
-            c, place, said.carrier_message_id, lately or Lately(), at=at, now=now
-        )
-        if met.is_known:
-            return Heard("duplicate")
-        text = _ForTheAgent(
-            c, number, project, place.agent, user, said, live, met, new_message_id(now), at, now
-        )
-        word = said.opt_out or opt_out.word(said.text, project.policy, opted_out=met.opted_out)
-        if word is not None:
-            return await text.keyword(word)
-        if met.opted_out:
-            return await text.keep(why="opted_out")
-        return await text.take_in()
+    lately = lately or Lately()
+    heard = await _at_once(db, text, lately)
+    if heard is None:
+        async with transaction(db) as c:
+            heard = await _with_locks(c, text, lately)
+    return heard
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a text belongs, as it was provisioned."""
+async def _at_once(db: AsyncEngine, text: Arrived, lately: Lately) -> Heard | None:
+    """What is usual takes a look and a write, with no lock in between; None: it is not."""
+    question = _question(text, lately)
+    glance = await hearing.glance(db, question)
+    if glance.met.is_known:
+        return Heard("duplicate")
+    _count(lately, text, question, glance.met)
+    taking = _usual(text, glance.live, glance.met)
+    if taking is None:
+        return None
+    try:
+        taken = await hearing.take_in_at_once(db, taking, glance.version)
+    except (
+        UniqueViolationError
+    ):  # another one was faster: the same text, or one that is to be joined
+        return None
+    return Heard("heard", taking.before.id, text.id) if taken else None
 
-    number: NumberRow
-    project: ProjectRow
-    agent: AgentVersion
-    user: Phone
+
+async def _with_locks(c: AsyncConnection, text: Arrived, lately: Lately) -> Heard:
+    live, met = await _meet(c, text, lately)
+    if met.is_known:
+        return Heard("duplicate")
+    for_the_agent = _ForTheAgent.of(text, c, live, met)
+    word = text.word(met)
+    if word is not None:
+        return await for_the_agent.keyword(word)
+    if met.opted_out:
+        return await for_the_agent.keep(why="opted_out")
+    return await for_the_agent.take_in()
 
 
-async def _place(
-    db: AsyncEngine, look: Look, carrier_id: CarrierId, user: Phone, said: Inbound
-) -> _Place | None:
+async def _arrived(
+    db: AsyncEngine, look: Look, carrier_id: CarrierId, user: Phone, said: Inbound, *, now: datetime
+) -> Arrived | None:
+    """None: nobody here has that number."""
     route = await routing.find(db, look, carrier_id, user, said)
     if route is None:
         return None
@@ -86,45 +98,100 @@ async def _place(
         ("agent", number.number, project.id, label),
         lambda c: beginning.agent_of(c, number, project, label),
     )
-    return _Place(number, project, agent, route.user)
+    at = min(said.said_at or now, now)
+    return Arrived(number, project, agent, route.user, said, new_message_id(now), at, now)
 
 
-async def _meet(
-    c: AsyncConnection,
-    place: _Place,
-    carrier_message_id: str,
-    lately: Lately,
-    *,
-    at: datetime,
-    now: datetime,
-) -> tuple[Live | None, Met]:
+async def _meet(c: AsyncConnection, text: Arrived, lately: Lately) -> tuple[Live | None, Met]:
     """The live conversation, and what matters about the pair: all of it locked."""
-    number, project = place.number, place.project
-    since, at_most = reply_budget.counted(project.policy.reply_budget, now=now)
-    limits = project.policy.inbound
-    answered = lately.known(project.id, limits.per_project, at=at)
+    question = _question(text, lately)
     while True:
-        live = await hearing.lock(c, number.number, place.user)
-        met = await hearing.meet(
-            c,
-            number.number,
-            place.user,
-            None if live is None else live.id,
-            account_id=project.account_id,
-            project_id=project.id,
-            carrier_id=number.carrier_id,
-            carrier_message_id=carrier_message_id,
-            limits=limits,
-            replies_since=since,
-            most_replies=at_most,
-            answered=answered,
-            at=at,
-        )
-        if answered is None:
-            lately.counted(project.id, limits.per_project, met.answered, at=at)
+        live = await hearing.lock(c, question.agent, question.user)
+        met = await hearing.meet(c, question, None if live is None else live.id)
+        _count(lately, text, question, met)
         if live is not None or not met.is_live:
             return live, met
         # It was opened while the pair was waited for; with the pair locked, no other one will be.
+
+
+def _question(text: Arrived, lately: Lately) -> Question:
+    policy = text.project.policy
+    since, at_most = reply_budget.counted(policy.reply_budget, now=text.now)
+    return Question(
+        agent=text.number.number,
+        user=text.user,
+        account_id=text.project.account_id,
+        project_id=text.project.id,
+        carrier_id=text.number.carrier_id,
+        carrier_message_id=text.said.carrier_message_id,
+        limits=policy.inbound,
+        replies_since=since,
+        most_replies=at_most,
+        answered=lately.known(text.project.id, policy.inbound.per_project, at=text.at),
+        at=text.at,
+    )
+
+
+def _count(lately: Lately, text: Arrived, question: Question, met: Met) -> None:
+    if question.answered is None:
+        limit = text.project.policy.inbound.per_project
+        lately.counted(text.project.id, limit, met.answered, at=text.at)
+
+
+def _usual(text: Arrived, live: Live | None, met: Met) -> Taking | None:
+    """Of a text that its agent is to answer, by a turn of its own or by the one that waits."""
+    policy = text.project.policy
+    if live is None or not met.knows or met.opted_out or text.word(met) is not None:
+        return None
+    engaged = talk.user_texted(live, now=text.now)
+    left = reply_budget.within(met.replies, policy.reply_budget, now=text.now)
+    if left is None or not isinstance(engaged, Engaged) or _not_for_the_agent(text, live, met):
+        return None
+    taking = _landing(text, live, engaged, met, left)
+    return taking if taking.landing in {"new", "put off"} else None
+
+
+def _landing(text: Arrived, live: Live, engaged: Engaged, met: Met, left: Left) -> Taking:
+    policy, standing = text.project.policy, met.standing
+    landing = standing.landing(policy.while_thinking)
+    return Taking(
+        said=Said(
+            id=text.id,
+            project_id=text.project.id,
+            carrier_id=text.number.carrier_id,
+            carrier_message_id=text.said.carrier_message_id,
+            agent_number=text.number.number,
+            user_number=text.user,
+            text=text.said.text,
+            media=text.said.media,
+            note=text.note(),
+            at=text.at,
+        ),
+        before=live,
+        after=engaged,
+        policy=policy.idle,
+        standing=standing,
+        landing=landing,
+        due_at=standing.due_at(
+            landing, now=text.now, delay=policy.reply_delay, not_before=left.not_before
+        ),
+        now=text.now,
+    )
+
+
+def _not_for_the_agent(text: Arrived, live: Live | None, met: Met) -> str | None:
+    """Why not."""
+    if isinstance(live, HandedOff):  # limits are for agents
+        return "handed_off"
+    if not text.number.replies:
+        return "replies_off"
+    if text.number.defaults.ignores_text(text.said.text):
+        return "ignored_words"
+    if live is None and met.stays_over:
+        return "timed_out"
+    limits = text.project.policy.inbound
+    of_sender = throttle.of_sender(text.said.text, met.earlier, limits, now=text.at)
+    return of_sender or throttle.of_project(met.answered, limits)
 
 
 class _ForTheAgent(Text):
@@ -132,7 +199,7 @@ class _ForTheAgent(Text):
 
     async def take_in(self) -> Heard:
         live = self.live
-        if (why := self._not_for_the_agent(live)) is not None:
+        if (why := _not_for_the_agent(self, live, self.met)) is not None:
             return await self.keep(why=why)
         policy = self.project.policy
         if not self.met.knows and policy.unknown_user == "ignore":
@@ -147,7 +214,7 @@ class _ForTheAgent(Text):
 
     async def _ask(self, live: Live, engaged: Engaged) -> Heard:
         """The agent is to answer, if it may."""
-        policy, standing = self.project.policy, self.met.standing
+        policy = self.project.policy
         left = await reply_budget.left_of(
             self.c,
             self.met.replies,
@@ -162,51 +229,14 @@ class _ForTheAgent(Text):
             return await self.leave_unanswered(engaged.id, "reply_budget")
         greets = not self.met.knows and policy.unknown_user == "greet"
         greeting = self.agent.greeting if greets else None
-        landing = standing.landing(policy.while_thinking) if greeting is None else "nothing"
-        due_at = standing.due_at(
-            landing, now=self.now, delay=policy.reply_delay, not_before=left.not_before
-        )
-        seq = await hearing.take_in(
-            self.c,
-            self._said(),
-            live,
-            engaged,
-            policy=policy.idle,
-            standing=standing,
-            landing=landing,
-            due_at=due_at,
-            now=self.now,
-        )
+        taking = _landing(self, live, engaged, self.met, left)
+        if greeting is not None:
+            taking = replace(taking, landing="nothing")
+        seq = await hearing.take_in(self.c, taking)
         if greeting is not None:
             await self.say(live.id, "reply", greeting, due_at=left.not_before)
             await conversations.heard(self.c, live.id, seq)
-        elif landing == "restart":
-            await turns.land(self.c, standing, landing, due_at=due_at, now=self.now)
+        elif taking.landing == "restart":
+            standing, due_at = taking.standing, taking.due_at
+            await turns.land(self.c, standing, "restart", due_at=due_at, now=self.now)
         return Heard("heard", live.id, self.id)
-
-    def _said(self) -> Said:
-        return Said(
-            id=self.id,
-            project_id=self.project.id,
-            carrier_id=self.number.carrier_id,
-            carrier_message_id=self.said.carrier_message_id,
-            agent_number=self.number.number,
-            user_number=self.user,
-            text=self.said.text,
-            media=self.said.media,
-            note=self.note(),
-            at=self.at,
-        )
-
-    def _not_for_the_agent(self, live: Live | None) -> str | None:
-        if isinstance(live, HandedOff):  # limits are for agents
-            return "handed_off"
-        if not self.number.replies:
-            return "replies_off"
-        if self.number.defaults.ignores_text(self.said.text):
-            return "ignored_words"
-        if live is None and self.met.stays_over:
-            return "timed_out"
-        limits = self.project.policy.inbound
-        of_sender = throttle.of_sender(self.said.text, self.met.earlier, limits, now=self.at)
-        return of_sender or throttle.of_project(self.met.answered, limits)

@@ -2,22 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from textback.core import budget, split
 from textback.core import conversation as talk
 from textback.core import turn as rule
 from textback.core.budget import Reached, Spent
 from textback.core.conversation import Closed, Conversation, Engaged, HandedOff, Live, Opened
-from textback.core.engine import Later, TurnFailed, TurnReply, Usage
+from textback.core.engine import Later, TurnFailed, TurnReply
 from textback.core.events import Event, Kind
-from textback.core.ids import new_message_id
 from textback.core.message import Kind as MessageKind
-from textback.core.message import Queued, dropped, unwritten, write, written
-from textback.core.policy import MAX_TEXT
+from textback.core.message import Queued, dropped, unwritten, written
 from textback.core.split import Part
 from textback.core.turn import Drop, Outcome, Recorded
 from textback.db import (
@@ -31,32 +27,15 @@ from textback.db import (
     usage,
 )
 from textback.db.parts import Behind
+from textback.flows.saying import Saying
 from textback.flows.silence import fall_silent
 
 
-@dataclass
-class Reply:
+@dataclass(kw_only=True)
+class Reply(Saying):
     """One answer being recorded, with the conversation and the turn locked."""
 
     c: AsyncConnection
-    turn: answering.Opened
-    fallback: str | None
-    now: datetime
-    asked: bool = True
-    """Whether an engine was asked for it."""
-    reached: Reached | None = None
-    """The budget that kept it from being asked."""
-    saved: int = 0
-    """Segments, by writing smart punctuation plainly."""
-
-    def __post_init__(self) -> None:
-        self.held, self.project = self.turn.held, self.turn.project
-        self.conversation = self.turn.conversation
-
-    def fault(self, answer: TurnReply | Later | TurnFailed) -> TurnFailed | None:
-        """Why it cannot be said; None: it can."""
-        found, _ = self._parts(answer)
-        return found if isinstance(found, TurnFailed) else None
 
     async def take(self, answer: TurnReply | Later | TurnFailed) -> Recorded:
         promise = await self._promise()
@@ -71,9 +50,10 @@ class Reply:
             await under_way.await_answer(self.c, self.held, until=until)
             outcome = "awaiting"
         else:
-            said, parts = self._parts(answer)
-            if drop is None and promise is None and (after := self._kept_awake(said, parts)):
-                await self._answer(said, parts[0], after)
+            said, parts = self.parts(answer)
+            if drop is None and promise is None and (after := self.kept_awake(said, parts)):
+                upto = await self._heard_upto()
+                await answering.answer(self.c, self.plain(said, parts[0], after, heard_upto=upto))
                 return "answered"
             outcome = await self._end(said, parts, drop, promise)
         await self._count(answer)
@@ -95,37 +75,6 @@ class Reply:
         else:
             await self._go_on(answer, parts, promise)
         return outcome
-
-    def _kept_awake(self, answer: TurnReply | TurnFailed, parts: Sequence[Part]) -> Live | None:
-        """The conversation, of an answer that is one text and nothing else; None: it is more."""
-        before = self.conversation
-        if (
-            self.reached is not None
-            or not isinstance(answer, TurnReply)
-            or answer.end_conversation
-            or answer.hand_off is not None
-            or len(parts) != 1
-            or isinstance(before, Closed)
-        ):
-            return None
-        after = talk.agent_texted(before, now=self.now)
-        return after if type(after) is type(before) else None
-
-    async def _answer(self, said: TurnReply | TurnFailed, part: Part, after: Live) -> None:
-        reply = self._text("reply", part)
-        self.saved += part.saved
-        await answering.answer(
-            self.c,
-            self.turn,
-            reply,
-            after,
-            saved=part.saved,
-            engine_state=said.state if isinstance(said, TurnReply) else None,
-            heard_upto=await self._heard_upto(),
-            spent=self._spent(said),
-            day=self._today(),
-            idle=self.project.policy.idle,
-        )
 
     async def _heard_upto(self) -> int:
         """Up to here the user's texts get no answer but this one."""
@@ -151,21 +100,6 @@ class Reply:
         if drop is None and self.held.opener_id and promise is None and not is_asked:
             return Drop("its opener is not wanted any more")
         return drop
-
-    def _parts(
-        self, answer: TurnReply | Later | TurnFailed
-    ) -> tuple[TurnReply | TurnFailed, Sequence[Part]]:
-        """The answer, and what is to be said by it."""
-        if isinstance(answer, TurnReply):
-            try:
-                return answer, split.say(answer.texts, self.project.policy.replies)
-            except ValueError as error:
-                answer = TurnFailed(f"the engine's answer {error}", answer.usage)
-        elif isinstance(answer, Later):
-            answer = TurnFailed("there is nobody to be answered later")
-        # An apology out of the blue would help nobody: there must be something it answers.
-        fallback = self.fallback if self.held.is_asked else None
-        return answer, [Part(fallback[:MAX_TEXT])] if fallback else []
 
     async def _drop(self, drop: Drop, promise: Queued | None) -> None:
         await self._tell("turn.dropped", {"turn_id": self.held.id, "why": drop.why})
@@ -236,14 +170,14 @@ class Reply:
                 closed = talk.close(self.conversation, "budget", now=self.now)
                 await self._save(self.conversation, closed)
             return
-        if await usage.tell(self.c, self.project.id, self._today(), now=self.now):
+        if await usage.tell(self.c, self.project.id, self.today(), now=self.now):
             await self._tell_reached(reached)
         if isinstance(self.conversation, Engaged):
             paused = talk.paused(self.conversation, until=reached.until)
             await self._save(self.conversation, paused, {"reason": "budget"})
 
     async def _add(self, kind: MessageKind, part: Part, behind: Behind | None) -> Queued:
-        queued = self._text(kind, part)
+        queued = self.text(kind, part)
         await messages.add(
             self.c,
             queued,
@@ -253,17 +187,6 @@ class Reply:
             now=self.now,
         )
         return queued
-
-    def _text(self, kind: MessageKind, part: Part) -> Queued:
-        return write(
-            self.conversation,
-            kind,
-            part.text,
-            id=new_message_id(self.now),
-            carrier_id=self.turn.carrier_id,
-            validity=self.project.policy.validity,
-            now=self.now,
-        )
 
     async def _save(
         self, before: Live, after: Conversation, more: Mapping[str, object] | None = None
@@ -275,18 +198,10 @@ class Reply:
 
     async def _count(self, answer: TurnReply | Later | TurnFailed) -> None:
         """Last, because every turn of the project waits for the day's row."""
-        spent = self._spent(answer)
+        spent = self.spent(answer)
         if spent != Spent():
             talk = self.held.conversation_id
-            await usage.add(self.c, talk, self.project.id, spent, day=self._today())
-
-    def _spent(self, answer: TurnReply | Later | TurnFailed) -> Spent:
-        used = Usage() if isinstance(answer, Later) else answer.usage
-        # One that was awaited was counted when it began to be.
-        return budget.spent(used, turns=int(self.asked and self.held.state == "thinking"))
-
-    def _today(self) -> date:
-        return budget.day_of(self.now, self.project.policy.timezone)
+            await usage.add(self.c, talk, self.project.id, spent, day=self.today())
 
     async def _tell_reached(self, reached: Reached) -> None:
         data = {"scope": reached.scope, "what": reached.what, "limit": reached.limit}

@@ -51,10 +51,17 @@ async def left_of(
     now: datetime,
 ) -> Left:
     """`replies`: when those that are `counted` were written, oldest first."""
-    until = loops.over(replies, budget, now=now)
-    if until is not None:
-        since, _ = counted(budget, now=now)
-        resumed = await conversations.resumed_since(c, conversation_id, since=since)
-        since_then = replies if resumed is None else [at for at in replies if at >= resumed]
-        until = loops.over(since_then, budget, now=now)
+    if (left := within(replies, budget, now=now)) is not None:
+        return left
+    since, _ = counted(budget, now=now)
+    resumed = await conversations.resumed_since(c, conversation_id, since=since)
+    since_then = replies if resumed is None else [at for at in replies if at >= resumed]
+    until = loops.over(since_then, budget, now=now)
     return Left(until, loops.breather(replies, now=now))
+
+
+def within(replies: Sequence[datetime], budget: Rate, *, now: datetime) -> Left | None:
+    """As `left_of`; None: it depends on whether somebody resumed the conversation."""
+    if loops.over(replies, budget, now=now) is not None:
+        return None
+    return Left(None, loops.breather(replies, now=now))

@@ -24,7 +24,9 @@ from textback.core.turn import Recorded
 from textback.db import agents, answering, conversations, thinking, turns, under_way, usage
 from textback.db.session import transaction
 from textback.db.thinking import Thinking
+from textback.db.under_way import Held
 from textback.flows.reply import Reply
+from textback.flows.saying import Saying
 
 MOST_ATTEMPTS = 5
 """A turn that kills its worker this often is not run again: the fallback is sent instead."""
@@ -106,17 +108,42 @@ async def record(
     It may not when the user said more meanwhile: then the turn waits to run again, with all of it.
     Raises Unavailable: then the caller still has the answer and must try again.
     """
+    usable = rule.usable(answer)
+    if (said := await _at_once(db, turn, usable, now=now)) is not None:
+        _meter(usable, said, "answered", now=now)
+        return "answered"
     async with transaction(db) as c:
         reply = await _open(c, turn.conversation_id, turn.id, now=now)
-        if reply is None or (reply.held.run, reply.held.state) != (turn.run, "thinking"):
-            await _count_lost(c, turn, rule.usable(answer), now=now)
+        if reply is None or not _is_ours(reply.held, turn):
+            await _count_lost(c, turn, usable, now=now)
             return None
         reply.fallback, reply.reached = fallback, turn.reached
         reply.asked = without_asking(turn) is None
-        usable = rule.usable(answer)
         recorded = await reply.take(usable)
     _meter(usable, reply, recorded, now=now)
     return recorded
+
+
+async def _at_once(
+    db: AsyncEngine,
+    turn: Thinking,
+    answer: TurnReply | Later | TurnFailed,
+    *,
+    now: datetime,
+) -> Saying | None:
+    """What is usual takes a look and a write, with no lock in between; None: it is not."""
+    if not isinstance(answer, TurnReply) or without_asking(turn) is not None:
+        return None
+    found = await answering.look(db, turn.conversation_id, turn.id)
+    if found is None or not _is_ours(found.held, turn):
+        return None
+    said = Saying(turn=found, fallback=None, now=now)
+    usual = said.usual(answer)
+    return said if usual is not None and await answering.answer_at_once(db, usual) else None
+
+
+def _is_ours(held: Held, turn: Thinking) -> bool:
+    return (held.run, held.state) == (turn.run, "thinking")
 
 
 async def await_answer(
@@ -211,7 +238,7 @@ async def _open(
     c: AsyncConnection, conversation_id: ConversationId, turn_id: TurnId, *, now: datetime
 ) -> Reply | None:
     found = await answering.hold(c, conversation_id, turn_id)
-    return None if found is None else Reply(c, found, fallback=None, now=now)
+    return None if found is None else Reply(c=c, turn=found, fallback=None, now=now)
 
 
 async def _fallback(c: AsyncConnection, reply: Reply) -> str | None:
@@ -232,7 +259,7 @@ async def _count_lost(
 
 
 def _meter(
-    answer: TurnReply | Later | TurnFailed, reply: Reply, recorded: Recorded, *, now: datetime
+    answer: TurnReply | Later | TurnFailed, reply: Saying, recorded: Recorded, *, now: datetime
 ) -> None:
     if recorded in {"answered", "silent", "failed"}:
         metrics.TURN.observe(max(0.0, (now - reply.held.first_text_at).total_seconds()))
