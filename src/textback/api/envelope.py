@@ -86,8 +86,8 @@ class Envelope:
                 await _server_error(scope, send_with_id)
             seconds = perf_counter() - began
             measured.answered(scope, status, seconds)
-            logs.answered(
-                quietly=_is_probe(scope),
+            (log.debug if _is_probe(scope) else logs.tell)(
+                "http.answered",
                 method=scope["method"],
                 path=scope["path"],
                 status=status,

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from textback import metrics, tracing
+from textback import logs, metrics, tracing
 from textback.api import deps
 from textback.core import phone
 from textback.core.errors import Unavailable
@@ -148,7 +148,7 @@ async def _inbound(rt: Runtime, hooks: Hooks, asked: HookRequest, account: Carri
             conversation_id=heard.conversation_id,
             message_id=heard.message_id,
         )
-        log.info(
+        logs.tell(
             "inbound.heard",
             outcome=heard.outcome,
             conversation_id=heard.conversation_id,
@@ -176,7 +176,7 @@ async def _status(rt: Runtime, hooks: Hooks, asked: HookRequest, account: Carrie
     with tracing.span("receipt", kind="consumer", parent=parent, **told) as span:
         outcome = await rt.receipts.hear(account.carrier_id, said, now=rt.now())
         span.set(outcome=outcome)
-        log.info(
+        logs.tell(
             "receipt.heard",
             outcome=outcome,
             carrier_message_id=said.carrier_message_id,

@@ -6,7 +6,7 @@ carrier reports may come in any order, repeated or late.
 
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from textback.core import retry
 from textback.core.conversation import Conversation
@@ -290,4 +290,7 @@ def _never_sent(m: _Text, code: str, reason: str, *, now: datetime) -> Failed:
 
 def _as(state: type[_S], m: _Text, **own: Any) -> _S:  # noqa: ANN401 - the state's own fields
     """`m` in another state: what every text has, and what only that state has."""
-    return state(**{f.name: getattr(m, f.name) for f in fields(_Text)}, **own)
+    return state(**{name: getattr(m, name) for name in _SHARED}, **own)
+
+
+_SHARED: Final = tuple(f.name for f in fields(_Text))

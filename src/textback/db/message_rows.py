@@ -39,6 +39,10 @@ _SHARED = ("id", "conversation_id", "carrier_id", "agent_number", "user_number",
 _OWN = ("due_at", "claimed_at", "lease_until", "uncertain_at", "look_up_at", "look_ups",
         "carrier_message_id", "sent_at", "delivered_at", "failed_at", "error_code", "error",
         "dropped_at", "drop_reason")  # fmt: skip
+_COLUMNS = {
+    state: [(f.name, "drop_reason" if f.name == "reason" else f.name) for f in fields(state)]
+    for state in _STATES
+}
 _HAS = {state: [f.name for f in fields(state) if f.name in _OWN] for state in _STATES}
 
 
@@ -93,8 +97,7 @@ def message_of(row: Row | None) -> Message | None:
 
 def state_of(row: Row) -> Message:
     state = _TYPES[row["state"]]
-    renamed = {"reason": "drop_reason"}
-    found = {f.name: row[renamed.get(f.name, f.name)] for f in fields(state)}
+    found = {name: row[column] for name, column in _COLUMNS[state]}
     if (template := found["template"]) is not None:
         found["template"] = TEMPLATE.validate_python(template)
     return state(**found)

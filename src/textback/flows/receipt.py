@@ -86,15 +86,19 @@ async def hear_all(db: AsyncEngine, several: Sequence[Reported]) -> list[Outcome
     Waits for no text that somebody has locked.
     """
     found = await reported.find(db, [_about(each) for each in several])
+    after = [
+        None if f.text is None else rule.hear(f.text, each.receipt, now=each.now)
+        for each, f in zip(several, found, strict=True)
+    ]
     outcomes: list[Outcome | None] = [
-        _foreseen(each, f) for each, f in zip(several, found, strict=True)
+        _foreseen(each, f, then) for each, f, then in zip(several, found, after, strict=True)
     ]
     places = _of_each_text(outcomes, found)
     moves = dict[MessageId, tuple[Message, Message]]()
     for text_id, n in places.items():
-        before, each = found[n].text, several[n]
-        assert before is not None  # noqa: S101 - it has an id
-        moves[text_id] = before, rule.hear(before, each.receipt, now=each.now)
+        before, then = found[n].text, after[n]
+        assert before is not None and then is not None  # noqa: S101, PT018 - it has an id
+        moves[text_id] = before, then
     goes = _goes(several, found, outcomes, moves)
     done = set[MessageId]()
     if moves or goes:
@@ -146,14 +150,17 @@ def _about(each: Reported) -> About:
     )
 
 
-def _foreseen(each: Reported, found: Found) -> Outcome | None:
-    """What comes of it, if nobody else moves its text; None: it takes more than to move that."""
+def _foreseen(each: Reported, found: Found, after: Message | None) -> Outcome | None:
+    """What comes of it, if nobody else moves its text; None: it takes more than to move that.
+
+    `after`: what the text would become.
+    """
     receipt, seen = each.receipt, found.text
     if seen is None or seen.carrier_id != each.carrier_id:
         return "unknown"
     if receipt.read:
         return None
-    if rule.hear(seen, receipt, now=each.now) == seen:
+    if after == seen:
         return "unchanged"
     if receipt.opted_out or found.owner not in {None, seen.id}:
         return None

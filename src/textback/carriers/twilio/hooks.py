@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Literal
-from urllib.parse import parse_qsl
 
+from textback.carriers.twilio import form
 from textback.core.ids import MessageId
 from textback.core.ports import HookRequest, Ignored, Inbound, Malformed, Receipt, ReceiptStatus
 
@@ -89,35 +89,35 @@ class TwilioHooks:
         return matched
 
     def parse_inbound(self, request: HookRequest) -> Inbound | Ignored | Malformed:
-        form = _form(request)
-        status = form.get("MessageStatus", "")
+        said = _said(request)
+        status = said.get("MessageStatus", "")
         if status and status not in _RECEIVED:
             return Ignored("a receipt, sent to the address of inbound texts")
-        sid, agent_number, user_number = _sid(form), form.get("To"), form.get("From")
+        sid, agent_number, user_number = _sid(said), said.get("To"), said.get("From")
         if not sid or not agent_number or not user_number:
             return Malformed("MessageSid, To or From is missing")
         return Inbound(
             carrier_message_id=sid,
             agent_number=agent_number,
             user_number=user_number,
-            text=form.get("Body", ""),
-            media=(*_media(form), *_rich(form)),
-            messaging_service_sid=form.get("MessagingServiceSid") or None,
-            opt_out=_OPT_OUTS.get(form.get("OptOutType", "").upper()),
+            text=said.get("Body", ""),
+            media=(*_media(said), *_rich(said)),
+            messaging_service_sid=said.get("MessagingServiceSid") or None,
+            opt_out=_OPT_OUTS.get(said.get("OptOutType", "").upper()),
         )
 
     def parse_status(self, request: HookRequest) -> Receipt | Ignored | Malformed:
-        form = _form(request)
-        sid = _sid(form)
+        fields = _said(request)
+        sid = _sid(fields)
         if not sid:
             return Malformed("MessageSid is missing")
-        said = form.get("MessageStatus") or form.get("SmsStatus")
+        said = fields.get("MessageStatus") or fields.get("SmsStatus")
         if not said:
             return Malformed("MessageStatus is missing")
         status = _STATUSES.get(said.lower())
         if status is None:
             return Ignored(f"status {said[:40]!r}")
-        code = (form.get("ErrorCode") or None) if status == "failed" else None
+        code = (fields.get("ErrorCode") or None) if status == "failed" else None
         return Receipt(
             carrier_message_id=sid,
             message_id=_message_id(request.url),
@@ -132,18 +132,10 @@ class TwilioHooks:
 @lru_cache(maxsize=8)
 def _fields(body: bytes) -> Sequence[tuple[str, str]] | None:
     """Names and values as they came, blank ones too; None when there are too many."""
-    try:
-        return parse_qsl(
-            body.decode("ascii", _BYTES),
-            keep_blank_values=True,
-            errors=_BYTES,
-            max_num_fields=_MOST_FIELDS,
-        )
-    except ValueError:
-        return None
+    return form.pairs(body.decode("ascii", _BYTES), at_most=_MOST_FIELDS, errors=_BYTES)
 
 
-def _form(request: HookRequest) -> dict[str, str]:
+def _said(request: HookRequest) -> dict[str, str]:
     """By name, in text that can be stored; of a repeated name the first."""
     fields = reversed(_fields(request.body) or [])
     return {_storable(name): _storable(value) for name, value in fields}
@@ -156,43 +148,40 @@ def _storable(field: str) -> str:
     return field.replace("\x00", "\ufffd")
 
 
-def _sid(form: Mapping[str, str]) -> str | None:
-    return form.get("MessageSid") or form.get("SmsSid") or None
+def _sid(said: Mapping[str, str]) -> str | None:
+    return said.get("MessageSid") or said.get("SmsSid") or None
 
 
-def _media(form: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+def _media(said: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     """MediaUrl0, MediaUrl1, ...: what is there counts, not NumMedia, which may be garbage."""
     for n in range(_MOST_MEDIA):
-        if url := form.get(f"MediaUrl{n}"):
-            yield {"url": url, "content_type": form.get(f"MediaContentType{n}", "")}
+        if url := said.get(f"MediaUrl{n}"):
+            yield {"url": url, "content_type": said.get(f"MediaContentType{n}", "")}
 
 
-def _rich(form: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+def _rich(said: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     """A place that the user sent, a button that they tapped: RCS and WhatsApp have them."""
-    latitude, longitude = form.get("Latitude"), form.get("Longitude")
+    latitude, longitude = said.get("Latitude"), said.get("Longitude")
     if latitude and longitude:
         yield {
             "url": f"geo:{latitude},{longitude}",
             "content_type": "location",
             "latitude": latitude,
             "longitude": longitude,
-            "address": form.get("Address", ""),
-            "label": form.get("Label", ""),
+            "address": said.get("Address", ""),
+            "label": said.get("Label", ""),
         }
-    payload, text = form.get("ButtonPayload", ""), form.get("ButtonText", "")
+    payload, text = said.get("ButtonPayload", ""), said.get("ButtonText", "")
     if payload or text:
-        kind = form.get("ButtonType", "")
+        kind = said.get("ButtonType", "")
         yield {"url": "", "content_type": "button", "payload": payload, "text": text, "type": kind}
 
 
 def _message_id(url: str) -> MessageId | None:
     query = url.partition("#")[0].partition("?")[2]
-    try:
-        given = parse_qsl(query, max_num_fields=_MOST_FIELDS)
-    except ValueError:
-        return None
-    found = next((value for name, value in given if name == "message_id"), "")
-    return MessageId(found.replace("\x00", "\ufffd")) if found else None
+    given = form.pairs(query, at_most=_MOST_FIELDS) or ()
+    found = next((value for name, value in given if name == "message_id" and value), "")
+    return MessageId(_storable(found)) if found else None
 
 
 def _with_and_without_port(url: str) -> tuple[str, str]:
