@@ -179,6 +179,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=ROOT / "bench/results/latest.json")
     parser.add_argument("--peak", type=float, default=Assumed().peak)
     asked = parser.parse_args()
+    if not asked.json.exists():
+        parser.error(f"there is no {asked.json} yet: make bench writes it")
     found = costs(json.loads(asked.json.read_text()))
     print(tables(found, Assumed(peak=asked.peak)))
     return 0

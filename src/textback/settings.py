@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         "",
         repr=False,
         description="What Prometheus sends to `serve` for /metrics, as Authorization: Bearer "
-        "TOKEN; empty: anybody who reaches /metrics may read it",
+        "TOKEN, of 16 characters or more; empty: anybody who reaches /metrics may read it",
     )
     max_connections: int = Field(
         1000,

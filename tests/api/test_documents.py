@@ -48,6 +48,16 @@ KEYS: Final = {
 """In the form of each."""
 
 
+@pytest.mark.parametrize("document", ["openapi.json", *(f"openapi/{d}.json" for d in SENDS)])
+async def test_each_operation_has_a_name_of_its_own_in_its_document(
+    http: httpx.AsyncClient, document: str
+) -> None:
+    """OpenAPI 3.1, 4.8.10: unique among all operations; generated clients name methods by it."""
+    paths = (await http.get(f"/{document}")).json()["paths"]
+    names = [of["operationId"] for path in paths.values() for of in path.values()]
+    assert len(names) == len(set(names)) > 0
+
+
 async def described(http: httpx.AsyncClient, name: str) -> dict[str, Any]:
     answer = await http.get(f"/openapi/{name}.json")
     assert answer.status_code == 200

@@ -120,7 +120,7 @@ def try_(  # noqa: PLR0917 - Typer takes them by name
         no_tools=no_tools,
         as_json=as_json,
     )
-    found = context.settings()
+    found = context.settings(demo=file is None)
     try:
         context.run(lambda: command.run(found, wanted, options))
     except KeyboardInterrupt:

@@ -49,8 +49,11 @@ def fail(sentence: str) -> typer.Exit:
     return typer.Exit(1)
 
 
-def settings() -> Settings:
-    """From the environment and `.env`; what is not set there, from a demo that runs here."""
+def settings(*, demo: bool = True) -> Settings:
+    """From the environment and `.env`; what is not set there, from a demo that runs here.
+
+    `demo` False: nothing is asked of a database.
+    """
     try:
         found = Settings()  # pyright: ignore[reportCallIssue] - pydantic fills it
     except ValidationError as error:
@@ -61,11 +64,11 @@ def settings() -> Settings:
         raise fail("\n".join(problems)) from None
     except SettingsError as error:
         raise fail(str(error)) from None
-    if not found.database_url and (demo := running_demo(found.data)) is not None:
+    if demo and not found.database_url and (known := running_demo(found.data)) is not None:
         typer.echo(
             f"(TEXTBACK_DATABASE_URL is not set: this is the demo in {found.data})", err=True
         )
-        return found.model_copy(update=demo)
+        return found.model_copy(update=known)
     return found
 
 

@@ -181,6 +181,6 @@ Answer it as the user, in another terminal:
 
   {_command()} phone
 
-After 2 minutes of silence the user is warned, and 1 minute later the conversation closes.
+Once the user has answered, 2 minutes of silence bring a warning, and 1 minute later it is over.
 Ctrl-C stops. The conversation, as it happens:
 """

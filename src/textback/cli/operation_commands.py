@@ -52,7 +52,8 @@ def doubt(
         bool,
         typer.Option(
             "--hand-off/--no-hand-off",
-            help="Whether conversations in which an answer or a warning was due go to a person.",
+            help="Whether conversations in which an answer, a warning or a closing was due go to a "
+            "person.",
         ),
     ] = True,
 ) -> None:

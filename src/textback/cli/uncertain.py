@@ -91,7 +91,7 @@ def _list(listed: Sequence[UncertainRecord]) -> None:
             u.agent_number,
             u.user_number,
             when(u.claimed_at),
-            f"{u.look_ups} times",
+            "once" if u.look_ups == 1 else f"{u.look_ups} times",
             "waits for you" if u.look_up_at is None else when(u.look_up_at),
             u.text.replace("\n", " ")[:40],
         )

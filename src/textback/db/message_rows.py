@@ -39,6 +39,8 @@ _SHARED = ("id", "conversation_id", "carrier_id", "agent_number", "user_number",
 _OWN = ("due_at", "claimed_at", "lease_until", "uncertain_at", "look_up_at", "look_ups",
         "carrier_message_id", "sent_at", "delivered_at", "failed_at", "error_code", "error",
         "dropped_at", "drop_reason")  # fmt: skip
+COLUMNS: Final = ", ".join(("state", "direction", *_SHARED, *_OWN, "template"))
+"""Those that `message_of` needs."""
 _COLUMNS = {
     state: [(f.name, "drop_reason" if f.name == "reason" else f.name) for f in fields(state)]
     for state in _STATES

@@ -18,10 +18,7 @@ from textback.core.ids import CarrierId, MessageId
 from textback.core.message import Message
 from textback.db import events
 from textback.db.driver import Statement
-from textback.db.message_rows import message_of, row_of, word_of
-from textback.db.tables import messages
-
-_TEXT: Final = ", ".join(column.name for column in messages.columns)
+from textback.db.message_rows import COLUMNS, message_of, row_of, word_of
 
 # One by one, whatever the table held when this was planned.
 # What is behind a text of the same answer was written with it: there is never more of it later.
@@ -39,7 +36,7 @@ _FIND: Final = Statement(f"""
         order by carrier_id, carrier_message_id limit 1
     ) o on true
     left join lateral (
-        select {_TEXT} from messages where id = coalesce(r.id, o.id) order by id limit 1
+        select {COLUMNS} from messages where id = coalesce(r.id, o.id) order by id limit 1
     ) m on true
     order by r.place
 """)  # noqa: S608 - our own words

@@ -109,7 +109,8 @@ def route(
             "content": {"application/json": {"schema": _refused()}},
         }
     operation: Schema = {
-        "operationId": name,
+        # Two of our own API have the same names, and one document describes both.
+        "operationId": f"bland{name[0].upper()}{name[1:]}",
         "description": description,
         "parameters": [*([_ID] if by_id else []), *([_KEY] if keyed else []), *query],
         "responses": responses,

@@ -17,4 +17,4 @@ ME = route(
     wire.Me,
     scoped=False,
 )
-PROJECTS = route("listProjects", "Your projects", "By id.", wire.Projects)
+PROJECTS = route("listProjectIds", "Your projects", "By id.", wire.Projects)
