@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import uvloop
 
 from bench.wire import Pool, inbound, signed
+from textback.carriers.twilio.form import pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,7 @@ class Served(asyncio.Protocol):
             answer = self._carrier.told(path)
         elif method == "POST":
             status = "201 Created"
-            answer = self._carrier.created(dict(parse_qsl(body.decode())))
+            answer = self._carrier.created(dict(pairs(body.decode(), at_most=100) or ()))
         else:  # the list, in which a sweep looks for what was lost: nothing was
             answer = b'{"messages": [], "page": 0, "page_size": 50, "next_page_uri": null}'
         self._write(
