@@ -29,7 +29,7 @@ from textback.core.throttle import Heard, look_back
 from textback.core.turn import Landing
 from textback.db import events, inbound, locks, under_way
 from textback.db.conversation_rows import state_of
-from textback.db.hearing_queries import GLANCE, LOCK, MET, TAKE_IN
+from textback.db.hearing_queries import GLANCE, GLANCE_AND_COUNT, LOCK, MET, TAKE_IN
 from textback.db.session import count_at_commit
 from textback.db.turns import Standing, Waiting
 
@@ -124,7 +124,8 @@ class Glance:
 
 async def glance(db: AsyncEngine, question: Question) -> Glance:
     """Raises Unavailable."""
-    rows = await GLANCE.committed(db, **question.given())
+    statement = GLANCE_AND_COUNT if question.answered is None else GLANCE
+    rows = await statement.committed(db, **question.given())
     return Glance(_live(rows[0]), rows[0]["version"], question.met(rows))
 
 

@@ -34,7 +34,9 @@ _OWED: Final = """
 """
 
 
-def _met(first: str, *, heard_seq: str, of_live: str = "", live: str = "") -> Statement:
+def _met(
+    first: str, *, heard_seq: str, answered: str, of_live: str = "", live: str = ""
+) -> Statement:
     # Planned once for each connection, and often while its tables are small: so each is asked for
     # one key at a time (of `any` key Postgres expects ten), without joins, and of conversations
     # only by their pair.
@@ -76,14 +78,7 @@ def _met(first: str, *, heard_seq: str, of_live: str = "", live: str = "") -> St
             where agent_number = :agent and user_number = :user and account_id || '' = :account
             order by opened_at desc limit 1
         ) as stays_over,
-        case when :counts then (
-            select count(*) from (
-                select from messages
-                where project_id = :project and direction = 'inbound' and kind = 'text'
-                    and created_at > :window and created_at <= :at
-                limit :most
-            ) as counted
-        ) end as answered
+        {answered} as answered
     ) as met
     cross join (
         select array_agg(created_at order by seq) as at, array_agg(text order by seq) as texts,
@@ -101,23 +96,37 @@ def _met(first: str, *, heard_seq: str, of_live: str = "", live: str = "") -> St
 """)  # noqa: S608 - our own words
 
 
+_COUNTED: Final = """(
+            select count(*) from (
+                select from messages
+                where project_id = :project and direction = 'inbound' and kind = 'text'
+                    and created_at > :window and created_at <= :at
+                limit :most
+            ) as counted
+        )"""
+
 MET: Final = _met(
     f"""owed as materialized (
         {_OWED} where conversation_id = cast(:talk as text) and state <> 'ended' for update
     )""",
     heard_seq="(select heard_seq from conversations where id = :talk)",
+    answered=f"case when :counts then {_COUNTED} end",
 )
 
-GLANCE: Final = _met(
-    f"""live as materialized (
+_GLANCE: Final = {
+    "first": f"""live as materialized (
         select {STATE}, heard_seq, cast(xmin as text) as version {LIVE}
     ), owed as materialized (
         {_OWED} where conversation_id = (select id from live) and state <> 'ended'
     )""",  # noqa: S608 - our own words
-    of_live="live.*,",
-    live="left join live on true",
-    heard_seq="live.heard_seq",
-)
+    "of_live": "live.*,",
+    "live": "left join live on true",
+    "heard_seq": "live.heard_seq",
+}
+GLANCE: Final = _met(**_GLANCE, answered="cast(null as bigint)")
+# Apart, although few texts need it: where the count might be made, Postgres takes a plan for all
+# texts to cost as much as that does, and would rather plan anew for each.
+GLANCE_AND_COUNT: Final = _met(**_GLANCE, answered=_COUNTED)
 
 # The pair first, as `LOCK` does it; who has locked it before has it.
 TAKE_IN: Final = Statement(f"""
