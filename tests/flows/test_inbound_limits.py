@@ -230,23 +230,3 @@ async def test_how_much_a_project_heard_is_not_counted_for_each_text(world: Worl
 
     assert counted - before >= 3000
     assert await read() - counted < 100
-
-
-async def test_the_usual_text_is_planned_once_however_much_its_project_heard(world: World):
-    """Postgres plans anew for each, if a plan for all of them seems to cost much more."""
-    limits = {
-        "per_sender": {"requests": 1000, "per_seconds": 60},
-        "per_project": {"requests": 1_000_000, "per_seconds": 60},
-    }
-    await world.provision(project={"inbound_limits": limits})
-    await said_before(world, 20_000)
-    async with world.transaction() as c:
-        await c.execute(sql("analyze messages"))
-    lately = Lately()
-    for n in range(15):
-        assert (await world.hear(f"Text {n}", lately=lately)).outcome == "heard"
-    plans = "select custom_plans, generic_plans from pg_prepared_statements where statement like :s"
-    async with world.transaction() as c:
-        rows = await c.execute(sql(plans), {"s": "%version%"})
-        often = [tuple(row) for row in rows if sum(row) > 10]
-    assert [custom for custom, _ in often] == [5, 5]  # the look and the write

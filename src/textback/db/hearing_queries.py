@@ -125,7 +125,8 @@ _GLANCE: Final = {
 }
 GLANCE: Final = _met(**_GLANCE, answered="cast(null as bigint)")
 # Apart, although few texts need it: where the count might be made, Postgres takes a plan for all
-# texts to cost as much as that does, and would rather plan anew for each.
+# texts to cost as much as that does, and on millions of texts would rather plan anew for each
+# (`bench growth`: 1.5 times the cost instead of 1.1).
 GLANCE_AND_COUNT: Final = _met(**_GLANCE, answered=_COUNTED)
 
 # The pair first, as `LOCK` does it; who has locked it before has it.
