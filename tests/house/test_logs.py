@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LOGS = {"log", "_log"}
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+WAYS = {(log, level) for log in LOGS for level in LEVELS} | {("logs", "tell")}
 OUTCOMES = r"(send|look_up)\.(taken|refused|put_off|no_answer|not_found)"
 """Put together from an outcome's word."""
 
@@ -21,25 +22,15 @@ def calls() -> Iterator[tuple[Path, ast.Call, str]]:
             if (
                 isinstance(func, ast.Attribute)
                 and isinstance(func.value, ast.Name)
-                and func.value.id in LOGS
-                and func.attr in LEVELS
+                and (func.value.id, func.attr) in WAYS
             ):
                 yield path, node, func.attr
-
-
-def past_structlog() -> Iterator[ast.expr]:
-    """What `logs.py` writes by itself, because it is written for each request."""
-    for node in ast.walk(ast.parse((ROOT / "src/textback/logs.py").read_text())):
-        if isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value == "event":
-                    yield value
 
 
 def logged() -> set[str]:
     events = [call.args[1 if method == "log" else 0] for _, call, method in calls()]
     found: set[str] = set()
-    for event in (*events, *past_structlog()):
+    for event in events:
         words = [c.value for c in ast.walk(event) if isinstance(c, ast.Constant)]
         found |= {word for word in words if isinstance(word, str)}
     return found
