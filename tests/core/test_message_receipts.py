@@ -21,6 +21,7 @@ from textback.core.message import (
     Suppressed,
     Uncertain,
     hear,
+    usually,
 )
 from textback.core.ports import Receipt, ReceiptStatus
 
@@ -159,3 +160,19 @@ def test_whether_our_id_came_with_a_receipt_makes_no_difference_to_its_text() ->
     receipt = make.receipt("delivered")
     named = replace(receipt, message_id=make.SHARED["id"])
     assert hear(make.sent(), receipt, now=NOW) == hear(make.sent(), named, now=NOW)
+
+
+@given(st.sampled_from([m for m in make.messages() if isinstance(m, Sent)]), receipts)
+def test_what_a_receipt_usually_means_is_what_it_means_to_any_text_sent_as_that(
+    m: Sent, receipt: Receipt
+) -> None:
+    m = replace(m, carrier_message_id=receipt.carrier_message_id)
+    after = hear(m, receipt, now=NOW)
+    match usually(receipt):
+        case None:
+            assert receipt.message_id is None or receipt.opted_out or isinstance(after, Failed)
+        case of_kind:
+            assert type(after) is of_kind
+            shared = {name: getattr(m, name) for name in (*make.SHARED, "sent_at")}
+            assert {name: getattr(after, name) for name in shared} == shared
+            assert getattr(after, "delivered_at", NOW) == NOW

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
+from tests.support.asked import asked_of
 from tests.support.deployment import CARRIER, NOW, OTHER_CARRIER, second
 from tests.support.doubles import CarrierDouble
 from tests.support.webhooks import Postman
@@ -15,7 +16,7 @@ from textback.core.ids import MessageId
 from textback.core.phone import Phone
 from textback.core.ports import Receipt, ReceiptStatus, Taken
 from textback.db import messages
-from textback.db.reported import About, find, save
+from textback.db.reported import About, Usual, find, save, save_usual
 from textback.flows.receipt import Receipts, Reported, hear_all
 
 FOUR = range(4)
@@ -53,16 +54,81 @@ async def test_each_of_many_has_its_own_outcome(world: World):
             reported("sent", "SM2", texts[2].message_id),
             reported("delivered", "SM-nobody", NOBODYS),
             Reported(OTHER_CARRIER, reported("failed", "SM3", texts[3].message_id).receipt, NOW),
-            reported("delivered", "SM0", texts[0].message_id),  # of one text the first
+            reported("delivered", "SM0", texts[0].message_id),  # again
             reported("failed", "SM3", texts[3].message_id, opted_out=True),  # means more
         ],
     )
 
-    assert outcomes == ["changed", "changed", "unchanged", "unknown", "unknown", None, None]
+    assert outcomes == [
+        "changed", "changed", "unchanged", "unknown", "unknown", "unchanged", None,
+    ]  # fmt: skip
     states = [await world.state(each.message_id) for each in texts]
     assert states == ["delivered", "failed", "sent", "sent"]
     for each, kind in zip(texts, ["delivered", "failed"], strict=False):
         assert (await world.events(each.message_id)).count(f"message.{kind}") == 1
+
+
+async def test_the_usual_takes_one_statement_and_comes_to_what_a_look_comes_to(world: World):
+    postman = Postman(world)
+    await postman.endpoint(kinds=["message.delivered"])
+    texts = [await sent(world, n) for n in FOUR]
+    # Which text is meant is to be looked for, where it is not named.
+    named = [
+        reported("sent", "SM0", texts[0].message_id),
+        reported("delivered", "SM1", texts[1].message_id),
+    ]
+    unnamed = [reported("sent", "SM2"), reported("delivered", "SM3")]
+
+    async with asked_of(world.db) as asked:
+        assert await hear_all(world.db, named) == ["unchanged", "changed"]
+    assert len(asked) == 1
+    assert await hear_all(world.db, unnamed) == ["unchanged", "changed"]
+
+    of = {each.message_id: n for n, each in enumerate(texts)}
+    own = ("id", "seq", "conversation_id", "user_number", "carrier_message_id", "place")
+    stored = [
+        {name: value for name, value in row.items() if name not in own}
+        for row in await postman.rows("select * from messages order by seq")
+    ]
+    assert stored[:2] == stored[2:]
+    assert [row["state"] for row in stored[:2]] == ["sent", "delivered"]
+    told = await postman.rows(
+        "select e.message_id, e.at, e.kind, e.data, e.account_id, e.project_id, d.state,"
+        " e.conversation_id = m.conversation_id as of_talk, d.due_at, d.created_at"
+        " from events e join messages m on m.id = e.message_id"
+        " join webhook_deliveries d on d.event_id = e.id order by e.id"
+    )
+    assert [of[MessageId(str(row["message_id"]))] for row in told] == [1, 3]
+    alike = [{**row, "message_id": None} for row in told]
+    assert alike[0] == alike[1]
+
+
+async def test_the_usual_is_asked_of_no_text_that_is_not_known_as_that(world: World):
+    texts = [await sent(world, n) for n in range(5)]
+    change = {
+        0: "carrier_message_id = 'SM9'",
+        1: "state = 'failed', failed_at = now(), error_code = '30003'",
+        2: "carrier_id = 'other'",
+    }
+    async with world.transaction() as c:
+        for n, what in change.items():
+            given = {"id": texts[n].message_id}
+            await c.execute(text(f"update messages set {what} where id = :id"), given)  # noqa: S608
+    await behind_it(world, texts[3], 3)
+    usual = [
+        Usual(
+            about=About(
+                message_id=each.message_id, carrier_id=CARRIER, carrier_message_id=f"SM{n}"
+            ),
+            delivered_at=delivered_at,
+        )
+        for n, each in enumerate(texts)
+        for delivered_at in (None, second(5))
+    ]
+    known = await save_usual(world.db, usual, now=second(5))
+    assert [n for n, is_known in enumerate(known) if is_known] == [8, 9]
+    states = [await world.state(each.message_id) for each in texts]
+    assert states == ["sent", "failed", "sent", "sent", "delivered"]
 
 
 async def test_a_text_that_somebody_has_locked_keeps_no_other_receipt_waiting(world: World):

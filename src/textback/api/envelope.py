@@ -23,6 +23,7 @@ log = structlog.stdlib.get_logger()
 SERVER_ERROR = "Something went wrong on our side; it was logged under the X-PolyAI-Correlation-Id."
 
 _SERVER_ERROR: Final = 500
+_TOLD: Final = "told"
 
 
 class Envelope:
@@ -86,7 +87,8 @@ class Envelope:
                 await _server_error(scope, send_with_id)
             seconds = perf_counter() - began
             measured.answered(scope, status, seconds)
-            (log.debug if _is_probe(scope) else logs.tell)(
+            is_told = _is_probe(scope) or scope["state"].get(_TOLD)
+            (log.debug if is_told else logs.tell)(
                 "http.answered",
                 method=scope["method"],
                 path=scope["path"],
@@ -95,6 +97,11 @@ class Envelope:
                 **about,
             )
         return status
+
+
+def is_told(scope: Scope) -> None:
+    """A line of its own tells all of this request: its answer is one for `debug`."""
+    scope["state"][_TOLD] = True
 
 
 def _is_probe(scope: Scope) -> bool:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from textback import logs, metrics, tracing
-from textback.api import deps
+from textback.api import deps, envelope
 from textback.core import phone
 from textback.core.errors import Unavailable
 from textback.core.phone import Phone
@@ -64,7 +64,10 @@ async def _answer(request: Request, kind: Kind) -> Response:
     query = request.scope["query_string"]
     asked = HookRequest(
         url=rt.public_url + (raw_path + (b"?" + query if query else b"")).decode("latin-1"),
-        headers={name.lower(): value for name, value in request.headers.items()},
+        headers={
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in request.scope["headers"]  # ASGI has the names in lower case
+        },
         body=body,
     )
     try:
@@ -76,6 +79,7 @@ async def _answer(request: Request, kind: Kind) -> Response:
         metrics.HOOKS.labels(carrier, kind, "unavailable").inc()
         return _refused(503, Unavailable().sentence, {"Retry-After": "2"})
     metrics.HOOKS.labels(carrier, kind, outcome).inc()
+    envelope.is_told(request.scope)
     return Response(hooks.ack_body, media_type=hooks.ack_content_type)
 
 

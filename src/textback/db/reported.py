@@ -1,7 +1,8 @@
 """Outbound texts that receipts are about: found and moved, many at once, in two round trips.
 
 As `db/messages.py` does it for one. Nothing is locked between the two: what has moved meanwhile, or
-is locked by somebody, is not done, and its receipt is taken in alone.
+is locked by somebody, is not done, and its receipt is taken in alone. What a receipt usually means
+takes one round trip, in which nothing but that it is the usual is looked at.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,54 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback import metrics
 from textback.core import events as facts
+from textback.core.events import Event
 from textback.core.ids import CarrierId, MessageId
 from textback.core.message import Message
 from textback.db import events
 from textback.db.driver import Statement
 from textback.db.message_rows import COLUMNS, message_of, row_of, word_of
+
+_AS_NAMED: Final = """
+    from messages m
+    where id = r.id and carrier_id = r.carrier and carrier_message_id = r.sid
+        and state || '' = 'sent' and not exists (
+            select from messages n
+            where n.follows = m.id and n.state || '' = 'queued' and n.part_wait is not null)
+"""
+# How each is found: see the next statement. What is only looked at is not locked, which writes.
+_USUAL: Final = Statement(f"""
+    with r as materialized (
+        select * from jsonb_to_recordset(cast(:asked as jsonb)) as r(
+            place int, id text, carrier text, sid text, delivered_at timestamptz)
+    ),
+    stays as materialized (
+        select r.place from r cross join lateral (select id {_AS_NAMED} limit 1) m
+        where r.delivered_at is null
+    ),
+    held as materialized (
+        select m.id, r.place, r.delivered_at from r cross join lateral (
+            select id {_AS_NAMED} for no key update of m skip locked
+        ) m
+        where r.delivered_at is not null
+    ),
+    done as (
+        update messages m set state = 'delivered', delivered_at = held.delivered_at
+        from held
+        where m.id = held.id and held.id || '' = held.id  -- seems to be few: so each by itself
+        returning m.id, m.conversation_id, held.place
+    ),
+    told as (
+        insert into events (at, conversation_id, message_id, kind, data)
+        select cast(:at as timestamptz), conversation_id, id, 'message.delivered', '{{}}'
+        from done order by place
+        returning {events.TOLD}
+    ),
+    {events.DELIVERED}
+    select array(select place from stays) as stays, array(select place from done) as done,
+        {events.WAKES}
+""")  # noqa: S608 - our own words
+_TOLD: Final = Event(kind="message.delivered")
+"""Of each, as far as it is counted."""
 
 # One by one, whatever the table held when this was planned.
 # What is behind a text of the same answer was written with it: there is never more of it later.
@@ -120,6 +164,38 @@ class Found:
     """Whose the carrier's id is known to be."""
     has_next: bool
     """A text of the same answer is behind it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usual:
+    about: About
+    """Names the text."""
+    delivered_at: datetime | None
+    """None: it was sent, which is known."""
+
+
+async def save_usual(db: AsyncEngine, asked: Sequence[Usual], *, now: datetime) -> list[bool]:
+    """Whether each text was Sent as what is said of it, with none of its answer behind it.
+
+    Then it is Delivered, or as it was; with its event, and committed. Another, and one that is
+    locked, is left alone. Raises Unavailable, asyncpg's errors.
+    """
+    given = [
+        {
+            "place": n,
+            "id": each.about.message_id,
+            "carrier": each.about.carrier_id,
+            "sid": each.about.carrier_message_id,
+            "delivered_at": each.delivered_at,
+        }
+        for n, each in enumerate(asked)
+    ]
+    [row] = await _USUAL.committed(
+        db, asked=to_json(given).decode(), at=now, channel=events.CHANNEL
+    )
+    metrics.told([_TOLD] * len(row["done"]))
+    known = {*row["stays"], *row["done"]}
+    return [n in known for n in range(len(asked))]
 
 
 async def find(db: AsyncEngine, asked: Sequence[About]) -> list[Found]:

@@ -1,7 +1,8 @@
 """The carrier said what became of a text -> the text's state.
 
-Receipts that come at the same time are taken in together: one look at their texts, and one
-statement that moves those that still are what was looked at. One that means more than that its text
+Receipts that come at the same time are taken in together. What they usually say, of a text that is
+known as sent, takes one statement. Of the others: one look at their texts, and one statement that
+moves those that still are what was looked at. One that means more than that its text
 moves on (an opt-out, an id that is known as another text's), or whose text has moved meanwhile or
 is locked by somebody, is taken in alone, so that it keeps no other waiting.
 """
@@ -21,7 +22,7 @@ from textback.core.ids import CarrierId, MessageId
 from textback.core.message import Delivered, Message, Sent
 from textback.core.ports import Receipt
 from textback.db import locks, messages, parts, reported
-from textback.db.reported import About, Found
+from textback.db.reported import About, Found, Usual
 from textback.db.session import transaction
 from textback.flows import opt_out
 from textback.group import Group
@@ -85,6 +86,36 @@ async def hear_all(db: AsyncEngine, several: Sequence[Reported]) -> list[Outcome
 
     Waits for no text that somebody has locked.
     """
+    outcomes = await _hear_usual(db, several)
+    rest = [n for n, outcome in enumerate(outcomes) if outcome is None]
+    if rest:
+        looked_at = await _look_and_hear(db, [several[n] for n in rest])
+        for n, outcome in zip(rest, looked_at, strict=True):
+            outcomes[n] = outcome
+    return outcomes
+
+
+async def _hear_usual(db: AsyncEngine, several: Sequence[Reported]) -> list[Outcome | None]:
+    """None for each whose text has to be looked at. Of two about one text, one comes later."""
+    outcomes: list[Outcome | None] = [None] * len(several)
+    texts = set[MessageId | None]()
+    usual = dict[int, Usual]()
+    for n, each in enumerate(several):
+        after, text_id = rule.usually(each.receipt), each.receipt.message_id
+        if after is not None and text_id not in texts:
+            delivered_at = each.now if after is Delivered else None
+            usual[n] = Usual(about=_about(each), delivered_at=delivered_at)
+        texts.add(text_id)
+    if usual:
+        now = max(each.now for each in several)
+        known = await reported.save_usual(db, list(usual.values()), now=now)
+        for (n, each), is_known in zip(usual.items(), known, strict=True):
+            if is_known:
+                outcomes[n] = "unchanged" if each.delivered_at is None else "changed"
+    return outcomes
+
+
+async def _look_and_hear(db: AsyncEngine, several: Sequence[Reported]) -> list[Outcome | None]:
     found = await reported.find(db, [_about(each) for each in several])
     after = [
         None if f.text is None else rule.hear(f.text, each.receipt, now=each.now)

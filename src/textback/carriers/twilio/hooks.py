@@ -48,6 +48,9 @@ _RECEIVED: Final = frozenset({"received", "receiving"})
 
 _AUTHORITY: Final = re.compile(r"(https?://)([^/?#]*?)(:[0-9]+)?([/?#].*)?", re.DOTALL)
 
+# NUL, and what may be broken UTF-8, as they are posted.
+_UNSTORABLE: Final = re.compile(rb"%00|%[89A-Fa-f]|[\x00\x80-\xff]")
+
 # Twilio signs bytes. Carried through `str` this way they come out again as they came, valid or not.
 _BYTES: Final = "surrogateescape"
 
@@ -81,12 +84,13 @@ class TwilioHooks:
             {(name.encode(errors=_BYTES), v.encode(errors=_BYTES)) for name, v in fields}
         )
         posted = b"".join(name + value for name, value in pairs)
-        matched = False
-        for url in _with_and_without_port(request.url):
+
+        def is_signed(url: str) -> bool:
             signed = url.encode(errors=_BYTES) + posted
             digest = hmac.digest(auth_token.encode(), signed, hashlib.sha1)
-            matched |= hmac.compare_digest(base64.b64encode(digest), given)
-        return matched
+            return hmac.compare_digest(base64.b64encode(digest), given)
+
+        return is_signed(request.url) or any(map(is_signed, _with_and_without_port(request.url)))
 
     def parse_inbound(self, request: HookRequest) -> Inbound | Ignored | Malformed:
         said = _said(request)
@@ -138,6 +142,8 @@ def _fields(body: bytes) -> Sequence[tuple[str, str]] | None:
 def _said(request: HookRequest) -> dict[str, str]:
     """By name, in text that can be stored; of a repeated name the first."""
     fields = reversed(_fields(request.body) or [])
+    if not _UNSTORABLE.search(request.body):  # as in all but a few
+        return dict(fields)
     return {_storable(name): _storable(value) for name, value in fields}
 
 
