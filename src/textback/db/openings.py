@@ -38,14 +38,17 @@ _OPEN: Final = Statement("""
             kind int, every_number text, account_id text, project_id text, connector_id text,
             agent_id text, agent_version int, agent_number text, idle jsonb, objective text,
             variables jsonb, start_node text, metadata jsonb, reopens boolean, dialect text,
-            extra jsonb, carrier_id text, template jsonb)
+            extra jsonb, carrier_id text, template jsonb, deadline_at timestamptz,
+            expires_at timestamptz)
     ), asked as materialized (
-        select a.*, k.* from unnest(cast(:kind as int[]), cast(:lock as bigint[]),
-            cast(:id as text[]), cast(:user_number as text[]), cast(:deadline_at as timestamptz[]),
-            cast(:message_id as text[]), cast(:text as text[]), cast(:expires_at as timestamptz[]),
-            cast(:segments as smallint[]), cast(:traceparent as text[])
-        ) with ordinality as a(of_kind, lock, id, user_number, deadline_at, message_id, text,
-            expires_at, segments, traceparent, place)
+        select a.*, k.* from unnest(
+            cast(string_to_array(:kind, ',') as int[]),
+            cast(string_to_array(:lock, ',') as bigint[]), string_to_array(:id, ','),
+            string_to_array(:user_number, ','), string_to_array(:message_id, ','),
+            cast(:text as text[]), cast(string_to_array(:segments, ',') as smallint[]),
+            string_to_array(:traceparent, ',', '')
+        ) with ordinality as a(of_kind, lock, id, user_number, message_id, text, segments,
+            traceparent, place)
         join kinds k on k.kind = a.of_kind
         where pg_try_advisory_xact_lock(a.lock) and not coalesce((
             select true from opt_outs o
@@ -138,35 +141,31 @@ def _given(new: Sequence[Opening], now: datetime) -> dict[str, object]:
     rows = [_row(each, kinds) for each in new]
     columns = zip(*rows, strict=True)
     given: dict[str, object] = {
-        name: list(column) for name, column in zip(_ROW, columns, strict=True)
+        name: ",".join(column) for name, column in zip(_ROW, columns, strict=True)
     }
+    given["text"] = [each.text.text for each in new]
     given["kinds"] = to_json([kind | {"kind": n} for n, kind in enumerate(kinds)]).decode()
     return given | {"now": now, "priority": OPENERS, "channel": CHANNEL}
 
 
-_ROW: Final = (
-    "kind", "lock", "id", "user_number", "deadline_at", "message_id", "text", "expires_at",
-    "segments", "traceparent",
-)  # fmt: skip
+# Joined, because that is a tenth of what the driver takes to write arrays; no comma is in them.
+_ROW: Final = ("kind", "lock", "id", "user_number", "message_id", "segments", "traceparent")
 
 
-def _row(new: Opening, kinds: list[dict[str, Any]]) -> tuple[object, ...]:
+def _row(new: Opening, kinds: list[dict[str, Any]]) -> tuple[str, ...]:
     """What each has of its own; what many have in common is written once, into `kinds`."""
     talk, text = new.talk, new.text
     kind = _kind(new)
     if not kinds or kinds[-1] != kind:
         kinds.append(kind)
     return (
-        len(kinds) - 1,
-        locks.number_of_pair(talk.agent_number, talk.user_number),
+        str(len(kinds) - 1),
+        str(locks.number_of_pair(talk.agent_number, talk.user_number)),
         talk.id,
         talk.user_number,
-        deadline(talk, new.policy),
         text.id,
-        text.text,
-        text.expires_at,
-        segments.of_ours(text.text, text.agent_number, text.template),
-        new.traceparent,
+        str(segments.of_ours(text.text, text.agent_number, text.template)),
+        new.traceparent or "",
     )
 
 
@@ -187,6 +186,8 @@ def _kind(new: Opening) -> dict[str, Any]:
         "dialect": brief.dialect,
         "extra": brief.extra,
         "carrier_id": new.text.carrier_id,
+        "deadline_at": deadline(talk, new.policy),
+        "expires_at": new.text.expires_at,
     }
     if talk.idle is not None:
         kind["idle"] = IDLE.dump_python(talk.idle, mode="json")
