@@ -21,9 +21,9 @@ from textback.core.message import (
     Suppressed,
     Uncertain,
     hear,
-    usually,
 )
 from textback.core.ports import Receipt, ReceiptStatus
+from textback.core.receipts import usually
 
 SECOND = timedelta(seconds=1)
 

@@ -51,7 +51,7 @@ async def test_the_usual_answer_takes_two_round_trips(world: World) -> None:
     (turn,) = await world.claim_turns(now=second(2))
     async with asked_of(world.db) as asked:
         assert await world.answer(turn, "Yes?", now=second(3)) == "answered"
-    assert [each.split()[0] for each in asked] == ["with", "with"]
+    assert [each.split()[0] for each in asked] == ["select", "with"]
 
 
 async def test_each_is_counted_to_its_conversation_and_to_the_day(world: World) -> None:

@@ -283,22 +283,6 @@ def hear(m: Message, receipt: Receipt, *, now: datetime) -> Message:
     return before
 
 
-def usually(receipt: Receipt) -> type[Sent | Delivered] | None:
-    """What a text is after `hear` that was Sent as what the receipt names, whatever else it has.
-
-    None: that takes a look at the text, or more comes of the receipt than that its text moves on.
-    """
-    if receipt.message_id is None or receipt.opted_out or receipt.read:
-        return None
-    match receipt.status:
-        case "accepted" | "sent":
-            return Sent
-        case "delivered":
-            return Delivered
-        case "failed":
-            return None
-
-
 def _never_sent(m: _Text, code: str, reason: str, *, now: datetime) -> Failed:
     own = {"carrier_message_id": None, "sent_at": None, "failed_at": now}
     return _as(Failed, m, **own, error_code=code, error=reason)

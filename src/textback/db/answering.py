@@ -12,7 +12,7 @@ import asyncpg
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from textback import metrics, tracing
+from textback import metrics
 from textback.core import events as facts
 from textback.core.budget import Spent
 from textback.core.conversation import NAMES, Conversation, Live, deadline
@@ -28,15 +28,8 @@ from textback.db.session import count_at_commit
 from textback.db.tenants import ProjectRow, policy_of
 from textback.db.under_way import Held
 
-
-def _turn(lock_talk: str = "", lock_turn: str = "") -> Statement:
-    return Statement(f"""
-    with talk as materialized (
-        select heard_seq, cast(xmin as text) as version, {STATE} from conversations
-        where id = :conversation
-        {lock_talk}
-    )
-    select talk.*, p.agent_id as usual_agent_id, cast(p.policy as text) as policy,
+_OF_TURN: Final = """
+        p.agent_id as usual_agent_id, cast(p.policy as text) as policy,
         (select carrier_id from numbers where number = talk.agent_number) as carrier_id,
         t.id as turn_id, t.run as turn_run, t.state as turn_state,
         t.conversation_id as turn_conversation_id, t.opener_id as turn_opener_id,
@@ -44,49 +37,84 @@ def _turn(lock_talk: str = "", lock_turn: str = "") -> Statement:
         t.upto_seq as turn_upto_seq, t.attempts as turn_attempts, t.restarts as turn_restarts,
         t.again_at as turn_again_at, t.upto_seq > talk.heard_seq as turn_is_asked,
         cast(t.xmin as text) as turn_version
-    from talk join projects p on p.id = talk.project_id
-        join turns t on t.id = :turn and t.state in ('thinking', 'awaiting')
-    {lock_turn}
+"""
+_OF_TALK: Final = f"heard_seq, cast(xmin as text) as version, {STATE}"
+
+# One by one, whatever the tables held when this was planned.
+_LOOK: Final = Statement(f"""
+    select a.place, talk.*, {_OF_TURN}
+    from jsonb_to_recordset(cast(:asked as jsonb)) as a(place int, conversation text, turn text)
+    cross join lateral (
+        select {_OF_TALK} from conversations where id = a.conversation order by id limit 1
+    ) talk
+    cross join lateral (
+        select *, xmin from turns
+        where id = a.turn and state in ('thinking', 'awaiting') order by id limit 1
+    ) t
+    join projects p on p.id = talk.project_id
 """)  # noqa: S608 - our own words
-
-
-_LOOK: Final = _turn()
 # The conversation first, then its turn, and each as it is once it is locked: what others have
 # written meanwhile is followed. Not against key shares: see `conversation_rows.LOCK_LIVE`.
-_HOLD: Final = _turn("for no key update", "for update of t")
+_HOLD: Final = Statement(f"""
+    with talk as materialized (
+        select {_OF_TALK} from conversations where id = :conversation for no key update
+    )
+    select talk.*, {_OF_TURN}
+    from talk join projects p on p.id = talk.project_id
+        join turns t on t.id = :turn and t.state in ('thinking', 'awaiting')
+    for update of t
+""")  # noqa: S608 - our own words
 
+# Nobody waits here for a conversation or a turn, because all the others would wait too. For the day
+# of a project all wait, at the end and in one order.
 _ANSWER: Final = Statement(f"""
-    with held as materialized (
-        select id from conversations
-        where id = :conversation and state = :was
-            and (cast(:version as text) is null or cast(xmin as text) = :version)
-        for no key update
+    with n as materialized (
+        select * from jsonb_to_recordset(cast(:rows as jsonb)) as n(
+            place int, conversation text, was text, version text, turn text, turn_version text,
+            deadline timestamptz, upto bigint, engine_state jsonb, turns int, tokens bigint,
+            cost float, counts bool, day date, id text, project text, carrier text, agent text,
+            "user" text, kind text, text text, at timestamptz, expires_at timestamptz,
+            priority smallint, segments smallint, saved smallint, traceparent text)
+    ), talks as materialized (
+        select n.place, c.id from n cross join lateral (
+            select id from conversations
+            where id = n.conversation and state = n.was
+                and (n.version is null or cast(xmin as text) = n.version)
+            for no key update skip locked
+        ) c
+    ), held as materialized (
+        select talks.place, talks.id, t.id as turn
+        from talks join n on n.place = talks.place cross join lateral (
+            select id from turns
+            where id = n.turn and (n.turn_version is null or cast(xmin as text) = n.turn_version)
+            for update skip locked
+        ) t
     ), ended as (
-        update turns set state = 'ended', lease_until = null, again_at = null, ended_at = :at,
+        update turns t set state = 'ended', lease_until = null, again_at = null, ended_at = n.at,
             outcome = 'answered'
-        where id = :turn and exists (select from held)
-            and (cast(:turn_version as text) is null or cast(xmin as text) = :turn_version)
-        returning id
+        from held join n on n.place = held.place
+        where t.id = held.turn and held.turn || '' = held.turn  -- seems to be few: each by itself
     ), talk as (
-        update conversations set active_at = :at, deadline_at = :deadline,
-            heard_seq = case when :upto > 0 then :upto else heard_seq end,
-            engine_state = coalesce(cast(:engine_state as jsonb), engine_state),
-            turns_taken = turns_taken + cast(:turns as int),
-            tokens_used = tokens_used + cast(:tokens as bigint),
-            cost_usd = cost_usd + cast(:cost as float)
-        where id = (select id from held) and exists (select from ended)
-        returning id
+        update conversations c set active_at = n.at, deadline_at = n.deadline,
+            heard_seq = case when n.upto > 0 then n.upto else c.heard_seq end,
+            engine_state = coalesce(n.engine_state, c.engine_state),
+            turns_taken = c.turns_taken + n.turns, tokens_used = c.tokens_used + n.tokens,
+            cost_usd = c.cost_usd + n.cost
+        from held join n on n.place = held.place
+        where c.id = held.id and held.id || '' = held.id
     ), said as (
         insert into messages (id, conversation_id, project_id, carrier_id, agent_number,
             user_number, direction, kind, text, state, created_at, due_at, expires_at, priority,
             segments, segments_saved, traceparent)
-        select :id, talk.id, :project, :carrier, :agent, :user, 'outbound', :kind, :text, 'queued',
-            cast(:at as timestamptz), cast(:at as timestamptz), cast(:expires_at as timestamptz),
-            :priority, cast(:segments as int), cast(:saved as int), :traceparent
-        from talk
-    ), used as ({usage.counting("exists (select from talk)")}),
-    {events.telling("exists (select from talk)")}
-    select (select count(*) from talk) as done, {events.WAKES}, pg_notify(:channel, 'messages')
+        select n.id, n.conversation, n.project, n.carrier, n.agent, n."user", 'outbound', n.kind,
+            n.text, 'queued', n.at, n.at, n.expires_at, n.priority, n.segments, n.saved,
+            n.traceparent
+        from held join n on n.place = held.place
+        order by n.place
+    ), used as ({usage.counting("held join n on n.place = held.place", "n.counts")}),
+    {events.telling("e.place in (select place from held)")}
+    select array(select id from held) as done, {events.WAKES},
+        case when exists (select from held) then pg_notify(:channel, 'messages') end
 """)  # noqa: S608 - our own words
 
 
@@ -107,18 +135,24 @@ async def hold(
     c: AsyncConnection, conversation_id: ConversationId, turn_id: TurnId
 ) -> Opened | None:
     """Both locked until the transaction ends. None: it is not under way any more."""
-    return _opened(await _HOLD.rows(c, conversation=conversation_id, turn=turn_id))
+    rows = await _HOLD.rows(c, conversation=conversation_id, turn=turn_id)
+    return _opened(rows[0]) if rows else None
 
 
-async def look(db: AsyncEngine, conversation_id: ConversationId, turn_id: TurnId) -> Opened | None:
-    """As `hold`, with nothing locked. Raises Unavailable."""
-    return _opened(await _LOOK.committed(db, conversation=conversation_id, turn=turn_id))
+async def look(
+    db: AsyncEngine, asked: Sequence[tuple[ConversationId, TurnId]]
+) -> list[Opened | None]:
+    """As `hold`, each of them, with nothing locked. Raises Unavailable."""
+    given = [
+        {"place": place, "conversation": conversation_id, "turn": turn_id}
+        for place, (conversation_id, turn_id) in enumerate(asked)
+    ]
+    rows = await _LOOK.committed(db, asked=to_json(given).decode())
+    found = {row["place"]: _opened(row) for row in rows}
+    return [found.get(place) for place in range(len(asked))]
 
 
-def _opened(rows: Sequence[asyncpg.Record]) -> Opened | None:
-    if not rows:
-        return None
-    [row] = rows
+def _opened(row: asyncpg.Record) -> Opened:
     conversation = state_of(row)
     project = ProjectRow(
         id=ProjectId(conversation.project_id),
@@ -152,9 +186,10 @@ class Answer:
     spent: Spent
     """On `day`, as for `usage.add`."""
     day: date
+    traceparent: str | None
 
-    def given(self, versions: tuple[str, str] | None) -> dict[str, object]:
-        reply, state, spent = self.reply, self.engine_state, self.spent
+    def row(self, versions: tuple[str, str] | None) -> dict[str, object]:
+        reply, spent = self.reply, self.spent
         project = self.turn.project
         return {
             "conversation": self.after.id,
@@ -164,7 +199,7 @@ class Answer:
             "at": reply.created_at,
             "deadline": deadline(self.after, project.policy.idle),
             "upto": self.heard_upto,
-            "engine_state": None if state is None else to_json(state).decode(),
+            "engine_state": self.engine_state,
             "turns": spent.turns,
             "tokens": spent.tokens,
             "cost": spent.cost_usd,
@@ -182,26 +217,39 @@ class Answer:
             "priority": priority_of(reply),
             "segments": size_of(reply, saved=self.saved)["segments"],
             "saved": self.saved,
-            "traceparent": tracing.current(),
-            "events": events.rows(self.told()),
-            "channel": events.CHANNEL,
+            "traceparent": self.traceparent,
         }
 
-    def told(self) -> list[Event]:
-        return [facts.of_message(self.reply)]
+    def told(self) -> Event:
+        return facts.of_message(self.reply)
 
 
 async def answer(c: AsyncConnection, given: Answer) -> None:
     """Call with `given.turn` held. Raises StaleError."""
-    [row] = await _ANSWER.rows(c, **given.given(None))
+    [row] = await _ANSWER.rows(c, **_given([given], [given.row(None)]))
     if not row["done"]:
         raise StaleError(given.after.id)
-    count_at_commit(given.told())
+    count_at_commit([given.told()])
 
 
-async def answer_at_once(db: AsyncEngine, given: Answer) -> bool:
-    """As `answer`, committed, if all is still as it was looked at. Raises Unavailable."""
-    [row] = await _ANSWER.committed(db, **given.given(given.turn.versions))
-    if row["done"]:
-        metrics.told(given.told())
-    return bool(row["done"])
+async def answer_at_once(db: AsyncEngine, several: Sequence[Answer]) -> list[bool]:
+    """As `answer`, each of them, committed, if all of it is still as it was looked at.
+
+    No two are of one conversation. What somebody else has locked is not done. Raises Unavailable,
+    asyncpg's errors.
+    """
+    given = _given(several, [each.row(each.turn.versions) for each in several])
+    [row] = await _ANSWER.committed(db, **given)
+    done = [each.after.id in row["done"] for each in several]
+    metrics.told([each.told() for each, is_done in zip(several, done, strict=True) if is_done])
+    return done
+
+
+def _given(several: Sequence[Answer], rows: Sequence[dict[str, object]]) -> dict[str, object]:
+    placed = [{"place": place, **row} for place, row in enumerate(rows)]
+    return {
+        "rows": to_json(placed).decode(),
+        "events": events.rows([each.told() for each in several]),
+        "at": max(each.reply.created_at for each in several),
+        "channel": events.CHANNEL,
+    }

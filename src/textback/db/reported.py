@@ -36,7 +36,7 @@ _USUAL: Final = Statement(f"""
             place int, id text, carrier text, sid text, delivered_at timestamptz)
     ),
     stays as materialized (
-        select r.place from r cross join lateral (select id {_AS_NAMED} limit 1) m
+        select m.id from r cross join lateral (select id {_AS_NAMED} limit 1) m
         where r.delivered_at is null
     ),
     held as materialized (
@@ -58,7 +58,7 @@ _USUAL: Final = Statement(f"""
         returning {events.TOLD}
     ),
     {events.DELIVERED}
-    select array(select place from stays) as stays, array(select place from done) as done,
+    select array(select id from stays) as stays, array(select id from done) as done,
         {events.WAKES}
 """)  # noqa: S608 - our own words
 _TOLD: Final = Event(kind="message.delivered")
@@ -194,8 +194,10 @@ async def save_usual(db: AsyncEngine, asked: Sequence[Usual], *, now: datetime) 
         db, asked=to_json(given).decode(), at=now, channel=events.CHANNEL
     )
     metrics.told([_TOLD] * len(row["done"]))
-    known = {*row["stays"], *row["done"]}
-    return [n in known for n in range(len(asked))]
+    stays, done = {*row["stays"]}, {*row["done"]}
+    return [
+        each.about.message_id in (stays if each.delivered_at is None else done) for each in asked
+    ]
 
 
 async def find(db: AsyncEngine, asked: Sequence[About]) -> list[Found]:

@@ -15,18 +15,28 @@ from textback.db.tables import usage_days
 d = usage_days.c
 
 
-def counting(only: str = "true") -> str:
-    """A statement that adds to a project's day, if `:counts` and `only` hold."""
+def counting(rows: str, only: str = "true") -> str:
+    """A statement that adds to projects' days what `rows` say for which `only` holds.
+
+    They have a project, its day, turns, tokens and cost.
+    """
     return f"""
     insert into usage_days as d (project_id, day, turns, tokens, cost_usd)
-    select :project, cast(:day as date), cast(:turns as int), cast(:tokens as bigint),
-        cast(:cost as float)
-    where :counts and {only}
+    select project, day, sum(turns), sum(tokens), sum(cost)
+    from {rows}
+    where {only}
+    group by project, day
+    order by project, day
     on conflict (project_id, day) do update set turns = d.turns + excluded.turns,
         tokens = d.tokens + excluded.tokens, cost_usd = d.cost_usd + excluded.cost_usd
+"""  # noqa: S608 - our own words
+
+
+_ONE: Final = """
+    (select cast(:project as text) as project, cast(:day as date) as day,
+        cast(:turns as int) as turns, cast(:tokens as bigint) as tokens,
+        cast(:cost as float) as cost) one
 """
-
-
 _ADD: Final = Statement(f"""
     with talk as (
         update conversations set turns_taken = turns_taken + cast(:turns as int),
@@ -34,7 +44,7 @@ _ADD: Final = Statement(f"""
             cost_usd = cost_usd + cast(:cost as float)
         where id = :conversation
     )
-    {counting()}
+    {counting(_ONE)}
 """)  # noqa: S608 - our own words
 
 
@@ -49,7 +59,7 @@ async def add(
     """Call it last, with the conversation locked: all turns of a project meet at the day's row."""
     given = {"conversation": conversation_id, "project": project_id, "day": day}
     used = {"turns": spent.turns, "tokens": spent.tokens, "cost": spent.cost_usd}
-    await _ADD.rows(c, **given, **used, counts=True)
+    await _ADD.rows(c, **given, **used)
 
 
 async def of_day(c: AsyncConnection, project_id: ProjectId, day: date) -> Spent:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback import metrics
 from textback.core import message as rule
+from textback.core import receipts
 from textback.core.errors import Unavailable
 from textback.core.ids import CarrierId, MessageId
 from textback.core.message import Delivered, Message, Sent
@@ -101,7 +102,7 @@ async def _hear_usual(db: AsyncEngine, several: Sequence[Reported]) -> list[Outc
     texts = set[MessageId | None]()
     usual = dict[int, Usual]()
     for n, each in enumerate(several):
-        after, text_id = rule.usually(each.receipt), each.receipt.message_id
+        after, text_id = receipts.usually(each.receipt), each.receipt.message_id
         if after is not None and text_id not in texts:
             delivered_at = each.now if after is Delivered else None
             usual[n] = Usual(about=_about(each), delivered_at=delivered_at)

@@ -1,9 +1,10 @@
 """What an agent answered, as far as that can be judged without asking Postgres."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from textback import tracing
 from textback.core import budget, split
 from textback.core import conversation as talk
 from textback.core import turn as rule
@@ -32,6 +33,7 @@ class Saying:
     """The budget that kept it from being asked."""
     saved: int = 0
     """Segments, by writing smart punctuation plainly."""
+    traceparent: str | None = field(default_factory=tracing.current)
 
     def __post_init__(self) -> None:
         self.held, self.project = self.turn.held, self.turn.project
@@ -86,6 +88,7 @@ class Saying:
             heard_upto=heard_upto,
             spent=self.spent(answer),
             day=self.today(),
+            traceparent=self.traceparent,
         )
 
     def usual(self, answer: TurnReply) -> Answer | None:

@@ -24,7 +24,7 @@ from textback.core.turn import Recorded
 from textback.db import agents, answering, conversations, thinking, turns, under_way, usage
 from textback.db.session import transaction
 from textback.db.thinking import Thinking
-from textback.db.under_way import Held
+from textback.flows.answers import Answers, is_ours
 from textback.flows.reply import Reply
 from textback.flows.saying import Saying
 
@@ -101,20 +101,24 @@ async def record(
     answer: TurnReply | Later | TurnFailed,
     *,
     fallback: str | None,
+    together: Answers | None = None,
     now: datetime,
 ) -> Recorded | None:
     """Queue what the agent said, if it may still be said; None when the lease was lost.
 
     It may not when the user said more meanwhile: then the turn waits to run again, with all of it.
-    Raises Unavailable: then the caller still has the answer and must try again.
+    `together`: with what other agents say at the same time. Raises Unavailable: then the caller
+    still has the answer and must try again.
     """
-    usable = rule.usable(answer)
-    if (said := await _at_once(db, turn, usable, now=now)) is not None:
-        _meter(usable, said, "answered", now=now)
-        return "answered"
+    usable, together = rule.usable(answer), together or Answers(db)
+    if isinstance(usable, TurnReply) and without_asking(turn) is None:
+        said = await together.write(turn, usable, now=now)
+        if said is not None:
+            _meter(usable, said, "answered", now=now)
+            return "answered"
     async with transaction(db) as c:
         reply = await _open(c, turn.conversation_id, turn.id, now=now)
-        if reply is None or not _is_ours(reply.held, turn):
+        if reply is None or not is_ours(reply.turn, turn):
             await _count_lost(c, turn, usable, now=now)
             return None
         reply.fallback, reply.reached = fallback, turn.reached
@@ -122,28 +126,6 @@ async def record(
         recorded = await reply.take(usable)
     _meter(usable, reply, recorded, now=now)
     return recorded
-
-
-async def _at_once(
-    db: AsyncEngine,
-    turn: Thinking,
-    answer: TurnReply | Later | TurnFailed,
-    *,
-    now: datetime,
-) -> Saying | None:
-    """What is usual takes a look and a write, with no lock in between; None: it is not."""
-    if not isinstance(answer, TurnReply) or without_asking(turn) is not None:
-        return None
-    found = await answering.look(db, turn.conversation_id, turn.id)
-    if found is None or not _is_ours(found.held, turn):
-        return None
-    said = Saying(turn=found, fallback=None, now=now)
-    usual = said.usual(answer)
-    return said if usual is not None and await answering.answer_at_once(db, usual) else None
-
-
-def _is_ours(held: Held, turn: Thinking) -> bool:
-    return (held.run, held.state) == (turn.run, "thinking")
 
 
 async def await_answer(

@@ -14,6 +14,7 @@ from textback.core.engine import Engine, Later, TurnFailed, TurnLost, TurnReply
 from textback.core.ids import AgentId, TurnId
 from textback.db.thinking import Thinking
 from textback.flows import traces, turn
+from textback.flows.answers import Answers
 from textback.flows.journal import TurnJournal
 from textback.runtime import Runtime
 from textback.worker.loop import GATHER, Loop, given_back, persist
@@ -58,6 +59,7 @@ class Turns:
         """Turns claimed and not yet recorded, each with its run."""
         self._asked: dict[TurnId, _Asked] = {}
         self._kept = rt.steady()
+        self._answers = Answers(rt.db)
         self._turns = Loop(
             "turn",
             self._claim_turns,
@@ -146,7 +148,14 @@ class Turns:
             )
             answer = TurnFailed(f"the engine raised {type(error).__name__}")
         outcome = await persist(
-            lambda: turn.record(rt.db, thinking, answer, fallback=fallback, now=rt.now())
+            lambda: turn.record(
+                rt.db,
+                thinking,
+                answer,
+                fallback=fallback,
+                together=self._answers,
+                now=rt.now(),
+            )
         )
         metrics.TURNS.labels(outcome or "lost").inc()
         log.info(
