@@ -13,9 +13,9 @@ from tests.support.webhooks import Postman
 from tests.support.wire import Wire
 from tests.support.world import World
 from textback.core.errors import Unavailable
-from textback.core.message import Failed, Message, Queued, Sending, Sent, Uncertain
+from textback.core.message import Delivered, Failed, Message, Queued, Sending, Sent, Uncertain
 from textback.core.phone import Phone
-from textback.core.ports import Taken
+from textback.core.ports import ReceiptStatus, Taken
 from textback.db.session import create_engine
 from textback.flows import recording
 from textback.flows.recording import Recording, Wait
@@ -39,9 +39,10 @@ async def test_each_text_gets_its_own_outcome_and_event_and_one_that_moved_is_le
     afters = await recording.record_all(world.db, came, policy=world.policy)
 
     kinds = [type(after) for after in afters]
-    assert kinds[:5] == [Sent, Failed, Queued, Queued, Uncertain]
-    assert afters[5:] == [None, None]  # they are recorded alone
+    assert kinds[:6] == [Sent, Failed, Queued, Queued, Uncertain, Delivered]
+    assert afters[6] is None  # it is recorded alone
     told = ["sent", "failed", "queued", "queued", "uncertain", "delivered", "sending"]
+    assert (await world.events(several[5].message.id)).count("message.sent") == 0
     for j, event in zip(several, told, strict=True):
         assert (await world.events(j.message.id))[-1] == f"message.{event}"
         assert await world.state(j.message.id) == event
@@ -49,6 +50,19 @@ async def test_each_text_gets_its_own_outcome_and_event_and_one_that_moved_is_le
     assert (row.attempts, row.lease_until) == (1, None)
     row = await world.text(several[4].message.id)
     assert row.look_up_at == second(12)
+
+
+async def test_one_of_which_a_receipt_said_the_same_before_takes_no_step_of_its_own(world: World):
+    several = await jobs(world, 4)
+    said: list[tuple[ReceiptStatus, str]] = [("sent", "SM0"), ("failed", "SM1"), ("sent", "SM9")]
+    for n, (status, sid) in enumerate(said):
+        await world.receipt(status, sid=sid, message_id=several[n].message.id, now=second(1))
+    came = [(j.message, Taken(f"SM{n}"), second(2)) for n, j in enumerate(several)]
+    afters = await recording.record_all(world.db, came, policy=world.policy)
+    assert [after is None for after in afters] == [False, True, True, False]
+    again = await recording.record_all(world.db, came[:1], policy=world.policy)
+    assert [type(after) for after in again] == [Sent]
+    assert (await world.events(several[0].message.id)).count("message.sent") == 1
 
 
 async def test_what_is_claimed_together_is_told_and_delivered_in_order(world: World):

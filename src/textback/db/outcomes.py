@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from textback import metrics
 from textback.core import events as facts
 from textback.core.ids import MessageId
-from textback.core.message import Message, Sending
+from textback.core.message import Message, Sending, Sent, accepted, hear
+from textback.core.ports import Receipt
 from textback.db import events, parts
 from textback.db.driver import Statement
 from textback.db.message_rows import word_of
@@ -46,6 +47,15 @@ _SAVE: Final = Statement(f"""
         where m.id = held.id and held.id || '' = held.id  -- seems to be few: so each by itself
         returning m.id, m.state, n.next_at_once
     ),
+    known as (  -- a receipt was faster, and said no less
+        select n.id, m.sent_at, m.delivered_at from n cross join lateral (
+            select sent_at, delivered_at from messages
+            where id = n.id and state || '' in ('sent', 'delivered')
+                and carrier_message_id || '' = n.carrier_message_id
+            order by id limit 1
+        ) m
+        where n.state = 'sent'
+    ),
     behind as materialized (
         select m.id, done.next_at_once
         from done cross join lateral (
@@ -66,6 +76,7 @@ _SAVE: Final = Statement(f"""
     ),
     {events.telling("e.message_id in (select id from done)")}
     select array(select id from done) as done, {events.WAKES},
+        (select jsonb_object_agg(id, jsonb_build_array(sent_at, delivered_at)) from known) as known,
         case when exists (select from moved where next_at_once)
                 or exists (select from done where state = 'queued')
             then pg_notify(:channel, 'messages') end
@@ -78,10 +89,12 @@ _OWN: Final = (
 
 async def save_all(
     db: AsyncEngine, moves: Sequence[tuple[Sending, Message]], *, now: datetime
-) -> set[MessageId]:
-    """Compare and set each, before and after, with its event, and commit; gives what was done.
+) -> dict[MessageId, Message]:
+    """Compare and set each, before and after, with its event, and commit; gives what they are then.
 
-    Raises Unavailable, asyncpg's errors. What is saved again is not done again.
+    Without those that have moved meanwhile, or are locked by somebody; but with one that is known
+    to be sent as that, or also delivered: what is saved again is not done again. Raises
+    Unavailable, asyncpg's errors.
     """
     told = [facts.of_message(after) for _, after in moves]
     [saved] = await _SAVE.committed(
@@ -93,7 +106,21 @@ async def save_all(
     )
     done: set[MessageId] = set(saved["done"])
     metrics.told([event for event in told if event.message_id in done])
-    return done
+    return {after.id: after for _, after in moves if after.id in done} | {
+        before.id: _known(before, after, *saved["known"][before.id])
+        for before, after in moves
+        if before.id in (saved["known"] or ())
+    }
+
+
+def _known(before: Sending, after: Message, sent_at: str, delivered_at: str | None) -> Message:
+    assert isinstance(after, Sent)  # noqa: S101 - as it was asked
+    sid = after.carrier_message_id
+    sent = accepted(before, carrier_message_id=sid, now=datetime.fromisoformat(sent_at))
+    if delivered_at is None:
+        return sent
+    receipt = Receipt(carrier_message_id=sid, message_id=after.id, status="delivered")
+    return hear(sent, receipt, now=datetime.fromisoformat(delivered_at))
 
 
 def _row(before: Sending, after: Message) -> dict[str, Any]:

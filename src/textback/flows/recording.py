@@ -92,10 +92,9 @@ async def record_all(
         for m, outcome, now in several
         if not _opts_out(outcome)
     ]
-    done = set[MessageId]()
+    afters = dict[MessageId, rule.Message]()
     if moves:
-        done = await outcomes.save_all(db, moves, now=max(now for _, _, now in several))
-    afters = {after.id: after for _, after in moves if after.id in done}
+        afters = await outcomes.save_all(db, moves, now=max(now for _, _, now in several))
     return [afters.get(m.id) for m, _, _ in several]
 
 
