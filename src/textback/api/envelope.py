@@ -87,8 +87,8 @@ class Envelope:
                 await _server_error(scope, send_with_id)
             seconds = perf_counter() - began
             measured.answered(scope, status, seconds)
-            is_told = _is_probe(scope) or scope["state"].get(_TOLD)
-            (log.debug if is_told else logs.tell)(
+            is_quiet = _is_probe(scope) or scope["state"].get(_TOLD)
+            (log.debug if is_quiet else logs.tell)(
                 "http.answered",
                 method=scope["method"],
                 path=scope["path"],
