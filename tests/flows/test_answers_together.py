@@ -3,6 +3,7 @@
 from asyncio import Task, TaskGroup, wait
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -78,6 +79,18 @@ async def test_many_are_written_with_two_statements_as_each_is_alone(world: Worl
         "select text from messages where direction = 'outbound' order by seq"
     )
     assert [row["text"] for row in order] == ["No. 0", "No. 0", "No. 1", "No. 2"]
+
+
+async def test_each_is_told_as_new_whenever_the_others_came(world: World) -> None:
+    """A text's event is of its very moment, or it would tell that it is queued again."""
+    turns = await thinking(world, 2)
+    several = [Answered(each, reply(n), second(3 + n)) for n, each in enumerate(turns)]
+    assert None not in await answers.write_all(world.db, several)
+    apart = (
+        "select e.at - m.created_at as apart from events e join messages m on m.id = e.message_id"
+        " where e.kind = 'message.queued'"
+    )
+    assert [row["apart"] for row in await Postman(world).rows(apart)] == [timedelta(0)] * 2
 
 
 async def said_in_order(postman: Postman) -> list[object]:

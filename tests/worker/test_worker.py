@@ -3,8 +3,10 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from tests.support.deployment import FALLBACK, HTTP, SECOND, USER, hour, second
@@ -368,11 +370,21 @@ async def test_a_worker_that_is_stopped_finishes_what_it_began(shop: Shop):
     async with shop.working() as stop:
         await gate.reached.wait()
         stop.set()
-        await asyncio.sleep(0.05)
+        await shop.until(partial(nobody_asks, shop))  # a claim that was under way is over, too
         gate.open()
 
     assert await shop.world.state(first.message_id) == "sent"
     assert await shop.world.state(then.message_id) == "queued"
+
+
+async def nobody_asks(shop: Shop) -> bool:
+    """Of Postgres, but for us."""
+    others = text(
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid()"
+    )
+    async with shop.world.transaction() as c:
+        return await c.scalar(others) == 0
 
 
 async def test_a_worker_that_may_drain_no_longer_gives_its_turns_back(shop: Shop):

@@ -10,10 +10,10 @@ from typing import Any, Final, cast
 import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, MissingGreenlet, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import PoolProxiedConnection
 
 from textback import metrics
 from textback.core.errors import Unavailable
@@ -137,10 +137,6 @@ async def single(db: AsyncEngine) -> AsyncGenerator["asyncpg.Connection[asyncpg.
 
 
 async def _raw(db: AsyncEngine) -> PoolProxiedConnection:
-    # What lies ready needs no waiting, and the greenlet to wait in costs as much as the statement.
-    if cast("QueuePool", db.pool).checkedin():
-        with suppress(MissingGreenlet):  # it turned out to be no longer connected
-            return db.sync_engine.raw_connection()
     try:
         return await db.raw_connection()
     except db.dialect.loaded_dbapi.Error as error:  # `connect` would make a DBAPIError of it

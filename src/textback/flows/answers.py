@@ -69,13 +69,15 @@ class Answers:
 async def write_all(db: AsyncEngine, several: Sequence[Answered]) -> list[Saying | None]:
     """Those that were written; None for each that is to be recorded alone. Raises Unavailable.
 
-    No two are of one conversation.
+    No two are of one conversation. They have one moment, that of the last: a text is written when
+    its event says so, and one that is queued later is queued again.
     """
+    now = max(each.now for each in several)
     found = await answering.look(
         db, [(each.turn.conversation_id, each.turn.id) for each in several]
     )
     said = [
-        _said(each, opened) if opened is not None and is_ours(opened, each.turn) else None
+        _said(each, opened, now) if opened is not None and is_ours(opened, each.turn) else None
         for each, opened in zip(several, found, strict=True)
     ]
     usual = [
@@ -95,5 +97,5 @@ def is_ours(opened: answering.Opened, turn: Thinking) -> bool:
     return (opened.held.run, opened.held.state) == (turn.run, "thinking")
 
 
-def _said(each: Answered, opened: answering.Opened) -> Saying:
-    return Saying(turn=opened, fallback=None, now=each.now, traceparent=each.traceparent)
+def _said(each: Answered, opened: answering.Opened, now: datetime) -> Saying:
+    return Saying(turn=opened, fallback=None, now=now, traceparent=each.traceparent)
