@@ -34,6 +34,7 @@ from textback.dialects.nixflex.events import NixflexFormat
 from textback.flows.accept import Accepting
 from textback.flows.receipt import Receipts
 from textback.limiter import FallbackLimiter, LocalLimiter, RedisLimiter
+from textback.limiter_ahead import AheadLimiter
 from textback.provisioning_file.single import OneEntry
 from textback.runtime import Carriers, Engines, Runtime
 from textback.settings import Settings
@@ -130,10 +131,13 @@ def runtime(settings: Settings) -> Runtime:
         engines=Engines(db, engine_maker(vault)),
         hooks=HOOKS,
         vault=vault,
-        quota=FallbackLimiter(
-            redis,
-            LocalLimiter(time.monotonic),
-            on_change=_redis_changed,
+        quota=AheadLimiter(
+            FallbackLimiter(
+                redis,
+                LocalLimiter(time.monotonic),
+                on_change=_redis_changed,
+                clock=time.monotonic,
+            ),
             clock=time.monotonic,
         ),
         pace=redis,
