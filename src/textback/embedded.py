@@ -19,9 +19,10 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from textback.core.frozen import frozen
 
 _START_SECONDS = 60.0  # generous: after a crash Postgres replays its log first
 _STOP_SECONDS = 30.0
@@ -32,7 +33,7 @@ class EmbeddedError(Exception):
     """Why the servers could not start, in words for the terminal."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Servers:
     """Where the two servers listen."""
 

@@ -4,7 +4,6 @@ A kind is loaded when it is first named, so that nobody pays for what no agent u
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -13,9 +12,10 @@ from pydantic import BaseModel
 
 from textback.core import secret_paths
 from textback.core.engine import Engine
+from textback.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EngineKind:
     """All of one kind. What its functions are given is an instance of `model`."""
 
@@ -114,7 +114,7 @@ def _flow() -> EngineKind:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Kinds(Mapping[str, EngineKind]):
     loaders: Mapping[str, Callable[[], EngineKind]]
 

@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Generic, TypeVar
@@ -23,6 +23,7 @@ from textback.core.engine import (
 )
 from textback.core.entries import Provisioner
 from textback.core.errors import Unavailable
+from textback.core.frozen import frozen
 from textback.core.gcra import Rate
 from textback.core.ids import AgentId, CarrierId
 from textback.core.phone import Phone
@@ -192,7 +193,7 @@ class Engines:
             await engine.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Runtime:
     db: AsyncEngine
     reading: Reading

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Literal, cast
@@ -31,6 +30,7 @@ from tests.support.records import Records
 from textback.carriers.sandbox.client import SandboxCarrier
 from textback.core.commands import Accepted, Caller, Idempotency, SendText
 from textback.core.engine import Engine, Later, TurnFailed, TurnReply
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId, ConversationId, MessageId
 from textback.core.message import Message
 from textback.core.phone import Phone
@@ -52,7 +52,7 @@ SWEEP = timedelta(minutes=1)
 """How often lost replies are looked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WithText(Accepted):
     """A send that has a text, as all do but those with which an agent goes on by itself."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from math import ceil
@@ -14,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from textback.core.commands import Caller
 from textback.core.errors import RateLimited
+from textback.core.frozen import frozen
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ids import ProjectId
 from textback.flows import limits
@@ -92,7 +92,7 @@ def _is_over(task: asyncio.Task[Any]) -> None:
         task.exception()  # of one that nobody waits for any more: else asyncio complains
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Counted:
     """A request that was counted against the project's rate limit."""
 

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from fastapi import APIRouter
+
+from textback.core.frozen import frozen
 
 Fault: TypeAlias = Callable[[int, str], tuple[str, bytes]]
 """An HTTP status and a sentence -> media type and body, as the dialect writes its errors."""
@@ -16,7 +17,7 @@ def detail(_status: int, sentence: str) -> tuple[str, bytes]:
     return "application/json", json.dumps({"detail": sentence}).encode()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Dialect:
     name: str
     """Of its folder, its document (`/openapi/NAME.json`) and its switch (TEXTBACK_DIALECTS)."""

@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import SequenceMatcher
 from typing import Literal
 
 from textback.cli.agent_recording import Expect, Turn
 from textback.cli.agent_subject import Answer
 from textback.core import segments
+from textback.core.frozen import frozen
 
 Verdict = Literal["same", "changed", "failed", "new"]
 """`new`: there is nothing recorded to compare with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Made:
     """A call of a tool in the replay."""
 
@@ -24,7 +25,7 @@ class Made:
     how: Literal["recorded", "made", "refused"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Compared:
     verdict: Verdict
     differences: Sequence[str] = ()

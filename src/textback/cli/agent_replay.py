@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -21,6 +20,7 @@ from textback.core.engine import (
     ToolResult,
     TurnRequest,
 )
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, ProjectId
 from textback.settings import Settings
 from textback.wiring import clock
@@ -31,7 +31,7 @@ NOT_RECORDED = ToolResult(
 UNKNOWN_END = ToolResult("Nobody knows how this call ended.", failed=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Options:
     as_json: bool = False
     fail_on_change: bool = False

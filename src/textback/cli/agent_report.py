@@ -3,15 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from textback.cli.agent_compare import Compared, Made
 from textback.cli.agent_recording import Turn
 from textback.cli.agent_subject import Answer
 from textback.cli.agent_words import readable
+from textback.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Replayed:
     conversation: str
     number: int

@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from textback.core.engine import (
     TurnReply,
     TurnRequest,
 )
+from textback.core.frozen import frozen
 from textback.core.ids import AgentId
 from textback.core.policy import AgentLabel, ProjectPolicy
 from textback.core.split import Part
@@ -35,7 +35,7 @@ GRACE = timedelta(seconds=1)
 """An engine keeps its own deadline; this long after it, it is cut off, as a worker does."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Subject:
     agent_id: AgentId
     name: str
@@ -50,7 +50,7 @@ class Subject:
     """Of the project that it is tried as an agent of."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wanted:
     agent_id: AgentId
     version: AgentLabel | int
@@ -157,7 +157,7 @@ def _opened(settings: Settings, sealed: Mapping[str, str]) -> dict[str, str]:
         ) from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     """What came of a turn, and what would go out for it."""
 

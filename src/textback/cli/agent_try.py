@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from textback.cli import agent_subject
@@ -21,6 +21,7 @@ from textback.core.engine import (
     TurnRequest,
     Usage,
 )
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, ProjectId, new_conversation_id, new_turn_id
 from textback.settings import Settings
 from textback.wiring import clock
@@ -30,7 +31,7 @@ NO_TOOLS = ToolResult("Tools are switched off while this agent is tried.", faile
 _MORE = "\\"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Options:
     variables: Mapping[str, object] = field(default_factory=dict[str, object])
     objective: str | None = None

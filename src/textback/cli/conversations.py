@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from textback.cli.context import fail
 from textback.core import segments
+from textback.core.frozen import frozen
 from textback.db import reads
 from textback.db.reads import ConversationRecord, MessageRecord
 from textback.db.replica import Reading
@@ -18,7 +19,7 @@ from textback.db.session import create_engine
 from textback.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Which:
     limit: int
     state: str | None

@@ -5,7 +5,6 @@ import contextlib
 import json
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import typer
 
 from textback.cli import context
 from textback.core import signing
+from textback.core.frozen import frozen
 from textback.settings import Settings
 
 WAIT: Final = 25
@@ -27,7 +27,7 @@ _NOT_FOUND: Final = 404
 _AWAY: Final = (429, 502, 503, 504)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Asked:
     server: str
     key: str

@@ -1,12 +1,12 @@
 """What is made of a conversation that is over: when it is tried again, and what may be kept."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
 from textback.core import storable, turn
 from textback.core.engine import Analysis, AnalysisRequest, AnalysisSettings, TurnFailed, Usage
+from textback.core.frozen import frozen
 from textback.core.policy import Budgets
 
 LONGEST_SUMMARY = 2000
@@ -22,7 +22,7 @@ Misfit = Callable[[Mapping[str, object], object], str | None]
 """What about a value does not fit a JSON Schema; None: it fits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Analysing:
     """A conversation whose analysis a worker holds until `lease_until`."""
 

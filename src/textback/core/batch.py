@@ -8,10 +8,11 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal, cast
 
 from textback.core.errors import BadRequest
+from textback.core.frozen import frozen
 
 MOST_ROWS: Final = 10_000
 MOST_BYTES: Final = 5 * 1024 * 1024
@@ -30,7 +31,7 @@ Missing = Literal["refused", "empty"]
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([^\W\d][\w-]*(?:\.[\w-]+)*)\s*\}\}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Row:
     """One recipient as given. Nothing is checked yet: what is wrong with a row is the row's."""
 

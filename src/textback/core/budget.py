@@ -1,11 +1,11 @@
 """What agents may use: turns, tokens, money; by the conversation, and by the project's day."""
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from textback.core.engine import Usage
+from textback.core.frozen import frozen
 from textback.core.policy import Budget, Budgets
 
 Scope = Literal["conversation", "day"]
@@ -14,7 +14,7 @@ What = Literal["turns", "tokens", "cost_usd"]
 _IN_WORDS: dict[What, str] = {"turns": "turns", "tokens": "tokens", "cost_usd": "US dollars"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Spent:
     """A turn counts as often as an engine was asked for it."""
 
@@ -23,7 +23,7 @@ class Spent:
     cost_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reached:
     """A budget is used up: the engine is not to be asked."""
 

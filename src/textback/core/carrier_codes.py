@@ -3,13 +3,14 @@
 Source: Twilio's error catalogue, https://www.twilio.com/docs/api/errors, one page per code.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+from textback.core.frozen import frozen
 
 _PAGE: Final = "https://www.twilio.com/docs/api/errors/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Meaning:
     sentence: str
     advice: str

@@ -1,10 +1,11 @@
 """What a caller may ask of us, in our own words, whatever dialect it came in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Literal
 
+from textback.core.frozen import frozen
 from textback.core.gcra import Rate
 from textback.core.ids import AccountId, AgentId, ConnectorId, ConversationId, MessageId, ProjectId
 from textback.core.phone import Phone
@@ -22,7 +23,7 @@ Scope = Literal["send", "read", "converse", "opt_outs", "webhooks", "manage"]
 conversations; change opt-outs; manage webhooks; manage all else (agents, numbers, keys, ...)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Caller:
     """Who asks: a good key, and the project it sends for."""
 
@@ -34,7 +35,7 @@ class Caller:
     rate_limit: Rate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Idempotency:
     """A retried request is the same request: `key` names it, `fingerprint` proves it."""
 
@@ -43,7 +44,7 @@ class Idempotency:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AgentChoice:
     """Who is to carry the conversation on."""
 
@@ -55,7 +56,7 @@ class AgentChoice:
     """Where the agent's flow begins; None: at its start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Notify:
     """Where the events of one conversation go, beside the account's and the project's endpoints."""
 
@@ -68,7 +69,7 @@ class Notify:
 Planned = Literal["scheduled", "quiet_hours", "batch"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SendText:
     """Text a user, in a new conversation or in the one there is."""
 
@@ -108,7 +109,7 @@ class SendText:
     idempotency: Idempotency | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Accepted:
     conversation_id: ConversationId
     message_id: MessageId | None

@@ -4,10 +4,11 @@ There are no timers. What time alone will do next is a function of the state, an
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, AgentId, ConnectorId, ConversationId, ProjectId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
@@ -25,7 +26,7 @@ CloseReason = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Talk:
     id: ConversationId
     account_id: AccountId
@@ -44,31 +45,31 @@ class _Talk:
     """Its own lengths of silence, instead of the project's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Opened(_Talk):
     """The user has not said anything yet. Closes silently, by a new send, or by an opt-out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Engaged(_Talk):
     """The user has replied. Silence for long enough warns."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Warned(_Talk):
     """The warning is on its way. A text keeps it open; silence closes it."""
 
     warned_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Paused(_Talk):
     """The agent is silent on purpose: what the user says is kept without an answer."""
 
     paused_until: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HandedOff(_Talk):
     """A person has it: the agent is silent, what the user says is kept, and no time runs."""
 
@@ -76,7 +77,7 @@ class HandedOff(_Talk):
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Closed(_Talk):
     """Over. The user's next text, or the next send, opens a new one."""
 
@@ -98,26 +99,26 @@ NAMES: Final[Mapping[type[Conversation], str]] = {
 """What a state is called in the database, in events and in answers."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Wait:
     """Nothing is due yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Warn:
     after: Warned
     text: str | None
     """What to say, if anything."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Close:
     after: Closed
     text: str | None
     """What to say in parting, if anything."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Resume:
     after: Engaged
 

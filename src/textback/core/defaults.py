@@ -1,14 +1,15 @@
 """What conversations on one of our numbers begin with, where nobody asks for anything else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from textback.core.commands import AgentChoice, Notify
+from textback.core.frozen import frozen
 from textback.core.ids import AgentId
 from textback.core.policy import AgentLabel, IdlePolicy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Defaults:
     """Kept with the number (`numbers.config`, under "defaults"), whatever dialect it came in.
 

@@ -5,10 +5,11 @@ outcome, but for `TurnLost`, which an engine lets pass.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 
+from textback.core.frozen import frozen
 from textback.core.ids import AgentId, ConversationId, ProjectId
 from textback.core.phone import Channel
 
@@ -16,7 +17,7 @@ Role = Literal["agent", "user", "person"]
 """`person`: one of ours, who took the conversation over or wrote into it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Said:
     """One text of the transcript."""
 
@@ -31,14 +32,14 @@ class Said:
 # --- Calls of tools -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class ToolResult:
     text: str
     """For the agent to read: JSON or words."""
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ToolCall:
     """A call that the agent made earlier in this conversation."""
 
@@ -101,7 +102,7 @@ class Notebook:
 # --- A turn -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Earlier:
     """A conversation with the same user that is over."""
 
@@ -112,7 +113,7 @@ class Earlier:
     """Its last texts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TurnRequest:
     """All an engine may know. No phone numbers."""
 
@@ -155,7 +156,7 @@ class TurnRequest:
     journal: Journal = field(default_factory=Notebook)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Usage:
     """What a turn cost. 0 where it is not known."""
 
@@ -167,7 +168,7 @@ class Usage:
 NOTHING = Usage()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TurnReply:
     texts: Sequence[str]
     """Not blank; none: the agent stays silent. Long ones are split before they are sent."""
@@ -179,14 +180,14 @@ class TurnReply:
     usage: Usage = NOTHING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Later:
     """The answer will be posted to the turn's `reply_url`; after `within` it is refused."""
 
     within: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class TurnFailed:
     """No usable answer within the turn's deadline."""
 
@@ -197,7 +198,7 @@ class TurnFailed:
 # --- What is made of a conversation that is over ------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Possible:
     """One of the outcomes that a conversation can have."""
 
@@ -205,7 +206,7 @@ class Possible:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AnalysisSettings:
     """What an agent's settings want to know of a conversation that is over."""
 
@@ -217,7 +218,7 @@ class AnalysisSettings:
     """More for the summary to keep to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AnalysisRequest:
     conversation_id: ConversationId
     agent_id: AgentId
@@ -237,7 +238,7 @@ class AnalysisRequest:
     """As of a `TurnRequest`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Analysis:
     """What was wanted and could be found. `outcome` is one of the possible names, or None."""
 

@@ -1,9 +1,9 @@
 """Entries of a provisioning file that come one at a time, through an API: who reads them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.core.plan import Plan
 from textback.core.policy import ProjectPolicy
@@ -16,7 +16,7 @@ Entry: TypeAlias = Mapping[str, Any]
 """As the provisioning file has it, in JSON. A connector's and a number's name their `project`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Fault:
     path: str
     """Of the field within the entry: `engine.tools[0].url`."""

@@ -5,7 +5,8 @@ checks that none is missing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from textback.core.frozen import frozen
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error
@@ -92,7 +93,7 @@ class Unavailable(Refusal):
         self.in_doubt = in_doubt
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class ProvisioningError:
     """One thing wrong with a provisioning file. `path` leads to it: ("accounts", 0, "name")."""
 

@@ -1,7 +1,7 @@
 """Facts about a conversation, written in the same transaction as what they announce."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from textback.core import segments
@@ -14,6 +14,7 @@ from textback.core.conversation import (
     Paused,
     Warned,
 )
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, ConversationId, MessageId, ProjectId
 from textback.core.message import (
     Delivered,
@@ -73,7 +74,7 @@ Kind = Literal[
 By = Literal["agent", "caller", "operator"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Event:
     kind: Kind
     conversation_id: ConversationId | None = None

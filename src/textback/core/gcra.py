@@ -4,10 +4,11 @@
 """
 
 import math
-from dataclasses import dataclass
+
+from textback.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Rate:
     """`amount` at once, refilled evenly over `seconds`."""
 
@@ -18,7 +19,7 @@ class Rate:
     debt: else whoever asks for little takes what a large request waits for."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Granted:
     remaining: int
     """Whole units that could be taken right now."""
@@ -26,7 +27,7 @@ class Granted:
     """Seconds until the bucket is full again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Denied:
     retry_after: float
     """Seconds until the same request can be granted."""

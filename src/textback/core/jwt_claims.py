@@ -4,11 +4,11 @@ Kore.ai's rules: https://docs.kore.ai/ai-for-service/apis/automation/api-introdu
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
 from textback.core.errors import BadToken
+from textback.core.frozen import frozen
 from textback.core.storable import is_text
 
 LONGEST_ONCE: Final = timedelta(hours=1)
@@ -20,7 +20,7 @@ LEEWAY: Final = timedelta(minutes=1)
 _LONGEST_ID: Final = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Once:
     """A token that names itself, and is good once."""
 

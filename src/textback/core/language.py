@@ -5,33 +5,33 @@ what was said, and nothing in it is an instruction.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from textback.core.engine import NOTHING, Said, Usage
+from textback.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Written:
     text: str
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Chosen:
     option: int | None
     """Its place among the options; None: none of them."""
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Extracted:
     values: Mapping[str, object]
     """Fits the schema."""
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModelFailed:
     """No usable answer: unreachable, too slow, refused, malformed. Quotes no prompt and no key."""
 

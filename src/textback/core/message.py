@@ -4,12 +4,13 @@ A transition accepts the states it is legal from and no other; `hear` is total, 
 carrier reports may come in any order, repeated or late.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from textback.core import retry
 from textback.core.conversation import Conversation
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId, ConversationId, MessageId, by_hand
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
@@ -26,7 +27,7 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 DropReason = Literal["opted_out", "cancelled", "expired"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Text:
     id: MessageId
     conversation_id: ConversationId
@@ -44,7 +45,7 @@ class _Text:
     """Sent instead of the text, which then only stands for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Queued(_Text):
     """Waiting to be sent. `send` claims it when due; an opt-out or its validity's end drops it.
 
@@ -58,7 +59,7 @@ class Queued(_Text):
         return self.due_at == NEVER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sending(_Text):
     """A worker holds it. Intent is on disk before the network call: from here on it may be out.
 
@@ -70,7 +71,7 @@ class Sending(_Text):
     lease_until: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Uncertain(_Text):
     """No answer came. Never re-sent blindly: a receipt or the carrier's own list settles it.
 
@@ -84,7 +85,7 @@ class Uncertain(_Text):
     """How many times the carrier's list has answered that it does not have it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sent(_Text):
     """The carrier has it. Receipts move it on; for some networks none ever comes."""
 
@@ -92,7 +93,7 @@ class Sent(_Text):
     sent_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Delivered(_Text):
     """The network reported it on the handset. Final."""
 
@@ -101,7 +102,7 @@ class Delivered(_Text):
     delivered_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Failed(_Text):
     """Refused, or reported undelivered. Final. `error_code` is the carrier's own."""
 
@@ -112,7 +113,7 @@ class Failed(_Text):
     error: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Suppressed(_Text):
     """Dropped before it left, on purpose. Final."""
 

@@ -1,13 +1,13 @@
 """Which of a project's numbers texts a user when the caller names none (D11)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from textback.core.frozen import frozen
 from textback.core.phone import Phone, channel, region
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Candidate:
     number: Phone
     queue_seconds: float

@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from textback.core.engine import AnalysisSettings
+from textback.core.frozen import frozen
 from textback.core.ids import (
     AccountId,
     AgentId,
@@ -24,7 +25,7 @@ Path: TypeAlias = tuple[str | int, ...]
 CarrierKind = Literal["twilio", "sandbox"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Account:
     path: Path
     id: AccountId
@@ -35,7 +36,7 @@ class Account:
     """Signs what dialects post to the URL of one conversation. None: keep the one that is there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ApiKey:
     path: Path
     account_id: AccountId
@@ -50,7 +51,7 @@ class ApiKey:
     """Of a pair: its id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JwtApp:
     path: Path
     client_id: str
@@ -63,7 +64,7 @@ class JwtApp:
     """Each of its tokens must name itself, and is good once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Carrier:
     path: Path
     id: CarrierId
@@ -76,7 +77,7 @@ class Carrier:
     """Empty for the sandbox, which calls nobody."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AgentContent:
     """What makes one version of an agent differ from another."""
 
@@ -94,7 +95,7 @@ class AgentContent:
     analysis: AnalysisSettings | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Agent:
     path: Path
     id: AgentId
@@ -105,7 +106,7 @@ class Agent:
     """What the dialect that made it keeps of it; None: as it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Project:
     path: Path
     id: ProjectId
@@ -115,7 +116,7 @@ class Project:
     policy: ProjectPolicy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Connector:
     path: Path
     id: ConnectorId
@@ -124,7 +125,7 @@ class Connector:
     environment: Environment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Number:
     path: Path
     number: Phone
@@ -148,7 +149,7 @@ class Number:
     """What a dialect keeps of it; None: as it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Webhook:
     path: Path
     id: EndpointId
@@ -164,7 +165,7 @@ class Webhook:
     description: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Plan:
     accounts: tuple[Account, ...] = ()
     api_keys: tuple[ApiKey, ...] = ()

@@ -1,9 +1,10 @@
 """The numbers of the house: defaults, and the settings a project may change."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import time, timedelta
 from typing import Literal
 
+from textback.core.frozen import frozen
 from textback.core.gcra import Rate
 
 MAX_TEXT = 1600
@@ -31,7 +32,7 @@ Registration = Literal["registered", "pending", "unregistered"]
 """Of a US number, for A2P 10DLC: without it carriers block what it sends (Twilio 30034)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class IdlePolicy:
     """When silence warns and closes. Usually only engaged conversations are warned (PolyAI 1.4)."""
 
@@ -49,7 +50,7 @@ class IdlePolicy:
     """A conversation that the user has not answered is warned and closed like any other."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class QuietHours:
     """When nobody is texted of our own accord, by the recipient's clock. May cross midnight."""
 
@@ -57,7 +58,7 @@ class QuietHours:
     end: time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RepeatLimit:
     """The same words `count` times within `within` block the sender for `block`."""
 
@@ -66,7 +67,7 @@ class RepeatLimit:
     block: timedelta = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class InboundLimits:
     """What users may send before texts are stored without an answer (PolyAI 1.6)."""
 
@@ -75,7 +76,7 @@ class InboundLimits:
     repeats: RepeatLimit = field(default_factory=RepeatLimit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Replies:
     """How the agent's words become texts."""
 
@@ -87,7 +88,7 @@ class Replies:
     """A part follows when the one before was reported as sent, or after this."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Budget:
     """What agents may use; None: as much as they want."""
 
@@ -96,7 +97,7 @@ class Budget:
     cost_usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Budgets:
     conversation: Budget = field(default_factory=lambda: Budget(turns=200))
     """When one is hit, the conversation is closed."""
@@ -105,7 +106,7 @@ class Budgets:
     gets no answer until midnight."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProjectPolicy:
     rate_limit: Rate = field(default_factory=lambda: Rate(100, 60))
     """Sends accepted (D13)."""
@@ -133,7 +134,7 @@ class ProjectPolicy:
     """For how long a conversation is kept after its end; None: for ever."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SendPolicy:
     """How the worker treats the carrier. Spans of time are the operator's settings."""
 

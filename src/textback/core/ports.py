@@ -6,11 +6,12 @@ Nothing here raises for an expected outcome: what may happen is in the return ty
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol, runtime_checkable
 
 from textback.core.engine import TurnReply
+from textback.core.frozen import frozen
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ids import CarrierId, MessageId
 from textback.core.phone import Phone
@@ -19,7 +20,7 @@ from textback.core.template import Template
 # --- Carrier: moves texts ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outgoing:
     """One text to send, or to look up."""
 
@@ -39,14 +40,14 @@ class Outgoing:
     """Where receipts go; carries the message id."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Taken:
     """The carrier has it."""
 
     carrier_message_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class SendError:
     """The carrier certainly does not have it. `code` is the carrier's own (Twilio: "21610")."""
 
@@ -59,24 +60,24 @@ class SendError:
     """The carrier says this user opted out of this number."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class NoAnswer:
     """Bytes may have left and no usable answer came: nobody knows whether the carrier has it."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class NotFound:
     """The carrier answered, and has no such message."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class TooMany:
     """The list of that time is too long to be read at once: ask for less of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HookRequest:
     """A carrier's webhook as it came."""
 
@@ -87,7 +88,7 @@ class HookRequest:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Inbound:
     """A user texted one of our numbers."""
 
@@ -111,7 +112,7 @@ class Inbound:
 ReceiptStatus = Literal["accepted", "sent", "delivered", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Receipt:
     """What the carrier says later about one text of ours."""
 
@@ -125,14 +126,14 @@ class Receipt:
     """The user has seen it (WhatsApp, RCS)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Ignored:
     """A verified webhook that says nothing we act on."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Malformed:
     """A verified webhook that lacks what every such webhook has."""
 
@@ -173,7 +174,7 @@ class Carrier(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Finding:
     ok: bool
     what: str
@@ -199,7 +200,7 @@ class Hooks(Protocol):
     def parse_status(self, request: HookRequest) -> Receipt | Ignored | Malformed: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CarrierAccount:
     """A carrier entry as provisioned, with its token opened."""
 
@@ -215,7 +216,7 @@ class CarrierAccount:
 # --- Numbers taken over from a carrier -----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class FoundNumber:
     """The carrier account has it."""
 
@@ -225,7 +226,7 @@ class FoundNumber:
     """Where its texts go by now; empty: nowhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class NotDone:
     """`why` is a sentence.
 
@@ -254,7 +255,7 @@ class NumberImporter(Protocol):
 # --- Answers that an agent's server posts later --------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Forged:
     """Nobody can tell that it comes from the agent's server; `why` is a sentence."""
 

@@ -7,10 +7,10 @@ fractions (2½ is not 21/2): https://www.twilio.com/docs/messaging/services#smar
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
+from textback.core.frozen import frozen
 from textback.core.phone import Phone, channel
 from textback.core.template import Template
 
@@ -22,7 +22,7 @@ _GSM: Final = frozenset(
 _LAST_SINGLE_UNIT: Final = "\uffff"  # UTF-16 writes what comes after as a surrogate pair
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Size:
     encoding: Literal["GSM-7", "UCS-2"]
     units: int

@@ -7,19 +7,19 @@ mail address, unless it is longer than a text may be.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import regex
 
 from textback.core import segments
+from textback.core.frozen import frozen
 from textback.core.policy import MAX_TEXT, Replies
 
 MOST_PARTS = 10
 """That one answer may be sent as."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Part:
     """One text to be sent."""
 

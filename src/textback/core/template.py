@@ -1,10 +1,12 @@
 """What the carrier has approved beforehand, and sends instead of free text."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from textback.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Template:
     """Of Twilio's Content API (https://www.twilio.com/docs/content)."""
 

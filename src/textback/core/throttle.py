@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from textback.core.frozen import frozen
 from textback.core.gcra import Rate
 from textback.core.ids import ProjectId
 from textback.core.policy import InboundLimits
@@ -12,7 +13,7 @@ from textback.core.policy import InboundLimits
 Verdict = Literal["abuse_block", "rate_limit", "project_limit"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Heard:
     """One earlier text of the same sender; keywords are not among them."""
 

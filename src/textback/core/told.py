@@ -1,12 +1,14 @@
 """An event with all that a webhook's body may say of it, and the Protocol of those who write it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from textback.core.frozen import frozen
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@frozen
 class ToldMessage:
     """One text, as it stands when the body is written: it may have moved on since the event."""
 
@@ -30,7 +32,7 @@ class ToldMessage:
     failed_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ToldConversation:
     """As it stands when the body is written."""
 
@@ -67,7 +69,7 @@ class ToldConversation:
     message_count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Told:
     event_id: int
     kind: str

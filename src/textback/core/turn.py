@@ -1,7 +1,6 @@
 """When the agent's turn is due, and what its reply may still do when it arrives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Literal, cast
@@ -9,6 +8,7 @@ from typing import Literal, cast
 from textback.core import storable
 from textback.core.conversation import Closed, Conversation, HandedOff
 from textback.core.engine import NOTHING, Later, TurnFailed, TurnReply, Usage
+from textback.core.frozen import frozen
 from textback.core.policy import MOST_RESTARTS, TURN_CAP, WhileThinking
 
 
@@ -72,7 +72,7 @@ _MOST_TOKENS = 10**12
 _MOST_DOLLARS = 10**6
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Drop:
     """Too late: what the agent says must not go out any more."""
 

@@ -5,18 +5,18 @@ https://docs.poly.ai/api-reference/webhooks/introduction
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 from textback.core import retry
+from textback.core.frozen import frozen
 
 # --- Who posts ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answered:
     """The receiver's server answered, whatever it said."""
 
@@ -27,7 +27,7 @@ class Answered:
     retry_after: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NotAnswered:
     """Nobody knows whether it arrived, unless `why` says that nothing was sent."""
 
@@ -106,7 +106,7 @@ GRACE: Final = timedelta(hours=24)
 """For how long a secret that was replaced still signs, beside the new one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Health:
     """How an endpoint has been doing: any answer but 2xx, and none at all, is a failure."""
 

@@ -1,17 +1,17 @@
 """Questions that edges ask about an account itself."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.db.session import transaction
 from textback.db.tables import accounts, api_keys, projects
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class KeyRecord:
     account_name: str
     key_name: str | None

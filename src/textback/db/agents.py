@@ -1,7 +1,6 @@
 """Agents and their numbered versions. A conversation stays on the version it began with."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +9,7 @@ from sqlalchemy import RowMapping, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.engine import AnalysisSettings
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, AgentId
 from textback.core.policy import AgentLabel
 from textback.db.tables import agent_versions as v
@@ -21,7 +21,7 @@ _HIGHEST = 2**31 - 1
 ANALYSIS = TypeAdapter(AnalysisSettings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AgentVersion:
     agent_id: AgentId
     number: int
@@ -39,7 +39,7 @@ class AgentVersion:
     analysis: AnalysisSettings | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Agent:
     id: AgentId
     account_id: AccountId

@@ -4,7 +4,6 @@ As `db/hearing.py` does it for what users say.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
@@ -18,6 +17,7 @@ from textback.core.budget import Spent
 from textback.core.conversation import NAMES, Conversation, Live, deadline
 from textback.core.errors import StaleError
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, AgentId, CarrierId, ConversationId, ProjectId, TurnId
 from textback.core.message import Queued
 from textback.db import events, under_way, usage
@@ -118,7 +118,7 @@ _ANSWER: Final = Statement(f"""
 """)  # noqa: S608 - our own words
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Opened:
     """A turn that is under way, with its conversation, as both are, or were when looked at."""
 
@@ -169,7 +169,7 @@ def _opened(row: asyncpg.Record) -> Opened:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     """All that comes of a turn that is answered with one text, when only its own state changes."""
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,13 +9,14 @@ from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.commands import Planned
+from textback.core.frozen import frozen
 from textback.core.ids import BatchId, ConversationId, MessageId
 from textback.db.tables import planned_sends as t
 
 EXPIRED = "It could not be sent in time: its validity was over before its turn came."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NewRow:
     """Of a batch."""
 

@@ -1,7 +1,6 @@
 """Batches: adding and moving them, and whose turn it is."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.commands import Caller
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, BatchId, ProjectId
 from textback.core.message import NEVER
 from textback.core.phone import Phone
@@ -25,7 +25,7 @@ BUSY = 1000
 State = Literal["draft", "running", "paused", "cancelled", "done"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Held:
     """A batch, locked until the transaction ends: none of its rows is taken up meanwhile."""
 
@@ -35,7 +35,7 @@ class Held:
     state: State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Running:
     """A batch that has something to do. Not locked."""
 

@@ -1,6 +1,5 @@
 """Who may ask for something: API keys, connectors, and what an account sends for."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -8,13 +7,14 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, ConnectorId, ProjectId
 from textback.core.policy import Environment, ProjectPolicy
 from textback.db.tables import accounts, api_keys, connectors, numbers, projects
 from textback.db.tenants import POLICY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class KeyRow:
     id: str
     account_id: AccountId
@@ -25,7 +25,7 @@ class KeyRow:
     """Set when it was found by the key that it had before: from then on that is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SenderRow:
     account_id: AccountId
     project_id: ProjectId
@@ -33,7 +33,7 @@ class SenderRow:
     policy: ProjectPolicy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ConnectorRow(SenderRow):
     id: ConnectorId
 

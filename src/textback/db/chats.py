@@ -1,20 +1,20 @@
 """Chats: conversations that no carrier moves, in the same tables as all others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, CarrierId, ConversationId, ProjectId
 from textback.core.phone import Phone
 from textback.core.policy import Environment
 from textback.db.tables import carriers, messages, numbers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Line:
     """The agent's end of a project's chats."""
 

@@ -1,12 +1,12 @@
 """What `doctor` asks of Postgres: the server itself, and whether the work goes on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.db.session import transaction
 from textback.db.tables import numbers
 
@@ -47,7 +47,7 @@ _SLOTS = text("""
 """)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Slot:
     """A replication slot that nobody uses: Postgres keeps its log for it, for ever."""
 
@@ -56,7 +56,7 @@ class Slot:
     """Of the log that is kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Server:
     version: int
     """As 170004 for 17.4."""

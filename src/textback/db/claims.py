@@ -13,6 +13,7 @@ from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import events as facts
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId
 from textback.core.message import DropReason, Queued, Sending, Suppressed, claim, dropped
 from textback.core.optout import every_number_of
@@ -45,7 +46,7 @@ class Round:
     pair: tuple[str, str] = ("", "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Scope:
     """What one worker may take."""
 
@@ -58,7 +59,7 @@ class Scope:
     """What it has under way already."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Claimed:
     sending: Sequence[tuple[Sending, Sender | None]]
     """With how their numbers send; None: of one that is no longer provisioned."""

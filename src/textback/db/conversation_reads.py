@@ -7,7 +7,7 @@ index of words.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from math import isfinite
 
@@ -15,6 +15,7 @@ from sqlalchemy import Boolean, ColumnElement, cast, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, earliest
 from textback.db import message_reads, reads
 from textback.db.reads import ConversationRecord
@@ -25,7 +26,7 @@ _IDS_ARE_OLDER = timedelta(days=91)
 """Than the conversation, at most: a planned send has its ids when it is planned."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ConversationFilter:
     """None: whatever it is."""
 

@@ -1,7 +1,7 @@
 """Conversations: row <-> state."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import asyncpg
@@ -20,6 +20,7 @@ from textback.core.conversation import (
     Warned,
     deadline,
 )
+from textback.core.frozen import frozen
 from textback.core.policy import IdlePolicy
 
 IDLE = TypeAdapter(IdlePolicy)
@@ -40,7 +41,7 @@ LIVE: Final = """
 LOCK_LIVE: Final = f"select {STATE} {LIVE} for no key update"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Brief:
     """What a caller told the agent about the conversation it opened."""
 

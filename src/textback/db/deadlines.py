@@ -1,7 +1,6 @@
 """Conversations that time alone will change: claimed when their deadline is reached."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from textback.core import events as facts
 from textback.core.conversation import NAMES, Closed, Conversation, Engaged, Live, Paused
 from textback.core.errors import StaleError
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId, ConversationId, ProjectId
 from textback.core.phone import Phone
 from textback.core.policy import IdlePolicy
@@ -40,7 +40,7 @@ _MOVED: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Hold:
     """Nobody is taken to be silent while a reply may be lost that is still being looked for."""
 

@@ -6,13 +6,13 @@ when an id was seen, nothing below that id can come any more.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.db.session import transaction
 
 STEP: Final = 5_000
@@ -50,7 +50,7 @@ _SOME: Final = text("""
 """)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Happened:
     id: int
     at: datetime
@@ -64,7 +64,7 @@ class Happened:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wanted:
     """None: whatever it is."""
 

@@ -1,7 +1,6 @@
 """What is asked and written for each text of a user's, in few statements."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -13,6 +12,7 @@ from textback.core import events as facts
 from textback.core.conversation import NAMES, Closed, Engaged, Live, deadline
 from textback.core.errors import StaleError
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import (
     AccountId,
     CarrierId,
@@ -34,7 +34,7 @@ from textback.db.session import count_at_commit
 from textback.db.turns import Standing, Waiting
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Met:
     """What the locks of the pair and of its live conversation guard."""
 
@@ -57,7 +57,7 @@ class Met:
     """The turns of the conversation that is locked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Question:
     """What matters about a text from `user` to `agent`, before it is taken in."""
 
@@ -112,7 +112,7 @@ class Question:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Glance:
     """How things stood when nothing was locked."""
 
@@ -156,7 +156,7 @@ def _standing(rows: Sequence[asyncpg.Record]) -> Standing:
     return Standing(waiting=waiting, under_way=busy)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Said:
     """A text for the agent."""
 
@@ -172,7 +172,7 @@ class Said:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Taking:
     """A text that is to be stored, and what it does: it engages its conversation, and lands."""
 

@@ -1,20 +1,21 @@
 """What an account has, for edges that show or choose it: its agents and its SMS numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, AgentId
 from textback.core.phone import Phone
 from textback.db.session import transaction
 from textback.db.tables import agent_versions, agents, carriers, conversations, numbers, projects
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HeldAgent:
     id: str
     account_id: str
@@ -31,7 +32,7 @@ class HeldAgent:
     """When its production version was made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HeldNumber:
     number: str
     project_id: str
@@ -170,7 +171,7 @@ def _number(row: RowMapping) -> HeldNumber:
     return HeldNumber(**{f.name: row[f.name] for f in fields(HeldNumber)})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HeldCarrier:
     id: str
     account_id: str

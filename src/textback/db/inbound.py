@@ -1,7 +1,6 @@
 """Texts from users: stored once, counted for the limits."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
@@ -9,6 +8,7 @@ from sqlalchemy import and_, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import (
     CarrierId,
     ConversationId,
@@ -69,7 +69,7 @@ async def is_at_home(
     return bool(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Place:
     """Where a text is on record, whoever said it."""
 

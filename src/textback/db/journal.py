@@ -1,7 +1,6 @@
 """Calls that agents made in their turns: begun before they are made, ended when known."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, insert, literal, or_, select, update
@@ -9,11 +8,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.engine import ToolResult
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, TurnId
 from textback.db.tables import tool_calls as t
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Begun:
     call_id: str
     result: ToolResult | None

@@ -1,18 +1,19 @@
 """Apps that sign their requests, and the tokens of theirs that were used."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.core.jwt_claims import Once
 from textback.db.tables import accounts, jwt_apps, jwt_ids
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AppRow:
     client_id: str
     account_id: AccountId

@@ -5,13 +5,13 @@ It looks at every conversation of the account: for lists that people read. Progr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, case, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.db.session import transaction
 from textback.db.tables import conversations, messages
@@ -21,7 +21,7 @@ Operator = Literal["eq", "contains", "startsWith", "endsWith", "gt", "gte", "lt"
 t, m = conversations.c, messages.c
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Filter:
     field: str
     """A key of `FIELDS`."""
@@ -30,7 +30,7 @@ class Filter:
     """As the field is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Listed:
     id: str
     created_at: datetime

@@ -6,13 +6,13 @@ account's projects (few), or `ix_messages_conversation`. Numbers come by their o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, func, literal_column, or_, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.db.reads import MESSAGE, MessageRecord
 from textback.db.session import transaction
@@ -22,7 +22,7 @@ Place = tuple[datetime, str]
 """Of a text in a list: when it was made, and its id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MessageFilter:
     """None: whatever it is."""
 
@@ -40,7 +40,7 @@ class MessageFilter:
     """As for a web search: all of them, "a phrase", or, -not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Moment:
     """One thing that happened to a text."""
 
@@ -50,7 +50,7 @@ class Moment:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MessageStory:
     message: MessageRecord
     moments: Sequence[Moment]

@@ -1,18 +1,18 @@
 """Live conversations that change to another version of their agent."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import AgentId, ConversationId
 from textback.db import events
 from textback.db.tables import agent_versions, turns
 from textback.db.tables import conversations as t
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Which:
     """The live conversations of an agent that are to change."""
 
@@ -29,7 +29,7 @@ class Which:
         return (t.c.agent_id == self.agent_id) & (t.c.state != "closed") & on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Movable:
     id: ConversationId
     kind: str

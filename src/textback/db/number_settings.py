@@ -1,20 +1,20 @@
 """What dialects keep of numbers, and what they let callers change."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.defaults import Defaults
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.core.phone import Phone
 from textback.db.tables import conversations, numbers, projects
 from textback.db.tenants import DEFAULTS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Settings:
     number: Phone
     config: Mapping[str, Any]

@@ -1,13 +1,13 @@
 """Numbers that are swept: whose lost replies are looked for at the carrier, by one worker each."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId
 from textback.core.phone import Phone
 from textback.db.tables import numbers as t
@@ -17,7 +17,7 @@ LOOK_BACK: Final = timedelta(minutes=3)
 enter its list a little late."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sweeping:
     """A number that a worker holds until `sweep_at`."""
 

@@ -1,7 +1,6 @@
 """Conversations that open with a text of ours, many in one statement, which can be all there is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from textback import metrics
 from textback.core import segments
 from textback.core.conversation import Opened, deadline
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId
 from textback.core.message import Queued
 from textback.core.optout import every_number_of
@@ -102,7 +102,7 @@ _OPEN: Final = Statement("""
 """)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Opening:
     talk: Opened
     policy: IdlePolicy

@@ -3,19 +3,19 @@
 The list goes by `ix_opt_outs_agent` of each, and stops at its limit.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, literal, select, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.core.optout import every_number_of
 from textback.db.session import transaction
 from textback.db.tables import numbers, opt_outs, projects
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OptOutRecord:
     id: str
     agent_number: str
@@ -34,7 +34,7 @@ class OptOutRecord:
     opted_in_reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OptOutFilter:
     """None: whatever it is."""
 

@@ -4,7 +4,6 @@ One whose agent number is `project:ID` counts for every number of that project (
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -12,6 +11,7 @@ from sqlalchemy import ColumnElement, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, ProjectId, new_opt_out_id
 from textback.core.optout import every_number_of, project_of
 from textback.core.phone import Phone
@@ -21,7 +21,7 @@ from textback.db.tables import opt_outs as t
 Source = Literal["keyword", "carrier", "caller", "import"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OptOut:
     id: str
     agent_number: Phone

@@ -1,11 +1,11 @@
 """What is known of many pairs of numbers at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, ProjectId
 from textback.core.optout import every_number_of
 from textback.core.phone import Phone
@@ -39,7 +39,7 @@ _HISTORIES: Final = Statement("""
 """)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Standing:
     live: ConversationId | None
     """The conversation that they have."""
@@ -47,7 +47,7 @@ class Standing:
     """Of the number, or of its whole project."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class History:
     """Of a project with a user."""
 

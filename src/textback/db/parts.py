@@ -7,12 +7,12 @@ long as it has not been claimed and nothing was reported, so that what it is put
 its number's pace, stays as it is.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Update, exists, func, literal, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import MessageId
 from textback.core.message import Delivered, Failed, Message, Sent, Suppressed, Uncertain
 from textback.db import events
@@ -22,7 +22,7 @@ from textback.db.tables import messages as t
 _AT_ONCE = {"due_at": t.c.created_at, "part_wait": None}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Behind:
     message_id: MessageId
     """The text before."""

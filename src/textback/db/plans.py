@@ -1,7 +1,7 @@
 """Questions that edges ask about planned sends and batches; nothing here changes anything."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping, Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.commands import SendText
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.db.session import transaction
 from textback.db.tables import batches, messages, planned_sends
@@ -17,7 +18,7 @@ from textback.db.tables import batches, messages, planned_sends
 COMMAND = TypeAdapter(SendText)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PlannedSend:
     """A send that is, or was, not due at once; or a row of a batch."""
 
@@ -62,7 +63,7 @@ class PlannedSend:
     sent_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BatchRecord:
     id: str
     account_id: str
@@ -85,7 +86,7 @@ class BatchRecord:
     extra: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Progress:
     """How many rows of a batch are where. `accepted` is the sum of those after it."""
 

@@ -1,7 +1,7 @@
 """What `apply` reads and writes: all entries of a deployment at once."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import EndpointId, ProjectId
 from textback.core.policy import IdlePolicy
 from textback.core.storable import is_text
@@ -92,7 +93,7 @@ def gone_column(kind: Kind) -> str:
     return "revoked_at" if kind in {"api_key", "jwt_app"} else "removed_at"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Changes:
     """Rows to insert, and for entries that are there the columns to set."""
 

@@ -1,7 +1,6 @@
 """Questions that edges ask: an engine in, plain records out. Nothing here changes anything."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,12 +8,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.db.session import transaction
 from textback.db.tables import carriers, conversations, events, messages, numbers, tool_calls
 from textback.db.tenants import CarrierRow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ConversationRecord:
     id: str
     account_id: str
@@ -45,7 +45,7 @@ class ConversationRecord:
     last_text: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MessageRecord:
     id: str
     seq: int
@@ -77,7 +77,7 @@ class MessageRecord:
     template: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HandOffRecord:
     at: datetime
     reason: str
@@ -85,7 +85,7 @@ class HandOffRecord:
     metadata: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WholeRecord:
     """All that is told of one conversation."""
 
@@ -96,7 +96,7 @@ class WholeRecord:
     """While a person has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EventRecord:
     id: int
     at: datetime
@@ -109,7 +109,7 @@ class EventRecord:
     text: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NumberRecord:
     number: str
     project_id: str

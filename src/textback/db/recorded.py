@@ -1,7 +1,6 @@
 """Conversations that were held with an agent, for another version to be tried on them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
@@ -9,6 +8,7 @@ from sqlalchemy import Row, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.engine import Earlier
+from textback.core.frozen import frozen
 from textback.core.ids import AgentId, ConversationId
 from textback.db.tables import (
     agent_versions,
@@ -28,7 +28,7 @@ ANSWERED = ("answered", "silent", "failed")
 """Outcomes of turns whose answers counted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Held:
     """A conversation, with the rows of its texts, turns, calls and hand-overs, oldest first."""
 

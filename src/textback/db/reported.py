@@ -6,7 +6,6 @@ takes one round trip, in which nothing but that it is the usual is looked at.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from textback import metrics
 from textback.core import events as facts
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId, MessageId
 from textback.core.message import Message
 from textback.db import events
@@ -147,7 +147,7 @@ _MOVED: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class About:
     """What a receipt says of which text it is about."""
 
@@ -156,7 +156,7 @@ class About:
     carrier_message_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Found:
     text: Message | None
     """Not locked: it may have moved on."""
@@ -166,7 +166,7 @@ class Found:
     """A text of the same answer is behind it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Usual:
     about: About
     """Names the text."""

@@ -4,13 +4,13 @@ It waits for nobody: what somebody holds is passed over, and comes the next time
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Table, delete, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, ProjectId
 from textback.core.phone import Phone
 from textback.db import erasing, locks, past_usage, webhook_tidy
@@ -29,7 +29,7 @@ from textback.db.tables import (
 from textback.db.tenants import POLICY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Past:
     """What a project does not keep any longer: all that ended before then."""
 

@@ -1,13 +1,13 @@
 """The ways to Postgres that a deployment has, for `textback doctor`: where they lead."""
 
 import asyncio
-from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.db.listen import listen
 from textback.db.session import transaction
 
@@ -15,7 +15,7 @@ CHANNEL = "textback_doctor"
 HEARD_SECONDS = 3.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class End:
     """Where one of them leads."""
 

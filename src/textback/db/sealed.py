@@ -1,12 +1,12 @@
 """Every sealed secret there is, in whichever table: for when the key that seals them changes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Column, ColumnElement, Table, and_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.db.tables import (
     accounts,
     agent_versions,
@@ -19,7 +19,7 @@ Key: TypeAlias = tuple[Any, ...]
 Reseal: TypeAlias = Callable[[str], str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Place:
     """A column that holds secrets."""
 

@@ -1,7 +1,7 @@
 """What was provisioned: projects, agents, carriers, numbers."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.defaults import Defaults
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, AgentId, CarrierId, ProjectId
 from textback.core.numbers import Candidate
 from textback.core.phone import Phone
@@ -45,7 +46,7 @@ BUSY = 1000
 """Texts that wait for a number, counted up to here: beyond it numbers take turns."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProjectRow:
     id: ProjectId
     account_id: AccountId
@@ -57,7 +58,7 @@ class ProjectRow:
         return "draft" if environment in self.policy.draft_environments else "production"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NumberRow:
     number: Phone
     project_id: ProjectId
@@ -77,7 +78,7 @@ class NumberRow:
     """What conversations there begin with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CarrierRow:
     id: CarrierId
     kind: str
@@ -145,7 +146,7 @@ async def carrier_of(c: AsyncConnection, number: Phone) -> CarrierId:
     return CarrierId(found or "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Sender:
     """How a number sends."""
 

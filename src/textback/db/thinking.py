@@ -1,7 +1,7 @@
 """A turn that begins: what was said so far, for the engine to answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final, cast
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from textback.core import budget, rich
 from textback.core.budget import Reached, Spent
 from textback.core.engine import Earlier, Role, Said, ToolCall, ToolResult
+from textback.core.frozen import frozen
 from textback.core.ids import AgentId, ConversationId, MessageId, ProjectId, TurnId
 from textback.core.phone import Channel, channel
 from textback.core.policy import Budget, ProjectPolicy
@@ -101,7 +102,7 @@ LAST_SAID = 10
 """Of an earlier conversation, the texts that an engine is told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Thinking:
     """A turn that a worker holds until `lease_until`."""
 

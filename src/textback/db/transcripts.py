@@ -1,20 +1,21 @@
 """Conversations with all that was said in them, many at once: for those who export or audit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.db import message_reads
 from textback.db.session import transaction
 from textback.db.tables import connectors, conversations, events, messages, numbers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Said:
     """One text that was said, or at least is on its way."""
 
@@ -23,7 +24,7 @@ class Said:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Transcript:
     id: str
     account_id: str
@@ -46,7 +47,7 @@ class Transcript:
     texts: Sequence[Said] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wanted:
     """Which of a project's conversations, and from where on."""
 

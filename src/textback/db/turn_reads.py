@@ -1,17 +1,16 @@
 """What edges ask about one turn. Nothing here changes anything."""
 
-from dataclasses import dataclass
-
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.ids import AgentId, TurnId
 from textback.db.session import transaction
 from textback.db.tables import conversations
 from textback.db.tables import turns as t
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TurnRecord:
     id: TurnId
     agent_id: AgentId

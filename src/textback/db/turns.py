@@ -1,6 +1,5 @@
 """Turns: at most one that waits, and one that is under way, per conversation, by unique index."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -9,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import turn as rule
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, MessageId, new_turn_id
 from textback.core.policy import WhileThinking
 from textback.core.turn import Landing
@@ -24,13 +24,13 @@ _NEXT: Final = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Waiting:
     id: str
     first_text_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Standing:
     """A conversation's turns that have not ended, locked."""
 

@@ -1,7 +1,6 @@
 """Turns that are under way: an engine thinks, or its answer is awaited."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from sqlalchemy import RowMapping, Select, bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, MessageId, TurnId
 from textback.core.turn import Outcome, UnderWay
 from textback.db import events
@@ -37,7 +37,7 @@ _END: Final = text("""
 """)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Held:
     """A turn that is under way, locked until the transaction ends."""
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, Date, cast, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, earliest
 from textback.db.session import transaction
 from textback.db.tables import conversations, messages, past_usage, projects, usage_days
@@ -49,7 +50,7 @@ class Used:
     cost_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Span:
     """Whole days of one project."""
 

@@ -1,13 +1,13 @@
 """How things stand, for whoever operates this: queues, and texts that somebody has to look at."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.db.session import transaction
 from textback.db.tables import messages
 
@@ -17,7 +17,7 @@ MOST = 10_000
 QUEUES = ("messages", "turns", "conversations", "plans", "batches", "deliveries")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class UncertainRecord:
     id: str
     conversation_id: str
@@ -34,7 +34,7 @@ class UncertainRecord:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Queues:
     looked_up: int
     """Uncertain texts that are still looked up at the carrier."""

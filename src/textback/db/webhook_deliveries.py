@@ -13,6 +13,7 @@ from typing import Final, Literal
 from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core.frozen import frozen
 from textback.core.ids import EndpointId
 from textback.core.webhook import DOWN_AFTER, Answered, Health, NotAnswered
 from textback.db import webhook_claim_queries as q
@@ -38,7 +39,7 @@ _PLANNED_ANEW: Final = select(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Held:
     """A delivery that a worker has until `lease_until`."""
 

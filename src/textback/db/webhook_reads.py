@@ -1,13 +1,13 @@
 """What edges ask about webhooks: endpoints, deliveries with their attempts, the history."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, and_, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.core.told import Told
 from textback.db import webhook_told
 from textback.db.session import transaction
@@ -22,7 +22,7 @@ from textback.db.tables import (
 from textback.db.webhooks import Endpoint, endpoint_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DeliveryRecord:
     id: int
     endpoint_id: str
@@ -40,7 +40,7 @@ class DeliveryRecord:
     body: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AttemptRecord:
     number: int
     at: datetime

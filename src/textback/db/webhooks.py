@@ -4,7 +4,7 @@ Who locks an endpoint does so before its deliveries, and after all else.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, ConversationId, EndpointId, ProjectId
 from textback.core.webhook import WELL, Health
 from textback.db.tables import conversations, events, projects, webhook_deliveries
@@ -22,14 +23,14 @@ Source = Literal["api", "file", "send", "listen"]
 """`send`: of one conversation, as its caller asked. `listen`: removed once nobody polls it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Secret:
     sealed: str = field(repr=False)
     until: datetime | None = None
     """It signs until then; None: for as long as it is not replaced."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Endpoint:
     id: EndpointId
     account_id: AccountId

@@ -1,6 +1,5 @@
 """Who is asking: a key, and whom it may send for -> Caller, or a refusal; webhook -> carrier."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +15,7 @@ from textback.core.errors import (
     UnknownResource,
     WrongAccount,
 )
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, ProjectId
 from textback.core.policy import Environment
 from textback.core.ports import CarrierAccount, Vault
@@ -25,7 +25,7 @@ from textback.db.callers import ConnectorRow, SenderRow
 from textback.db.tenants import NumberRow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Holder:
     """Who holds a good key."""
 
@@ -63,7 +63,7 @@ async def caller(look: Look, *, key: str | None, connector_id: str | None, now: 
     return found.caller
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Admitted:
     caller: Caller
     key_id: str

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core.conversation import Closed
 from textback.core.errors import UnknownResource, WrongState
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId
 from textback.db import agents, analyses
 from textback.db.session import transaction
@@ -18,7 +18,7 @@ from textback.flows.say import Who, conversation_of, named
 LOOK_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Found:
     """`error` when there is none."""
 

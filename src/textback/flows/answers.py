@@ -6,7 +6,7 @@ takes, or where more comes of an answer, it is recorded alone, so that it keeps 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from textback import metrics, tracing
 from textback.core.engine import TurnReply
 from textback.core.errors import Unavailable
+from textback.core.frozen import frozen
 from textback.db import answering
 from textback.db.thinking import Thinking
 from textback.flows.saying import Saying
@@ -29,7 +30,7 @@ GATHER: Final = timedelta(milliseconds=25)
 """All answers of a project wait for its day's row: rather a few together than each for itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Answered:
     """What an engine said to a claimed turn."""
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -14,6 +14,7 @@ from textback.core.batch import MOST_ROWS, Missing, Row
 from textback.core.commands import Caller, SendText
 from textback.core.errors import BadRequest, Conflict, Unavailable, UnknownResource
 from textback.core.events import Event, Kind
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, BatchId, ProjectId, new_batch_id
 from textback.core.phone import Phone
 from textback.core.policy import ProjectPolicy
@@ -29,7 +30,7 @@ _BREATH = 100
 """Rows that are checked in one go: others are served in between."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RowError:
     """Why one row will not be sent."""
 
@@ -42,14 +43,14 @@ class RowError:
     """Its sentence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Created:
     batch: BatchRecord
     errors: Sequence[RowError]
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Moved:
     batch: BatchRecord
     changed: bool
@@ -102,7 +103,7 @@ async def create(
     return await _store(db, made, now=now)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _New:
     caller: Caller
     shared: SendText

@@ -7,7 +7,6 @@ what the agent said is read when the turn is over. So nothing is lost when whoev
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,6 +17,7 @@ from textback.core import phone
 from textback.core.commands import Caller
 from textback.core.conversation import Closed, Conversation, Engaged, Opened
 from textback.core.errors import UnknownConversation, WrongState
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, MessageId, new_conversation_id, new_message_id
 from textback.core.message import write
 from textback.core.phone import Phone
@@ -39,7 +39,7 @@ class TookTooLong(Exception):  # noqa: N818 - a state of affairs
     """The agent has not answered yet. It still will: the next answer tells that too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     conversation: Conversation
     texts: Sequence[str]

@@ -1,7 +1,6 @@
 """Who texts, and as whom: what can be known of a command before its time has come."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,6 +13,7 @@ from textback.core.errors import (
     OptedOut,
     UnknownAgent,
 )
+from textback.core.frozen import frozen
 from textback.core.numbers import pick
 from textback.core.phone import Phone
 from textback.db import agents, conversations, locks, opt_outs, tenants
@@ -24,7 +24,7 @@ from textback.flows import beginning
 from textback.flows.admit import numbers_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Choice:
     """Who texts, and as whom."""
 

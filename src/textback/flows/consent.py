@@ -4,7 +4,6 @@ What a user says by a keyword is in `flows/opt_out.py`; both end in the same row
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -19,6 +18,7 @@ from textback.core.errors import (
     UnknownResource,
 )
 from textback.core.events import By, Event, Kind
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, ProjectId
 from textback.core.optout import every_number_of, project_of
 from textback.core.phone import Phone
@@ -33,7 +33,7 @@ MAX_REASON = 500
 State = Literal["recorded", "already"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wish:
     """Whom not to text, and from where."""
 
@@ -45,13 +45,13 @@ class Wish:
     """In the caller's words, for the record."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Recorded:
     id: str
     state: State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Imported:
     """What became of one row."""
 
@@ -128,7 +128,7 @@ async def opt_in_user(
         await _tell(c, "user.opted_in", account_id, where, found.user_number, data, by=by, now=now)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Where:
     agent: Phone
     """Or `project:ID`."""

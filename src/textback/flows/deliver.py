@@ -6,7 +6,6 @@ at least once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import webhook as rule
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ports import Vault
 from textback.core.told import WebhookFormat
 from textback.core.webhook import Answered, NotAnswered, Verdict
@@ -36,14 +36,14 @@ Came = Literal["delivered", "again", "failed", "skipped", "kept", "lost"]
 """`kept`: its endpoint is paused, and it goes on from there. `lost`: somebody else has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Recorded:
     came: Came
     paused: str | None = None
     """Why the endpoint was paused over it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Post:
     """What is posted. The body is the same at every attempt, and so is its id."""
 

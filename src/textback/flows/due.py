@@ -1,7 +1,6 @@
 """Whose sends are taken up next, of all whose moment has come; `opening_due` takes them up."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from typing import Final
@@ -9,6 +8,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, BatchId, ProjectId
 from textback.core.phone import Phone
 from textback.db import batch_rows, batches, events, planning, plans, tenants
@@ -40,7 +40,7 @@ _AWAY: Final = timedelta(minutes=10)
 _LOOK_AGAIN: Final = timedelta(seconds=5)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Turn:
     """Whose sends are taken up next: a batch's, or else an account's single ones."""
 

@@ -1,7 +1,6 @@
 """A deadline was reached -> warn, or close. Many that are due at once are handled together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -9,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from textback.core import conversation as talk
 from textback.core import events as facts
 from textback.core.conversation import Close, Conversation, Live, Resume, Wait, Warn
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId, ProjectId, new_message_id
 from textback.core.message import Kind, Queued, write
 from textback.core.policy import ProjectPolicy
@@ -17,7 +17,7 @@ from textback.db.deadlines import Hold
 from textback.db.session import transaction
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Move:
     """What time does to one conversation."""
 

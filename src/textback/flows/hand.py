@@ -1,7 +1,6 @@
 """A conversation is handed to a person, and back to its agent; or it is ended by hand."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -10,6 +9,7 @@ from textback.core import conversation as talk
 from textback.core.commands import Notify
 from textback.core.conversation import Closed, Conversation, Engaged, HandedOff, Live, Paused
 from textback.core.errors import BadRequest, UnknownAgent, WrongState
+from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, MessageId, new_message_id
 from textback.core.policy import ProjectPolicy
 from textback.core.turn import HANDED_OFF
@@ -23,7 +23,7 @@ MAX_REASON = 500
 RESUMED = "the conversation was resumed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Done:
     """What became of the conversation. `changed`: it was not so before."""
 

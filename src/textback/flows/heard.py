@@ -1,6 +1,6 @@
 """One text of a user's that is being taken in: what can become of it, whoever it is for."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -10,6 +10,7 @@ from textback.core import conversation as talk
 from textback.core import optout
 from textback.core.conversation import CloseReason, Engaged, HandedOff, Live, Opened, Paused
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import (
     AccountId,
     ConversationId,
@@ -31,7 +32,7 @@ from textback.flows.reply_budget import Left
 Outcome = Literal["heard", "keyword", "unanswered", "duplicate", "unknown_number", "unroutable"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Heard:
     outcome: Outcome
     conversation_id: ConversationId | None = None
@@ -39,7 +40,7 @@ class Heard:
     why: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Arrived:
     """A text, and where it belongs as that was provisioned."""
 
@@ -63,7 +64,7 @@ class Arrived:
         return self.said.opt_out or opt_out.word(self.said.text, policy, opted_out=met.opted_out)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Text(Arrived):
     """With its pair locked."""
 

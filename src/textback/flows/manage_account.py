@@ -1,7 +1,6 @@
 """An account's own settings: its name, its template for agents, its secret for webhooks."""
 
 from base64 import b64encode
-from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Any, cast
 
@@ -10,13 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from textback.core import signing
 from textback.core.entries import Source
 from textback.core.errors import BadRequest, UnknownResource
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.db import managed, provisioning
 from textback.db.session import transaction
 from textback.flows.manage_shown import SAME, Managing, Same
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AccountShown:
     id: AccountId
     name: str

@@ -1,13 +1,13 @@
 """Agents that come with nothing but a prompt, and the versions of agents."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
 from textback.core import secret_paths
 from textback.core.entries import Entry
 from textback.core.errors import Conflict, UnknownResource
+from textback.core.frozen import frozen
 from textback.core.ids import AgentId
 from textback.core.policy import DEFAULT_FALLBACK
 from textback.db import agents, managed
@@ -46,7 +46,7 @@ async def create_from_template(
     return await manage.create(m, "agent", entry, own=own, trusted=[entry])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Version:
     number: int
     created_at: datetime

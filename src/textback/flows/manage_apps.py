@@ -1,7 +1,7 @@
 """JWT apps, whose tokens Kore.ai's clients sign: made, shown once, changed, revoked."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from textback.core.commands import Scope
 from textback.core.entries import Source
 from textback.core.errors import Conflict, UnknownResource
+from textback.core.frozen import frozen
 from textback.core.ids import new_key_id, to_uuid
 from textback.db import managed, provisioning
 from textback.db.provisioning import Row
@@ -19,7 +20,7 @@ from textback.flows.manage_shown import SAME, Managing, Same
 from textback.flows.provision_access import new_app_secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class App:
     client_id: str
     """`cs-` and a UUID: the `appId` of its tokens."""
@@ -32,7 +33,7 @@ class App:
     managed_by: Source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AppSecret:
     """This is the one time that it is shown."""
 

@@ -1,7 +1,7 @@
 """API keys and key pairs: made, shown once, changed with or without a time of grace, revoked."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import Any, Final, cast
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from textback.core.commands import Scope
 from textback.core.entries import Source
 from textback.core.errors import BadRequest, Conflict, MissingScope, UnknownResource
+from textback.core.frozen import frozen
 from textback.core.ids import new_key_id
 from textback.db import managed, provisioning
 from textback.db.callers import key_hash
@@ -24,7 +25,7 @@ LONGEST_GRACE: Final = timedelta(days=30)
 MOST_LISTED: Final = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Key:
     id: str
     """`key_...`; of a pair `nxf_` and 32 hexadecimal digits."""
@@ -40,7 +41,7 @@ class Key:
     is_pair: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Secret:
     """A key that was made now: this is the one time that its secret is known."""
 

@@ -1,13 +1,14 @@
 """Rows of what is provisioned -> entries as they could be given again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Final, cast
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core.entries import Entry, EntryKind, Provisioner, Source
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.core.phone import Phone
 from textback.core.plan import CarrierKind, usual_opt_out_replies, usual_pace
@@ -23,7 +24,7 @@ class Same:
 SAME: Final = Same()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Managing:
     """For whom, and with what, entries are managed. Edges: `api.managing.managing(rt, holder)`."""
 
@@ -36,7 +37,7 @@ class Managing:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Managed:
     kind: EntryKind
     id: str
@@ -53,7 +54,7 @@ class Managed:
     """Sentences, about what was just done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AsIs:
     shown: Managed
     row: Row

@@ -5,12 +5,13 @@ import that dies on the way can be asked for again, and changes nothing twice.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import structlog
 
 from textback.core import phone, signing
 from textback.core.errors import CarrierRefused, Conflict
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, CarrierId
 from textback.core.phone import Phone
 from textback.core.ports import CarrierAccount, FoundNumber, NotDone, NumberImporter
@@ -22,7 +23,7 @@ from textback.flows.manage import Managing
 log = structlog.stdlib.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wanted:
     number: Phone
     account_sid: str

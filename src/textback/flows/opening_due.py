@@ -6,7 +6,7 @@ bring at the same time do; what is not, and what somebody else has to do with, g
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Literal, TypeVar, cast
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.commands import Accepted, SendText
 from textback.core.errors import Refusal, Unavailable, UnknownResource
+from textback.core.frozen import frozen
 from textback.core.ids import MessageId, ProjectId
 from textback.core.numbers import Candidate
 from textback.core.phone import Phone
@@ -43,7 +44,7 @@ _TOO_LATE: Final = ("Expired", EXPIRED)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sent:
     outcomes: Sequence[Outcome]
     rest: Turn | None

@@ -5,7 +5,7 @@ locked, it is asked whether that still holds (`together`). If not, the send goes
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core.commands import Caller, SendText
+from textback.core.frozen import frozen
 from textback.core.ids import ProjectId
 from textback.core.numbers import Candidate, pick
 from textback.core.phone import Phone
@@ -27,7 +28,7 @@ FRESH: Final = timedelta(seconds=1)
 MOST: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Picked:
     number: NumberRow
     history: History

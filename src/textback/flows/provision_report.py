@@ -1,22 +1,23 @@
 """What an apply did, or would do."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from textback.core.errors import ProvisioningError
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, AgentId
 from textback.core.policy import AgentLabel
 from textback.db.provisioning import Kind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Thing:
     kind: Kind
     id: str
     """Of an API key: account/name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NewKey:
     """A key that was made. It is stored as a hash only, so this is the one time to show it."""
 
@@ -25,7 +26,7 @@ class NewKey:
     key: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Relabelled:
     """A version of an agent that was there before is another one now."""
 
@@ -36,7 +37,7 @@ class Relabelled:
     was: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class NewVersion:
     """A label that is on another version now."""
 
@@ -45,7 +46,7 @@ class NewVersion:
     """By number, how many conversations are live on each version of the agent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Report:
     created: Sequence[Thing]
     updated: Sequence[Thing]

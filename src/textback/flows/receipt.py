@@ -8,7 +8,6 @@ is locked by somebody, is taken in alone, so that it keeps no other waiting.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeGuard
 
@@ -19,6 +18,7 @@ from textback import metrics
 from textback.core import message as rule
 from textback.core import receipts
 from textback.core.errors import Unavailable
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId, MessageId
 from textback.core.message import Delivered, Message, Sent
 from textback.core.ports import Receipt
@@ -38,7 +38,7 @@ GATHER: Final = timedelta(milliseconds=25)
 """A look and a move cost about the same for one receipt as for ten; a carrier is in no hurry."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Reported:
     """A verified receipt."""
 

@@ -5,7 +5,6 @@ text moves on (an opt-out), or has been overtaken, is saved alone: it keeps no o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
@@ -15,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from textback import metrics
 from textback.core import message as rule
 from textback.core.errors import StaleError, Unavailable
+from textback.core.frozen import frozen
 from textback.core.ids import MessageId
 from textback.core.message import Sending, Uncertain
 from textback.core.policy import SendPolicy
@@ -32,7 +32,7 @@ GATHER: Final = timedelta(milliseconds=25)
 """To save costs about the same for one as for ten, and only what is behind a text waits for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Wait:
     """It was not handed over: its number has no token left, or our lease is too short."""
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -10,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core.errors import BadRequest, Conflict, UnknownResource
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.core.told import Told, WebhookFormat
 from textback.db import events, webhook_pull, webhook_told, webhooks
@@ -26,7 +26,7 @@ _SEEN: Final = timedelta(minutes=1)
 """So often it is noted that an endpoint is polled in vain."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Polled:
     told: Sequence[tuple[int, Told]]
     """The oldest first: the delivery, and what it tells."""

@@ -1,19 +1,19 @@
 """Whether the agent may say more to somebody, and from when on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core import loops
+from textback.core.frozen import frozen
 from textback.core.gcra import Rate
 from textback.core.ids import ConversationId
 from textback.core.phone import Phone
 from textback.db import conversations, inbound
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Left:
     pause_until: datetime | None
     """None: there is budget left."""

@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.core.frozen import frozen
 from textback.db import provisioning, sealed
 from textback.db.sealed import Place
 from textback.db.session import transaction
@@ -56,7 +57,7 @@ async def _place(db: AsyncEngine, vault: Vault, place: Place, *, dry_run: bool) 
         after = some[-1][0]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Counting:
     vault: Vault
     found: Resealed

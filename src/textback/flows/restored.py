@@ -1,12 +1,12 @@
 """A database that has forgotten its last moments -> nothing of them is said a second time."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core.errors import UnknownConversation, WrongState
+from textback.core.frozen import frozen
 from textback.core.policy import SendPolicy
 from textback.db import interrupted
 from textback.db.session import transaction
@@ -18,7 +18,7 @@ WHY: Final = "restored: what was said in the time that the database lost is not 
 _BATCH: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Doubted:
     texts: int
     """Queued ones, of which the carrier will be asked before they are sent."""

@@ -4,12 +4,13 @@ Opt-outs stay, and what was used (`past_usage`).
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.errors import Unavailable
+from textback.core.frozen import frozen
 from textback.db import retention
 from textback.db.retention import Past
 from textback.db.session import transaction, was_held
@@ -21,7 +22,7 @@ ROWS = 2000
 """Of one table at once: what is larger goes in several pieces."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Forgotten:
     """What went. `more`: there is more that can go."""
 

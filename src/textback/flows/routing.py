@@ -1,10 +1,9 @@
 """A text's addresses, as its carrier wrote them -> the pair of numbers that it belongs to."""
 
-from dataclasses import dataclass
-
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core import phone
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId
 from textback.core.phone import Phone
 from textback.core.ports import Inbound
@@ -14,7 +13,7 @@ from textback.db.session import transaction
 from textback.db.tenants import NumberRow
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Route:
     number: NumberRow
     user: Phone

@@ -1,7 +1,6 @@
 """A person writes to the user, or a caller as the agent, in the thread there is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -12,6 +11,7 @@ from textback.core.commands import Accepted, Idempotency
 from textback.core.conversation import NAMES, Closed, Conversation, Live
 from textback.core.errors import BadRequest, Unavailable, UnknownConversation, WrongState
 from textback.core.events import By
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, ConversationId, MessageId, new_message_id
 from textback.core.message import Kind, write
 from textback.core.policy import MAX_TEXT, ProjectPolicy
@@ -22,7 +22,7 @@ from textback.flows import doubt
 Sender = Literal["person", "agent"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Who:
     """Who asks for it. An operator (`account_id` None) may touch every account's."""
 
@@ -35,7 +35,7 @@ OPERATOR = Who("operator")
 _KINDS: Mapping[Sender, Kind] = {"person": "person", "agent": "reply"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Said:
     message_id: MessageId
     conversation: Conversation

@@ -6,7 +6,6 @@ Three steps: claim (one transaction), hand over (no transaction), record (one tr
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from textback import metrics, tracing
 from textback.core import message as rule
 from textback.core import segments
+from textback.core.frozen import frozen
 from textback.core.gcra import Denied, Rate
 from textback.core.ids import CarrierId
 from textback.core.message import Queued, Sending, Uncertain
@@ -51,7 +51,7 @@ class Carriers(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Job:
     message: Sending
     sender: Sender

@@ -1,6 +1,6 @@
 """What was said elsewhere is put on record: stored, and neither sent nor answered."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -10,6 +10,7 @@ from textback.core import conversation as talk
 from textback.core.commands import Accepted, Caller, SendText
 from textback.core.conversation import Live
 from textback.core.errors import Conflict
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId, MessageId, new_conversation_id, new_message_id, on_record
 from textback.core.message import accepted, claim, write
 from textback.db import conversations, inbound, locks, messages, opt_outs
@@ -104,7 +105,7 @@ async def _known(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Said:
     id: MessageId
     carrier_message_id: str

@@ -1,7 +1,6 @@
 """Replies whose webhook never reached us -> found in the carrier's own list, and taken in."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from textback import metrics
 from textback.core import phone
 from textback.core.errors import Unavailable
+from textback.core.frozen import frozen
 from textback.core.ids import CarrierId
 from textback.core.ports import Inbound, NoAnswer, TooMany
 from textback.db import inbound as texts
@@ -32,7 +32,7 @@ GIVE_UP: Final = timedelta(days=1)
 """So long after it was said, a text that cannot be taken in is tried no more."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Swept:
     """The list was read."""
 
@@ -107,7 +107,7 @@ async def done(db: AsyncEngine, held: Sweeping, *, again_at: datetime) -> None:
         await numbers.sweep_again(c, held, at=again_at)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Taken:
     recovered: int
     failed: int

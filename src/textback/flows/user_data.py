@@ -4,13 +4,13 @@ Opt-outs stay: without them the next send would text somebody who said STOP.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.errors import Conflict, UnknownConversation, UnknownResource
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.core.phone import Phone
 from textback.db import user_data
@@ -24,7 +24,7 @@ ROUNDS: Final = 5
 """A user who texts meanwhile opens another conversation; somebody who never stops is told of."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Erased:
     removed: Mapping[str, int]
     """`conversations`, `texts`, `planned_sends`, `events`, `uploads`: how many."""

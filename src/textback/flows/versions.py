@@ -1,12 +1,12 @@
 """Live conversations -> another version of their agent."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.errors import UnknownAgent
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, AgentId, ConversationId
 from textback.core.policy import AgentLabel
 from textback.db import agents, moving
@@ -17,7 +17,7 @@ AT_ONCE: Final = 200
 """Conversations in one transaction; what happens to them waits for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Moved:
     to: int
     moved: int

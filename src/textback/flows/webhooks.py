@@ -3,7 +3,7 @@
 import base64
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from textback.core import signing
 from textback.core import webhook as rule
 from textback.core.errors import BadRequest, Conflict, UnknownResource
 from textback.core.events import Event
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, ConversationId, ProjectId, new_endpoint_id
 from textback.core.ports import Vault
 from textback.core.told import WebhookFormat
@@ -30,7 +31,7 @@ MOST_SECRETS: Final = 4
 _FEWEST_BYTES: Final = 24
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wanted:
     """An endpoint as its owner describes it."""
 
@@ -48,7 +49,7 @@ class Wanted:
     """Made to listen by: removed once nobody has polled it for an hour."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Made:
     endpoint: Endpoint
     secret: str = field(repr=False)

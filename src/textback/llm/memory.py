@@ -5,10 +5,11 @@ The summary is kept in the engine's state, with the place of the last text that 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from textback.core.engine import Said, ToolCall, TurnRequest, Usage
+from textback.core.frozen import frozen
 from textback.core.language import ModelFailed
 from textback.llm.model import JUDGE, PydanticAiModel
 from textback.llm.talk import LONGEST_EARLIER_RESULT, UNKNOWN_RESULT, Line, quoted, tokens
@@ -25,7 +26,7 @@ Summarise it for the agent who goes on with it, in at most 150 words: what the u
 dates, numbers, what was agreed or promised, what is open. Only what was said. Plain text."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Remembered:
     summary: str | None
     transcript: Sequence[Said]

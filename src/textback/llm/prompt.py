@@ -6,12 +6,12 @@ Pure. The layers and their order are the vendors' (wire-compat 1.7 and 4.4): wha
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from textback.core.engine import Earlier, TurnRequest
+from textback.core.frozen import frozen
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([^\W\d][\w-]*(?:\.[\w-]+)*)\s*\}\}")
 
@@ -61,7 +61,7 @@ _EARLIER_TEXTS: Final = 6
 _LONGEST_EARLIER: Final = 1_500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Layers:
     """The operator's words; `prompt` and `business_profile` may hold `{{variables}}`."""
 

@@ -8,11 +8,12 @@ import json
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal, TypeAlias, cast
 
 from textback.core import rich
 from textback.core.engine import Said, ToolCall, ToolResult, Usage
+from textback.core.frozen import frozen
 
 BEGIN: Final = "[The conversation begins. Write your first text.]"
 BEGUN: Final = "[You began the conversation.]"
@@ -26,13 +27,13 @@ LONGEST_RESULT: Final = 16_000
 LONGEST_EARLIER_RESULT: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Line:
     by: Literal["user", "agent"]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Asked:
     """A call that a model asks for. `arguments` None: it wrote none that can be read."""
 
@@ -41,7 +42,7 @@ class Asked:
     arguments: Mapping[str, object] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Step:
     """The model asked for calls, and got results in the same order."""
 
@@ -55,7 +56,7 @@ class Step:
 Entry: TypeAlias = Line | Step
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Tool:
     name: str
     description: str
@@ -68,7 +69,7 @@ Choice = Literal["auto", "none", "required"]
 """Whether a model may, must not or must ask for calls."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     """What came back of one request."""
 

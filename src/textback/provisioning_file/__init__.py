@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from textback.core.errors import ProvisioningError
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.core.plan import Agent, Path, Plan
 from textback.core.policy import ProjectPolicy
@@ -39,7 +39,7 @@ class FileRefused(Exception):  # noqa: N818 - an answer, not an error
         self.problems = sorted(set(problems))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class ProvisioningFile:
     plan: Plan
     warnings: tuple[Problem, ...]

@@ -1,20 +1,20 @@
 """An agent that was found right -> the contents of its production and its draft version."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from pydantic import BaseModel, SecretStr
 
 from textback.core import secret_paths
 from textback.core.engine import AnalysisSettings, Possible
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId, AgentId
 from textback.core.plan import Agent, AgentContent, Path
 from textback.provisioning_file import agent_shape as shape
 from textback.provisioning_file.engine_kind import EngineKind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class EngineSettings:
     """An agent's `engine`, checked by the model of its kind."""
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -11,6 +10,7 @@ import structlog
 from textback import metrics, tracing
 from textback.core import turn as rule
 from textback.core.engine import Engine, Later, TurnFailed, TurnLost, TurnReply
+from textback.core.frozen import frozen
 from textback.core.ids import AgentId, TurnId
 from textback.db.thinking import Thinking
 from textback.flows import traces, turn
@@ -40,7 +40,7 @@ SHARE = 8
 So one whose engine hangs has at most a quarter, and the others' users do not wait for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Asked:
     """An engine that thinks."""
 

@@ -8,7 +8,6 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias, cast
 
@@ -16,6 +15,7 @@ import httpx
 import structlog
 
 from textback.carriers.sandbox.hooks import signed_status
+from textback.core.frozen import frozen
 from textback.core.ids import MessageId
 from textback.core.phone import Phone
 from textback.core.ports import (
@@ -59,7 +59,7 @@ _FAILED: Final[_Reports] = (("sent", None), ("failed", "30003"))
 _log = structlog.stdlib.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SandboxText:
     """What the sandbox took, and when."""
 

@@ -8,7 +8,6 @@ senders (https://www.twilio.com/docs/messaging/api/channelsender-resource).
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -23,6 +22,7 @@ from twilio.rest.api.v2010.account.message import (  # pyright: ignore[reportMis
 )
 
 from textback.carriers.twilio.exchange import Exchange
+from textback.core.frozen import frozen
 from textback.core.phone import Phone, is_messaging_service
 from textback.core.ports import Inbound, TooMany
 
@@ -47,7 +47,7 @@ _NOT_FOUND: Final = 404
 _log = structlog.stdlib.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reader:
     """One reading of the list."""
 

@@ -1,7 +1,7 @@
 """How each of Bland AI's routes is asked and answers: the key, the body, the envelope."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from textback.api import deps
 from textback.api.body import parse_json
 from textback.core.commands import Caller, Scope
 from textback.core.errors import BadKey, RateLimited, Refusal, TooLarge, Unavailable
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.dialects.bland import wire
 from textback.flows import admit
@@ -37,7 +38,7 @@ def new_router() -> APIRouter:
     return APIRouter(tags=["Bland AI"], dependencies=[_KEY])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Asked:
     """A request whose key is good, and whose body is JSON."""
 

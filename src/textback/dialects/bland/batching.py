@@ -7,7 +7,6 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Field
@@ -15,6 +14,7 @@ from pydantic_core import from_json
 
 from textback.core import storable
 from textback.core.batch import MOST_COLUMNS, MOST_ROWS, Row
+from textback.core.frozen import frozen
 from textback.dialects.bland import form, sending, wire
 from textback.dialects.bland.sending import Saying
 from textback.dialects.bland.wire import Body, Wrong
@@ -49,7 +49,7 @@ def read(body: Mapping[str, Any]) -> Batch:
 # --- The upload ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class File:
     name: str
     kind: str

@@ -6,9 +6,9 @@ of its own for headers that no form has.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from textback.core.frozen import frozen
 from textback.dialects.bland.wire import Wrong
 
 MOST_PARTS: Final = 50
@@ -26,7 +26,7 @@ _PARAMETER: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Field:
     filename: str
     """As it was given; "" without any."""

@@ -5,13 +5,13 @@ https://docs.bland.ai/api-v1/get/sms-conversations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, cast, get_args
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from textback.core import phone, storable
+from textback.core.frozen import frozen
 from textback.core.phone import Phone
 from textback.db.listing import FIELDS, Filter, Listed, Operator
 from textback.db.reads import MessageRecord
@@ -32,7 +32,7 @@ _OF_WORDS: Final = frozenset({"contains", "startsWith", "endsWith"})
 _TIME: Final = TypeAdapter(datetime)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Page:
     number: int
     size: int

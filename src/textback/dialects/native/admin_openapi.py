@@ -1,11 +1,11 @@
 """What OpenAPI says of our routes for entries."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from textback.core.entries import EntryKind
+from textback.core.frozen import frozen
 from textback.dialects.native import admin_wire as wire
 from textback.dialects.native.describing import path_id, route
 from textback.dialects.native.paging import Page, Query
@@ -14,7 +14,7 @@ _TAKEN: Final = "It is there already, or the id is taken: ids are unique in a de
 _IN_USE: Final = "Something needs it, or the provisioning file manages it."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Entries:
     """One kind of entry: where it is, and what is said of it."""
 

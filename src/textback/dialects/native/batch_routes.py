@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -12,6 +11,7 @@ from textback import metrics
 from textback.core.batch import Row, read_csv
 from textback.core.commands import Idempotency
 from textback.core.errors import BadRequest, TooLarge, UnknownResource
+from textback.core.frozen import frozen
 from textback.core.ids import BatchId
 from textback.db import plans
 from textback.db.plans import BatchRecord, PlannedSend
@@ -31,7 +31,7 @@ _BATCH = wire.BATCHES + "/{batch_id}"
 _SEND = wire.SENDS + "/{send_id}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class _Wanted:
     """A batch as it was asked for."""
 

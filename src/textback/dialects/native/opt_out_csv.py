@@ -3,11 +3,11 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from textback.core import optout, phone
 from textback.core.errors import BadRequest
+from textback.core.frozen import frozen
 from textback.core.phone import Phone
 from textback.db.opt_out_reads import OptOutRecord
 from textback.dialects.native.opt_out_wire import MAX_CSV, MAX_REASON, MOST_ROWS, Import
@@ -26,7 +26,7 @@ COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Row:
     """Whom not to text, and from where; or why the row cannot be read."""
 

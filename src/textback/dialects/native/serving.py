@@ -4,7 +4,6 @@ A router per subject; routes.py puts them together.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Security
@@ -18,6 +17,7 @@ from textback.api import deps
 from textback.api.body import parse_json
 from textback.core.commands import Scope
 from textback.core.errors import BadKey, Refusal, Unavailable
+from textback.core.frozen import frozen
 from textback.core.ids import AccountId
 from textback.dialects.native import reading, wire
 from textback.flows import admit
@@ -40,7 +40,7 @@ def router(subject: str) -> APIRouter:
     return APIRouter(dependencies=_KEYS, tags=[subject])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Asked:
     """A request whose key is good."""
 

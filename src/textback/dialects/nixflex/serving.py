@@ -5,7 +5,6 @@ https://docs.nixflex.com/authentication, https://docs.nixflex.com/reference/rate
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from textback.api.body import parse_json
 from textback.api.managing import managing
 from textback.core.commands import Scope
 from textback.core.errors import BadKey, BadRequest, RateLimited, Refusal, TooLarge, Unavailable
+from textback.core.frozen import frozen
 from textback.core.gcra import Granted, Rate
 from textback.core.ids import AccountId
 from textback.dialects.nixflex import wire
@@ -42,7 +42,7 @@ def router(subject: str) -> APIRouter:
     return APIRouter(dependencies=[Security(_BEARER)], tags=[subject])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Asked:
     """A request whose key is good."""
 

@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 
 from textback.core.engine import ToolResult, TurnRequest
+from textback.core.frozen import frozen
 from textback.engines.flow.graph import Call, Node
 from textback.engines.flow.templates import at_path, filled, filled_url, read_json, storable
 from textback.llm.tools import HttpTool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outcome:
     well: bool
     values: Mapping[str, object]

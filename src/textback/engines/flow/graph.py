@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal, TypeAlias
 
+from textback.core.frozen import frozen
 from textback.llm.settings import ToolSettings
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -19,42 +20,42 @@ MAX_TEXTS: Final = 10
 """Texts in a row, without waiting for the user."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Keywords:
     """Fits if one of these words or phrases is among what the user said."""
 
     words: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Matches:
     """Fits if this regular expression is found anywhere in what the user said."""
 
     pattern: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Compared:
     variable: str
     how: Comparison
     value: object
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class AllKnown:
     """Fits if every one of these variables has a value."""
 
     variables: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Called:
     """Fits if the node's call went well, or if it failed."""
 
     well: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Judged:
     """Fits if the model says that this describes what the user said."""
 
@@ -66,14 +67,14 @@ Fixed: TypeAlias = Keywords | Matches | Compared | AllKnown | Called
 Condition: TypeAlias = Fixed | Judged
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Edge:
     to: str
     when: Condition
     at: Place = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Variable:
     """Something to be taken from what the user said."""
 
@@ -85,7 +86,7 @@ class Variable:
     at: Place = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Webhook:
     """A request in another vendor's words, in place of ours."""
 
@@ -94,7 +95,7 @@ class Webhook:
     """JSON, in whose texts `{{name}}` is filled; None: no body."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Call:
     """An HTTP endpoint. `{{name}}` is filled in the arguments; of a webhook, in its address too."""
 
@@ -106,7 +107,7 @@ class Call:
     at: Place = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Unclear:
     """What happens when the user says what fits no edge."""
 
@@ -119,7 +120,7 @@ class Unclear:
     at: Place = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Node:
     """On entering it speaks, if it has words; calls, if it has a call; then waits, or goes on.
 
@@ -172,7 +173,7 @@ class Node:
             yield self.unclear.to, (*self.unclear.at, "to")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Graph:
     start: str
     nodes: Mapping[str, Node]

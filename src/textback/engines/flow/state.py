@@ -1,14 +1,15 @@
 """Where a conversation is in its flow: what is kept between turns, as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import cast
 
 from textback.core.engine import TurnRequest
+from textback.core.frozen import frozen
 from textback.engines.flow.graph import Graph
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Position:
     node: str | None = None
     """The node that waits for the user; None: the flow has not begun."""
