@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Final
 
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ports import Limiter, Unreachable
@@ -16,8 +16,6 @@ LEAST: Final = 4
 """Units. Whoever uses fewer in a span waits a moment for each."""
 KEEP: Final = timedelta(milliseconds=250)
 """How long units are kept that were taken ahead; then they are given back."""
-
-_Place: TypeAlias = tuple[str, Rate]
 
 
 class AheadLimiter:
@@ -33,21 +31,22 @@ class AheadLimiter:
     ) -> None:
         """`clock` in seconds, never going back (`time.monotonic`)."""
         self._behind, self._clock, self._keep = behind, clock, keep.total_seconds()
-        self._reserves = dict[_Place, _Reserve]()
+        self._reserves = dict[str, _Reserve]()
         self._under_way = set[asyncio.Task[None]]()  # asyncio itself keeps no task alive
 
     async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
         if units != 1 or rate.lends:
             return await self._behind.take(key, rate, units)
-        now, place = self._clock(), (key, rate)
-        reserve = self._reserves.get(place)
+        now, reserve = self._clock(), self._reserves.get(key)
         if reserve is None:
-            reserve = self._reserves[place] = _Reserve(rate, self._keep, span_began=now)
-            self._look_later(place)
+            reserve = self._reserves[key] = _Reserve(rate, self._keep, span_began=now)
+            self._look_later(key)
+        elif reserve.rate is not rate and reserve.rate != rate:  # it was changed a moment ago
+            return await self._behind.take(key, rate)
         answer = reserve.take(now)
         if ahead := reserve.wanted():
             reserve.is_asking = True
-            self._begin(self._ask(place, reserve, ahead))
+            self._begin(self._ask(key, reserve, ahead))
         if answer is None:
             answer = await self._behind.take(key, rate)
             reserve.hear(answer, self._clock())
@@ -61,13 +60,13 @@ class AheadLimiter:
         reserves, self._reserves = self._reserves, {}
         if self._under_way:
             await asyncio.wait(self._under_way)
-        for place, reserve in reserves.items():
-            await self._return(place, reserve.unused(self._clock()))
+        for key, reserve in reserves.items():
+            await self._return(key, reserve)
         await self._behind.close()
 
-    async def _ask(self, place: _Place, reserve: "_Reserve", units: int) -> None:
+    async def _ask(self, key: str, reserve: "_Reserve", units: int) -> None:
         try:
-            answer, now = await self._behind.take(*place, units), self._clock()
+            answer, now = await self._behind.take(key, reserve.rate, units), self._clock()
             reserve.hear(answer, now)
             if isinstance(answer, Granted):
                 reserve.add(units, now)
@@ -76,24 +75,25 @@ class AheadLimiter:
         finally:
             reserve.is_asking = False
 
-    async def _return(self, place: _Place, units: float) -> None:
-        if units > 0:
+    async def _return(self, key: str, reserve: "_Reserve") -> None:
+        unused = reserve.unused(self._clock())
+        if unused > 0:
             with suppress(Unreachable):
-                await self._behind.give_back(*place, units)
+                await self._behind.give_back(key, reserve.rate, unused)
 
-    def _look_later(self, place: _Place) -> None:
+    def _look_later(self, key: str) -> None:
         # One timer goes on for as long as there is a reserve: one for each call would cost more.
-        asyncio.get_running_loop().call_later(self._keep, self._look, place)
+        asyncio.get_running_loop().call_later(self._keep, self._look, key)
 
-    def _look(self, place: _Place) -> None:
-        reserve, now = self._reserves.get(place), self._clock()
+    def _look(self, key: str) -> None:
+        reserve = self._reserves.get(key)
         if reserve is None:  # closed
             return
-        if reserve.is_over(now):
-            del self._reserves[place]
-            self._begin(self._return(place, reserve.unused(now)))
+        if reserve.is_over(self._clock()):
+            del self._reserves[key]
+            self._begin(self._return(key, reserve))
         else:
-            self._look_later(place)
+            self._look_later(key)
 
     def _begin(self, doing: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(doing)

@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from functools import lru_cache
 from math import ceil
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -27,6 +27,9 @@ LIMIT_SECONDS = 1.0
 """To tell an account that its limit is reached, while a caller waits for the 429."""
 
 
+_HEADERS: Final = "textback.headers"
+
+
 def runtime(request: Request) -> Runtime:
     return cast("Runtime", request.app.state.runtime)
 
@@ -40,11 +43,12 @@ def key(request: Request) -> str | None:
 
 
 def header(request: Request, name: bytes) -> str | None:
-    """As `request.headers.get`, at half of its cost, or a tenth if it is not there."""
-    for given, value in request.scope["headers"]:
-        if given == name:
-            return value.decode("latin-1")
-    return None
+    """As `request.headers.get`, which walks through all of them each time. `name` in lower case."""
+    found = request.scope.get(_HEADERS)
+    if found is None:  # of those that come twice the first counts
+        found = request.scope[_HEADERS] = dict(reversed(request.scope["headers"]))
+    value = found.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 async def body(request: Request, *, at_most: int) -> bytes | None:

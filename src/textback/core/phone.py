@@ -26,6 +26,8 @@ _USUAL_LENGTH = 12
 
 def channel(address: Phone) -> Channel:
     """What a text to or from it travels on. A Messaging Service of ours is there for RCS."""
+    if address.startswith("+"):
+        return "sms"
     if is_messaging_service(address):
         return "rcs"
     head, colon, _ = address.partition(":")
