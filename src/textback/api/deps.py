@@ -58,16 +58,18 @@ async def body(request: Request, *, at_most: int) -> bytes | None:
             return None
     except ValueError:  # not a number: what is read decides
         pass
-    read = bytearray()
+    parts, length = list[bytes](), 0
     while True:  # and not `request.stream()`: a generator is the dearest part of a short body
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        read += message.get("body", b"")
-        if len(read) > at_most:
+        part: bytes = message.get("body", b"")
+        length += len(part)
+        if length > at_most:
             return None
+        parts.append(part)
         if not message.get("more_body", False):
-            return bytes(read)
+            return b"".join(parts) if len(parts) > 1 else part
 
 
 _unfinished = set[asyncio.Task[Any]]()
