@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -19,6 +20,7 @@ from textback.api import headers, health, hooks, replies
 from textback.api.dialect import Dialect, fault_of
 from textback.api.direct import Direct
 from textback.api.envelope import Envelope
+from textback.api.openapi_schemas import describe_all
 from textback.exposition import Standing
 from textback.runtime import Runtime
 
@@ -43,7 +45,7 @@ def create_app(rt: Runtime, dialects: Sequence[Dialect], *, owns: bool = True) -
         if owns:
             await rt.close()
 
-    app = FastAPI(
+    app = _App(
         lifespan=lifespan,
         title="textback",
         version=__version__,
@@ -72,6 +74,12 @@ def create_app(rt: Runtime, dialects: Sequence[Dialect], *, owns: bool = True) -
     # Inside of Starlette's own answer to errors, which is plain text and would come first.
     app.add_middleware(Envelope, now=rt.now, headers=told)
     return Direct(app, direct, lambda serve: Envelope(serve, rt.now, told))
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        describe_all()
+        return super().openapi()
 
 
 class _Whole(StaticFiles):
@@ -117,6 +125,7 @@ async def openapi_of(request: Request, name: str) -> Response:
     dialect = _described(request, name)
     written: dict[str, JSONResponse] = request.app.state.documents
     if name not in written:
+        describe_all()
         document = get_openapi(
             title=dialect.title,
             version=__version__,

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from textback.api.openapi_headers import EVERY, RETRY
-from textback.api.openapi_schemas import in_one_piece
+from textback.api.openapi_schemas import in_one_piece, later
 from textback.dialects.native import wire
 
 _CHALLENGE = {
@@ -77,46 +77,50 @@ def route(
     by status, beside those that every route has. `counted`: against the project's rate limit.
     `scoped`: not any key will do.
     """
-    more = dict(COUNTED) if counted else {}
-    told: dict[int, str] = {401: "The API key is missing, unknown, revoked or expired."}
-    if scoped:
-        told[403] = "The API key may not do that: it lacks the scope."
-    told[503] = "The database cannot be reached: try again."
-    if asked is not None or query is not None or keyed:
-        told[400] = _WRONG
-    if asked is not None:
-        told[413] = f"The body has over {at_most // 1024} KB."
-    told |= problems or {}
-    own: dict[int, dict[str, Any]] = {401: _CHALLENGE, 429: dict(RETRY), 503: dict(RETRY)}
-    responses = {
-        str(status): {
-            "description": summary + ".",
-            "headers": EVERY | more | (_REPLAYED if keyed else {}),
-            "content": _content(answer),
-        },
-        "500": _problem("Our fault.", {}),
-    }
-    for code, why in told.items():
-        responses[str(code)] = _problem(why, own.get(code, {}) | more)
-    operation: dict[str, Any] = {
-        "operationId": name,
-        "description": description,
-        "parameters": [*path, *_parameters(query), *([_KEY] if keyed else [])],
-        "responses": dict(sorted(responses.items())),
-    }
-    if asked is not None:
-        content = _content(asked)
-        required = any("required" in each["schema"] for each in content.values())
-        operation["requestBody"] = {
-            "required": required or not isinstance(asked, type),
-            "description": f"At most {at_most // 1024} KB.",
-            "content": content,
+
+    def operation() -> dict[str, Any]:
+        more = dict(COUNTED) if counted else {}
+        told: dict[int, str] = {401: "The API key is missing, unknown, revoked or expired."}
+        if scoped:
+            told[403] = "The API key may not do that: it lacks the scope."
+        told[503] = "The database cannot be reached: try again."
+        if asked is not None or query is not None or keyed:
+            told[400] = _WRONG
+        if asked is not None:
+            told[413] = f"The body has over {at_most // 1024} KB."
+        told |= problems or {}
+        own: dict[int, dict[str, Any]] = {401: _CHALLENGE, 429: dict(RETRY), 503: dict(RETRY)}
+        responses = {
+            str(status): {
+                "description": summary + ".",
+                "headers": EVERY | more | (_REPLAYED if keyed else {}),
+                "content": _content(answer),
+            },
+            "500": _problem("Our fault.", {}),
         }
+        for code, why in told.items():
+            responses[str(code)] = _problem(why, own.get(code, {}) | more)
+        found: dict[str, Any] = {
+            "operationId": name,
+            "description": description,
+            "parameters": [*path, *_parameters(query), *([_KEY] if keyed else [])],
+            "responses": dict(sorted(responses.items())),
+        }
+        if asked is not None:
+            content = _content(asked)
+            required = any("required" in each["schema"] for each in content.values())
+            found["requestBody"] = {
+                "required": required or not isinstance(asked, type),
+                "description": f"At most {at_most // 1024} KB.",
+                "content": content,
+            }
+        return found
+
     return {
         "status_code": status,
         "response_class": Response,
         "summary": summary,
-        "openapi_extra": operation,
+        "openapi_extra": later(operation),
     }
 
 
