@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -16,6 +17,8 @@ LEAST: Final = 4
 """Units. Whoever uses fewer in a span waits a moment for each."""
 KEEP: Final = timedelta(milliseconds=250)
 """How long units are kept that were taken ahead; then they are given back."""
+LAST: Final = timedelta(seconds=1)
+"""For a process that ends to give them back; time refills what it does not."""
 
 
 class AheadLimiter:
@@ -56,12 +59,14 @@ class AheadLimiter:
         await self._behind.give_back(key, rate, units)
 
     async def close(self) -> None:
-        """Gives back what was not used."""
+        """Gives back what was not used, if that takes no longer than a moment."""
         reserves, self._reserves = self._reserves, {}
-        if self._under_way:
-            await asyncio.wait(self._under_way)
-        for key, reserve in reserves.items():
-            await self._return(key, reserve)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST.total_seconds()):
+                if self._under_way:
+                    await asyncio.wait(self._under_way)
+                for key, reserve in reserves.items():
+                    await self._return(key, reserve)
         await self._behind.close()
 
     async def _ask(self, key: str, reserve: "_Reserve", units: int) -> None:
@@ -96,7 +101,8 @@ class AheadLimiter:
             self._look_later(key)
 
     def _begin(self, doing: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(doing)
+        # Not in the context of whoever begins it: its logs and traces are of one request.
+        task = asyncio.get_running_loop().create_task(doing, context=Context())
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 

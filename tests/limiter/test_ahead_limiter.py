@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.api import until
 from tests.support.limits import AMPLE, SLOW, Ask, Clock, at_once
+from tests.support.valkey import Valkey
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ports import Limiter, Unreachable
 from textback.limiter import LocalLimiter, RedisLimiter
@@ -159,6 +160,16 @@ async def test_a_limiter_behind_that_is_away_is_away_and_asked_again() -> None:
     assert len(caller.behind.asked) < 40
     caller.behind.is_up = False
     await caller.limiter.close()
+
+
+async def test_a_process_ends_although_what_is_behind_hangs(mortal: Valkey) -> None:
+    limiter = AheadLimiter(RedisLimiter(mortal.url, timeout=60 * AMPLE), clock=time.monotonic)
+    for _ in range(3):
+        assert all(await at_once(40, lambda: limiter.take("project", WIDE)))
+    mortal.freeze()
+    async with asyncio.timeout(20):
+        await limiter.close()
+    mortal.thaw()
 
 
 busy = st.lists(
