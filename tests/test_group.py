@@ -1,14 +1,15 @@
 """What waits at the same time is done together, each with its own answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textback.group import Group
+from textback.group import LATELY, Group
 
 
 class Done:
@@ -118,25 +119,106 @@ def test_items_of_a_key_never_meet_and_keep_their_order(
     assert all(len({item[0] for item in batch}) == len(batch) for batch in batches)
 
 
-async def test_after_one_batch_those_who_come_soon_are_gathered_and_done_together() -> None:
+class Leaping(asyncio.SelectorEventLoop):
+    """Its time also goes on when a test says so."""
+
+    leapt = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.leapt
+
+
+Leap: TypeAlias = Callable[[float], None]
+
+
+def leaping(main: Callable[[Leap], Coroutine[None, None, None]]) -> None:
+    def leap(seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Leaping)
+        loop.leapt += seconds
+
+    with asyncio.Runner(loop_factory=Leaping) as runner:
+        runner.run(main(leap))
+
+
+HOUR = timedelta(hours=1)
+
+
+def test_after_a_crowd_those_who_come_soon_are_gathered_and_done_together() -> None:
+    async def main(leap: Leap) -> None:
+        done = Done()
+        done.free.set()
+        group = Group(done, most=9, gather=HOUR)
+        for task in await started(group, *"abcd"):
+            await task
+        tasks = [task for item in "efg" for task in await started(group, item)]
+        assert done.batches == [["a", "b", "c", "d"]]
+        leap(HOUR.total_seconds())
+        assert [await task for task in tasks] == ["E", "F", "G"]
+        assert done.batches == [["a", "b", "c", "d"], ["e", "f", "g"]]
+
+    leaping(main)
+
+
+@pytest.mark.parametrize("crowd", [1, 2, 5])
+async def test_nobody_waits_for_more_than_were_there_lately(crowd: int) -> None:
     done = Done()
     done.free.set()
-    group = Group(done, most=9, gather=timedelta(milliseconds=20))
-    [first] = await started(group, "a")
-    assert await first == "A"
-    tasks = [task for item in "bcd" for task in await started(group, item)]
-    assert not any(task.done() for task in tasks)
-    assert [await task for task in tasks] == ["B", "C", "D"]
-    assert done.batches == [["a"], ["b", "c", "d"]]
+    group = Group(done, most=9, gather=HOUR)
+    items = "abcdefghi"[:crowd]
+    for task in await started(group, *items):
+        await task
+    for task in [task for item in items for task in await started(group, item)]:
+        await task
+    assert done.batches == [[*items], [*items]]
+
+
+async def test_those_of_the_batch_before_are_waited_for() -> None:
+    """Two who ask again and again fall into step; else each would wait for the other's batch."""
+    done = Done()
+    group = Group(done, most=9, gather=HOUR)
+    [a] = await started(group, "a")
+    [b] = await started(group, "b")
+    done.free.set()
+    assert await a == "A"
+    assert done.batches == [["a"]]  # b waits for whoever asked for a
+    [c] = await started(group, "c")
+    assert [await b, await c] == ["B", "C"]
+    assert done.batches == [["a"], ["b", "c"]]
+
+
+async def test_nobody_waits_for_more_than_enough() -> None:
+    done = Done()
+    done.free.set()
+    group = Group(done, most=9, enough=2, gather=HOUR)
+    for task in await started(group, *"abcd"):
+        await task
+    assert [len(batch) for batch in done.batches] == [2, 2]
+    tasks = await started(group, *"ef")
+    assert [await task for task in tasks] == ["E", "F"]
+
+
+def test_who_is_alone_for_seconds_waits_for_nobody_any_more() -> None:
+    async def main(leap: Leap) -> None:
+        done = Done()
+        done.free.set()
+        group = Group(done, most=9, gather=HOUR)
+        for task in await started(group, *"abc"):
+            await task
+        leap(2 * LATELY)
+        [d] = await started(group, "d")
+        assert await d == "D"
+
+    leaping(main)
 
 
 def test_who_is_gathered_when_the_process_ends_is_cancelled() -> None:
     async def main() -> list[asyncio.Task[str]]:
         done.free.set()
-        group = Group(done, most=9, gather=timedelta(hours=1))
-        await started(group, "a")
-        return await started(group, "b", "c")
+        group = Group(done, most=9, gather=HOUR)
+        await started(group, "a", "b", "c")
+        return await started(group, "d", "e")
 
     done = Done()
     assert all(task.cancelled() for task in asyncio.run(main()))
-    assert done.batches == [["a"]]
+    assert done.batches == [["a", "b", "c"]]

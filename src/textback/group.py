@@ -1,7 +1,8 @@
 """What waits at the same time is done together: one commit, or one round trip, for many.
 
 While one batch is under way the next one fills, so somebody who is alone waits for nobody, and the
-busier it gets, the larger the batches are (group commit, as databases do it).
+busier it gets, the larger the batches are (group commit, as databases do it; a batch that waits a
+moment for those who were here a moment ago is Postgres' `commit_delay` and `commit_siblings`).
 """
 
 import asyncio
@@ -9,10 +10,14 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+
+LATELY: Final = 1.0
+"""Seconds. How many ask at the same time is known from the last one or two of these."""
 
 
 class Group(Generic[Item, Answer]):
@@ -36,14 +41,17 @@ class Group(Generic[Item, Answer]):
         What it raises is raised to all of the batch. `most`: items in a batch. `enough`: of more
         than so many that wait half are done first, and whoever they answer is back with the next
         item while the other half is done; else all would always wait for all. `observe`: told of
-        each batch how many it has. `gather`: batches begin so far apart, to be larger; nobody who
-        comes later than that after the last one began waits for it.
+        each batch how many it has. `gather`: batches begin so far apart, to be larger; nobody
+        waits for it who comes later than that after the last one began, or when `enough` are here
+        or as many as there were at any time lately: then nobody else is likely to come.
         """
         self._do, self._key, self._observe = do, key, observe
         self._most, self._enough = most, most if enough is None else enough
         self._waiting: list[_Batch[Item, Answer]] = []
         self._running: asyncio.Task[None] | None = None  # asyncio itself keeps no task alive
         self._gather, self._began_at = gather.total_seconds(), float("-inf")
+        self._all_here: asyncio.Future[None] | None = None
+        self._under_way, self._siblings = 0, _Most()
 
     async def do(self, item: Item) -> Answer:
         """Whoever is cancelled here only hears no answer: the item is done all the same."""
@@ -69,6 +77,10 @@ class Group(Generic[Item, Answer]):
         batch.answers.append(answer)
         if key is not None:
             batch.keys.add(key)
+        self._under_way += 1
+        if self._gather:
+            self._siblings.see(self._under_way)
+            self._look_around()
 
     def _start(self) -> None:
         if self._waiting and self._running is None:
@@ -89,12 +101,14 @@ class Group(Generic[Item, Answer]):
             for each in (batch, *self._waiting):
                 for answer in each.answers:
                     answer.cancel()
+            self._under_way -= sum(len(each.items) for each in self._waiting)
             self._waiting.clear()
             raise
         except Exception as error:  # noqa: BLE001 - each of them raises it where it is awaited
             outcomes = [error] * len(batch.items)
         finally:
             self._running = None
+            self._under_way -= len(batch.items)
             self._start()
         for answer, outcome in zip(batch.answers, outcomes, strict=True):
             if answer.done():  # nobody waits for it any more
@@ -105,11 +119,23 @@ class Group(Generic[Item, Answer]):
                 answer.set_result(cast("Answer", outcome))
 
     async def _let_gather(self) -> None:
-        if self._gather:
-            now = asyncio.get_running_loop().time
-            if (left := self._began_at + self._gather - now()) > 0:
-                await asyncio.sleep(left)
-            self._began_at = now()
+        if not self._gather:
+            return
+        loop = asyncio.get_running_loop()
+        self._siblings.forget(loop.time())
+        self._siblings.see(self._under_way)
+        if (left := self._began_at + self._gather - loop.time()) > 0:
+            here = self._all_here = loop.create_future()
+            self._look_around()
+            timer = loop.call_later(left, _let_go, here)
+            await here
+            timer.cancel()
+        self._began_at = loop.time()
+
+    def _look_around(self) -> None:
+        """While somebody gathers, nothing is under way but what waits."""
+        if self._all_here and self._under_way >= min(self._enough, self._siblings.lately):
+            _let_go(self._all_here)
 
     def _next(self) -> "_Batch[Item, Answer]":
         first = self._waiting[0]
@@ -123,8 +149,35 @@ class Group(Generic[Item, Answer]):
         return taken
 
 
+def _let_go(waits: asyncio.Future[None]) -> None:
+    if not waits.done():
+        waits.set_result(None)
+
+
 @dataclass(slots=True)
 class _Batch(Generic[Item, Answer]):
     items: list[Item] = field(default_factory=list[Item])
     answers: "list[asyncio.Future[Answer]]" = field(default_factory=list["asyncio.Future[Answer]"])
     keys: set[Hashable] = field(default_factory=set[Hashable])
+
+
+@dataclass(slots=True)
+class _Most:
+    """How many there were at the same time, lately."""
+
+    now: int = 0
+    before: int = 0
+    since: float = 0
+
+    @property
+    def lately(self) -> int:
+        return max(self.now, self.before)
+
+    def see(self, many: int) -> None:
+        self.now = max(self.now, many)
+
+    def forget(self, at: float) -> None:
+        passed = at - self.since
+        if passed >= LATELY:
+            self.before, self.now = self.now if passed < 2 * LATELY else 0, 0
+            self.since = at

@@ -47,6 +47,7 @@ class Accepting:
             key=lambda ask: ask.pair,
             enough=together.ENOUGH,
             observe=observe,
+            gather=together.GATHER,
         )
 
     async def replay(

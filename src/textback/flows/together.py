@@ -7,7 +7,7 @@ waits here for a lock, because all the others would wait too.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -33,6 +33,8 @@ MOST = 128
 """In one transaction."""
 ENOUGH = 32
 """To share what a transaction costs by itself."""
+GATHER = timedelta(milliseconds=20)
+"""At most so long a send waits for others, if others came at the same time lately."""
 
 
 @dataclass(frozen=True, kw_only=True)
