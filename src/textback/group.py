@@ -78,8 +78,8 @@ class Group(Generic[Item, Answer]):
         if key is not None:
             batch.keys.add(key)
         self._under_way += 1
-        if self._gather:
-            self._siblings.see(self._under_way)
+        self._siblings.see(self._under_way)
+        if self._all_here:
             self._look_around()
 
     def _start(self) -> None:

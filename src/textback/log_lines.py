@@ -3,9 +3,10 @@
 import json
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from pydantic_core import to_json
 from structlog.typing import EventDict
@@ -24,13 +25,16 @@ def hide(line: str) -> str:
 
 
 def as_json(_logger: object, method: str, event: EventDict) -> str:
-    line: dict[str, Any] = {"timestamp": _moment(), "level": method, "event": event.pop("event")}
-    line.update(event)
+    return written(method, event.pop("event"), event)
+
+
+def written(level: str, event: object, facts: Mapping[str, object]) -> str:
+    line = {"timestamp": _moment(), "level": level, "event": event, **facts}
     try:
-        if _PLAIN.issuperset(map(type, event.values())):
-            written = to_json(line).decode()
-            if written.isascii():  # whatever reads it may not know UTF-8
-                return hide(written)
+        if _PLAIN.issuperset(map(type, line.values())):
+            quick = to_json(line).decode()
+            if quick.isascii():  # whatever reads it may not know UTF-8
+                return hide(quick)
         return hide(_ENCODER.encode(line))
     except (TypeError, ValueError):  # a key that JSON has not, or a value that holds itself
         return hide(_ENCODER.encode({str(name): _shown(value) for name, value in line.items()}))

@@ -20,7 +20,7 @@ from typing import IO, Any, Final, cast
 
 import structlog
 
-from textback.log_lines import as_json, hide
+from textback.log_lines import as_json, hide, written
 
 log = structlog.stdlib.get_logger()
 
@@ -97,10 +97,10 @@ def tell(event: str, **facts: object) -> None:
     if _quick is None:
         log.info(event, **facts)
     else:
-        _quick({"event": event, **facts})
+        _quick(event, facts)
 
 
-_quick: Callable[[structlog.typing.EventDict], None] | None = None
+_quick: Callable[[str, structlog.typing.EventDict], None] | None = None
 """Writes a line of the level `info`; None: such lines are not written, or for people to read."""
 
 
@@ -114,8 +114,8 @@ def configure(level: str, *, pretty: bool, to: IO[str] | None = None) -> None:
     render = _Pretty(colors=out.isatty()) if pretty else as_json
     write = _Writer(out, kept=to is None and not pretty)
 
-    def quick(event: structlog.typing.EventDict) -> None:
-        write(as_json(None, "info", _with_request(None, "info", event)), at_once=False)
+    def quick(event: str, facts: structlog.typing.EventDict) -> None:
+        write(written("info", event, _with_request(None, "info", facts)), at_once=False)
 
     global _quick  # noqa: PLW0603 - one of a process, as its log is
     _quick = None if pretty or number > logging.INFO else quick

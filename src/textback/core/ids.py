@@ -35,6 +35,15 @@ def new_message_id(now: datetime) -> MessageId:
     return MessageId("msg_" + _new(now))
 
 
+def new_opening_ids(now: datetime) -> tuple[ConversationId, MessageId]:
+    """Of a conversation and of the text that it opens with."""
+    time = _base32_time(_milliseconds(now))
+    return (
+        ConversationId(f"conv_{time}{_next(_ends, _more_ends)}"),
+        MessageId(f"msg_{time}{_next(_ends, _more_ends)}"),
+    )
+
+
 def new_turn_id(now: datetime) -> TurnId:
     return TurnId("turn_" + _new(now))
 

@@ -54,9 +54,9 @@ def user_number(raw: str) -> Phone | None:
 
 def user_address(raw: str) -> Phone | None:
     """A person on any channel: a `user_number`, with `rcs:` or `whatsapp:` before it; or a chat."""
-    head, colon, number = raw.partition(":")
-    if not colon:
+    if raw.startswith("+"):
         return user_number(raw)
+    head, _, number = raw.partition(":")
     if head in {"rcs", "whatsapp"}:
         return Phone(raw) if user_number(number) else None
     return Phone(raw) if _CHAT.fullmatch(raw) else None
@@ -68,17 +68,27 @@ def is_possible_by_length(raw: str) -> bool | None:
     Of an E.164 number of a known country, whose digits are not changed on the way, it looks at
     nothing but how many there are.
     """
-    for end in (2, 3, 4):  # no country's code begins with another's
-        if int(raw[1:end]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
-            changed, lengths = _plan(int(raw[1:end]))
-            national = raw[end:]
-            return None if changed.match(national) else len(national) in lengths
-    return False
+    if (plan := _plan(raw[1:4])) is None:
+        return False
+    begins, changed, lengths = plan
+    national = raw[begins:]
+    return None if changed.match(national) else len(national) in lengths
 
 
 @cache
-def _plan(country_code: int) -> tuple[re.Pattern[str], frozenset[int]]:
-    """Of a country: how numbers begin of which digits are cut off, and how long they may be."""
+def _plan(digits: str) -> tuple[int, re.Pattern[str], frozenset[int]] | None:
+    """Of the country whose numbers begin with these three digits, or fewer; None: there is none.
+
+    Where a national number begins behind the `+`; how those begin of which digits are cut off; and
+    how long they may be.
+    """
+    for length in (1, 2, 3):  # no country's code begins with another's
+        if int(digits[:length]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
+            return (1 + length, *_lengths(int(digits[:length])))
+    return None
+
+
+def _lengths(country_code: int) -> tuple[re.Pattern[str], frozenset[int]]:
     code = phonenumbers.region_code_for_country_code(country_code)
     plan = PhoneMetadata.metadata_for_region_or_calling_code(country_code, code)
     if plan is None or plan.general_desc is None:

@@ -1,7 +1,6 @@
 """A caller's command -> a conversation and its queued text, durably; or a plan; or a refusal."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TypeAlias
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from textback import logs, tracing
 from textback.core.commands import Accepted, Caller, Idempotency, SendText
 from textback.core.errors import Unavailable
-from textback.core.ids import AccountId, new_conversation_id, new_message_id
+from textback.core.ids import AccountId, new_opening_ids
 from textback.core.phone import Phone
 from textback.db import idempotency, locks, messages
 from textback.db.book import Book
@@ -96,7 +95,7 @@ class Accepting:
             found = await choosing.with_number(self._book, caller, command, number)
         if not together.is_usual(command, found, now=now):
             return None
-        ids = _new_ids(now)
+        ids = _new_ids(now, found.number.number)
         ask = Ask(
             caller=caller,
             command=command,
@@ -107,14 +106,13 @@ class Accepting:
             traceparent=tracing.current(),
         )
         try:
-            accepted = await self._group.do(ask)
+            return await self._group.do(ask)
         except Unavailable as error:
-            accepted = replace(ids, agent_number=found.number.number)
             if not error.in_doubt or not await _is_stored(
-                self._db, caller, command.user_number, command.idempotency, accepted, now=now
+                self._db, caller, command.user_number, command.idempotency, ids, now=now
             ):
                 raise
-        return accepted
+            return ids
 
 
 async def _replay(db: AsyncEngine, asked: Sequence[Repeated]) -> list[Accepted | Exception | None]:
@@ -126,8 +124,11 @@ async def _replay(db: AsyncEngine, asked: Sequence[Repeated]) -> list[Accepted |
     ]
 
 
-def _new_ids(now: datetime) -> Accepted:
-    return Accepted(conversation_id=new_conversation_id(now), message_id=new_message_id(now))
+def _new_ids(now: datetime, agent_number: Phone | None = None) -> Accepted:
+    conversation_id, message_id = new_opening_ids(now)
+    return Accepted(
+        conversation_id=conversation_id, message_id=message_id, agent_number=agent_number
+    )
 
 
 async def send_text(

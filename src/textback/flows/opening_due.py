@@ -149,7 +149,9 @@ async def _usual(
         except Refusal as refusal:
             refused.append((plan, *_said(refusal)))
             continue
-        ids = Accepted(conversation_id=plan.conversation_id, message_id=plan.id)
+        ids = Accepted(
+            conversation_id=plan.conversation_id, message_id=plan.id, agent_number=number.number
+        )
         ask = Ask(
             caller=plan.caller, command=command, ids=ids, found=chosen, now=now, history=history
         )

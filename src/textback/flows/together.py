@@ -6,7 +6,7 @@ waits here for a lock, because all the others would wait too.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeAlias
@@ -44,6 +44,7 @@ class Ask:
     caller: Caller
     command: SendText
     ids: Accepted
+    """What it is answered."""
     found: Choice
     now: datetime
     history: History | None = None
@@ -112,15 +113,7 @@ async def _open_rest(db: AsyncEngine, asks: Sequence[Ask]) -> _Opened:
 
 
 def _accepted(asks: Sequence[Ask], opened: set[ConversationId]) -> _Opened:
-    return {
-        each.pair: Accepted(
-            conversation_id=each.ids.conversation_id,
-            message_id=each.ids.message_id,
-            agent_number=each.found.number.number,
-        )
-        for each in asks
-        if each.ids.conversation_id in opened
-    }
+    return {each.pair: each.ids for each in asks if each.ids.conversation_id in opened}
 
 
 async def open_all(c: AsyncConnection, asks: Sequence[Ask]) -> _Opened:
@@ -198,7 +191,7 @@ async def _as_picked(c: AsyncConnection, asks: Sequence[Ask]) -> list[Ask]:
 async def _claimed(c: AsyncConnection, asks: Sequence[Ask], *, now: datetime) -> list[Ask]:
     """Those whose request did not come before."""
     keyed = [
-        (each.caller.account_id, key, replace(each.ids, agent_number=each.pair[0]))
+        (each.caller.account_id, key, each.ids)
         for each in asks
         if (key := each.command.idempotency) is not None
     ]

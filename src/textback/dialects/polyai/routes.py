@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from textback import metrics
 from textback.api import deps
+from textback.api.bare import Bare
 from textback.api.body import parse_json
 from textback.api.dialect import Dialect
 from textback.core.commands import Accepted, Caller
@@ -49,7 +50,9 @@ async def outbound_sms(request: Request) -> Response:
             connector_id=(deps.header(request, b"x-token-id") or "").replace("\0", "\ufffd"),
             now=now,
         )
-        accepted = await _replayed(rt, caller, request, body, now=now)
+        accepted = None
+        if (key := _key(request)) is not None:
+            accepted = await _replayed(rt, caller, request, body, key, now=now)
         if accepted is None:
             accepted = await _accept(rt, caller, request, body, headers, now=now)
     except Refusal as refusal:
@@ -61,7 +64,7 @@ async def outbound_sms(request: Request) -> Response:
     }
     if accepted.replayed:
         headers["Idempotent-Replayed"] = "true"
-    return Response(status_code=202, headers=headers)
+    return Bare(202, headers)
 
 
 async def _accept(
@@ -88,11 +91,9 @@ async def _accept(
 
 
 async def _replayed(
-    rt: Runtime, caller: Caller, request: Request, body: bytes | None, *, now: datetime
+    rt: Runtime, caller: Caller, request: Request, body: bytes | None, given: str, *, now: datetime
 ) -> Accepted | None:
     """The first answer to the same request, if it came before. Raises KeyReused."""
-    if (given := _key(request)) is None:
-        return None
     try:
         parsed: Mapping[str, Any] = parse_json(request, body, at_most=wire.MAX_BODY, storable=False)
         key = wire.idempotency(given, caller.connector_id or "", parsed)
