@@ -44,8 +44,9 @@ def later(describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def describe_all() -> None:
     """Before a document is written."""
     while _LATER:
-        found, describe = _LATER.pop()
-        found.update(describe())
+        found, describe = _LATER[-1]
+        found.update(describe())  # if it raises, the next document asks again
+        _LATER.pop()
 
 
 @cache

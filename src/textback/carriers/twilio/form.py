@@ -14,8 +14,15 @@ def pairs(
     """
     if written.count("&") >= at_most:
         return None
-    split = (each.partition("=") for each in written.split("&") if each)
-    return [(_read(name, errors), _read(value, errors)) for name, _, value in split]
+    found = list[tuple[str, str]]()
+    for each in written.split("&"):
+        if not each:
+            continue
+        name, _, value = each.partition("=")
+        if "%" in each or "+" in each:  # as in few of them
+            name, value = _read(name, errors), _read(value, errors)
+        found.append((name, value))
+    return found
 
 
 def _read(written: str, errors: str) -> str:
