@@ -105,15 +105,17 @@ def _rounds(
 ) -> dict[str, dict[str, float]]:
     """Medians of each, with its ratios to others of the same round."""
     measured: dict[str, list[dict[str, float]]] = defaultdict(list)
-    rounds, seconds = options.pick(1, 4), options.pick(1.0, 2.5)
+    # Short turns, in one order and in the other: a machine's speed may change within seconds.
+    rounds, seconds = options.pick(1, 8), options.pick(1.0, 2.0)
+    turns = list(served.items())
     for nth in range(-1, rounds):  # the first is to warm up
         this: dict[str, dict[str, float]] = {}
-        for name, (port, process) in served.items():
+        for name, (port, process) in turns if nth % 2 else reversed(turns):
             picks = name == "ours, picks"
             load = d.load(
                 targets=[(LOCALHOST, port)],
                 connections=connections,
-                seconds=seconds if nth >= 0 else 1.0,
+                seconds=seconds,
                 prebuilt=int(seconds * (15_000 if connections > 1 else 3_000)),
                 sms=sms("conn-many", "") if picks else sms(),
                 seed=options.seed,

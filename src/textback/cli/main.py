@@ -123,7 +123,7 @@ def work(
     concurrency: Annotated[
         int,
         typer.Option(min=1, max=1000, help="Texts handled at once; eight times as many turns."),
-    ] = 32,
+    ] = 64,
 ) -> None:
     """Send texts, run turns, find lost replies and watch deadlines. Run as many as you like."""
     with context.starting():
