@@ -144,13 +144,18 @@ def leaping(main: Callable[[Leap], Coroutine[None, None, None]]) -> None:
 HOUR = timedelta(hours=1)
 
 
+async def answers(tasks: Sequence[asyncio.Task[str]]) -> list[str]:
+    """Raises TimeoutError if one waits for what a test does not let come."""
+    async with asyncio.timeout(10):
+        return [await task for task in tasks]
+
+
 def test_after_a_crowd_those_who_come_soon_are_gathered_and_done_together() -> None:
     async def main(leap: Leap) -> None:
         done = Done()
         done.free.set()
         group = Group(done, most=9, gather=HOUR)
-        for task in await started(group, *"abcd"):
-            await task
+        await answers(await started(group, *"abcd"))
         tasks = [task for item in "efg" for task in await started(group, item)]
         assert done.batches == [["a", "b", "c", "d"]]
         leap(HOUR.total_seconds())
@@ -166,10 +171,8 @@ async def test_nobody_waits_for_more_than_were_there_lately(crowd: int) -> None:
     done.free.set()
     group = Group(done, most=9, gather=HOUR)
     items = "abcdefghi"[:crowd]
-    for task in await started(group, *items):
-        await task
-    for task in [task for item in items for task in await started(group, item)]:
-        await task
+    await answers(await started(group, *items))
+    await answers([task for item in items for task in await started(group, item)])
     assert done.batches == [[*items], [*items]]
 
 
@@ -180,10 +183,10 @@ async def test_those_of_the_batch_before_are_waited_for() -> None:
     [a] = await started(group, "a")
     [b] = await started(group, "b")
     done.free.set()
-    assert await a == "A"
+    assert await answers([a]) == ["A"]
     assert done.batches == [["a"]]  # b waits for whoever asked for a
     [c] = await started(group, "c")
-    assert [await b, await c] == ["B", "C"]
+    assert await answers([b, c]) == ["B", "C"]
     assert done.batches == [["a"], ["b", "c"]]
 
 
@@ -191,11 +194,9 @@ async def test_nobody_waits_for_more_than_enough() -> None:
     done = Done()
     done.free.set()
     group = Group(done, most=9, enough=2, gather=HOUR)
-    for task in await started(group, *"abcd"):
-        await task
+    await answers(await started(group, *"abcd"))
     assert [len(batch) for batch in done.batches] == [2, 2]
-    tasks = await started(group, *"ef")
-    assert [await task for task in tasks] == ["E", "F"]
+    assert await answers(await started(group, *"ef")) == ["E", "F"]
 
 
 def test_who_is_alone_for_seconds_waits_for_nobody_any_more() -> None:
@@ -203,11 +204,9 @@ def test_who_is_alone_for_seconds_waits_for_nobody_any_more() -> None:
         done = Done()
         done.free.set()
         group = Group(done, most=9, gather=HOUR)
-        for task in await started(group, *"abc"):
-            await task
+        await answers(await started(group, *"abc"))
         leap(2 * LATELY)
-        [d] = await started(group, "d")
-        assert await d == "D"
+        assert await answers(await started(group, "d")) == ["D"]
 
     leaping(main)
 

@@ -82,10 +82,15 @@ async def in_time(doing: Coroutine[Any, Any, T], seconds: float) -> T:
     task, over = loop.create_task(doing), loop.create_future()
     _unfinished.add(task)
     task.add_done_callback(_is_over)
+
+    def tell(*_: object) -> None:
+        if not over.done():
+            over.set_result(None)
+
     # Not asyncio.timeout, which would wait for the end of what it cancels: a connection to a
     # Postgres that hangs takes two seconds more to close. And not asyncio.wait, which costs more.
-    task.add_done_callback(lambda _: over.done() or over.set_result(None))
-    timer = loop.call_later(seconds, lambda: over.done() or over.set_result(None))
+    task.add_done_callback(tell)
+    timer = loop.call_later(seconds, tell)
     try:
         await over
         if not task.done():
