@@ -60,14 +60,19 @@ class Mortal:
         self._transactions: dict[asyncio.Task[Any] | None, Transaction] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._tidying: set[asyncio.Task[Any]] = set()
-        self._connections: dict[int, Any] = {}
+        self._connections: list[Any] = []
         self._pids: list[int] = []
 
     async def run(self, flow: Flow[T]) -> T | None:
         """What the flow gives; None when it died."""
-        async with transaction(self._db) as c:  # so that it finds a connection, whatever was before
-            await c.execute(text("select 1"))
-        with self._watching_connections(), self._stepping_tasks():
+        await self._db.dispose()  # its connections are those that are opened from here on
+        with self._watching_connections():
+            async with transaction(self._db) as c:  # so that it finds one
+                await c.execute(text("select 1"))
+            return await self._run(flow)
+
+    async def _run(self, flow: Flow[T]) -> T | None:
+        with self._watching_transactions(), self._stepping_tasks():
             task = asyncio.create_task(flow)
             async with asyncio.timeout(60):
                 while left := self._tasks | self._tidying:
@@ -97,7 +102,7 @@ class Mortal:
         if self._points != self._n:
             return False
         self.died_at = at()
-        for connection in self._connections.values():
+        for connection in self._connections:
             self._pids.append(connection.get_server_pid())
             connection.terminate()  # what was written to the socket arrives, and nothing more
         for task in self._tasks - {asyncio.current_task()}:
@@ -136,14 +141,19 @@ class Mortal:
 
     @contextmanager
     def _watching_connections(self) -> Generator[None]:
-        def taken(connection: Any, record: Any, _proxy: Any) -> None:
+        def opened(connection: Any, _: object) -> None:
             if self.died_at is not None:
                 raise Killed
-            self._connections[id(record)] = connection.driver_connection
+            self._connections.append(connection.driver_connection)
 
-        def given_back(_connection: Any, record: Any) -> None:
-            self._connections.pop(id(record), None)
+        event.listen(self._db.sync_engine, "connect", opened)
+        try:
+            yield
+        finally:
+            event.remove(self._db.sync_engine, "connect", opened)
 
+    @contextmanager
+    def _watching_transactions(self) -> Generator[None]:
         def begins(_connection: Any) -> None:
             self._transactions[asyncio.current_task()] = "begun"
 
@@ -156,20 +166,18 @@ class Mortal:
                 raise Killed
 
         engine = self._db.sync_engine
-        watched: list[tuple[Any, str, Callable[..., None]]] = [
-            (engine.pool, "checkout", taken),
-            (engine.pool, "checkin", given_back),
-            (engine, "begin", begins),
-            (engine, "rollback", ends),
-            (engine, "commit", commits),
+        watched: list[tuple[str, Callable[..., None]]] = [
+            ("begin", begins),
+            ("rollback", ends),
+            ("commit", commits),
         ]
-        for target, name, told in watched:
-            event.listen(target, name, told)
+        for name, told in watched:
+            event.listen(engine, name, told)
         try:
             yield
         finally:
-            for target, name, told in watched:
-                event.remove(target, name, told)
+            for name, told in watched:
+                event.remove(engine, name, told)
 
     async def _until_postgres_knows(self) -> None:
         """A backend ends what it was told to do before it sees that nobody listens."""

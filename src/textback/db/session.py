@@ -1,24 +1,22 @@
 """The only commit in the house, and the one place that knows how a lost database looks."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from types import TracebackType
+from typing import Self
 
 import asyncpg
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection
 
 from textback import metrics
 from textback.core.errors import Unavailable
 from textback.core.events import Event
-from textback.db import address
+from textback.db import address, kept
 
 in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
 """Carriers and engines are never called while this is set; contract doubles assert it."""
@@ -43,9 +41,6 @@ _GONE = ("08", "57P", "25006", "25P03")
 # and what an operator repairs while callers come again: a password, a database that is missing.
 _HELD = "55P03"
 _PASSING = (*_GONE, "53300", _HELD, "57014", "40001", "40P01", "28", "3D000")
-
-_SOMETHING: Final = text("select 1")
-_NOTICE_SECONDS: Final = 0.5
 
 
 def create_engine(
@@ -76,6 +71,7 @@ def create_engine(
     is_nameless = url.query.get("prepared_statement_cache_size") == "0"
     engine = create_async_engine(
         url,
+        poolclass=kept.KeptPool,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
@@ -107,11 +103,10 @@ async def transaction(db: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
     Raises Unavailable when the database cannot be reached or does not answer in time. If that
     happens at the commit, it is `in_doubt`: what is retried must be idempotent.
     """
-    doubt = _Doubt()
-    async with _counted(doubt), db.begin() as connection:
-        doubt.place.taken()
-        yield connection
-        doubt.is_there = True
+    with _Attempt() as attempt:
+        async with _Connected(db, attempt) as connection, connection.begin():
+            yield connection
+            attempt.in_doubt = True
 
 
 @asynccontextmanager
@@ -120,67 +115,65 @@ async def single(db: AsyncEngine) -> AsyncGenerator["asyncpg.Connection[asyncpg.
 
     Raises as `transaction`; whatever cuts the statement short is `in_doubt`.
     """
-    doubt = _Doubt()
-    async with _counted(doubt):
-        connection = await _raw(db)
-        doubt.place.taken()
-        doubt.is_there = True
-        try:
-            yield cast("Any", connection.driver_connection)
-        except Exception as error:
-            if _is_lost(error):
-                connection.invalidate()
-                await _notice(db)
-            raise
-        finally:
-            connection.close()
+    with _Attempt() as attempt:
+        async with _Connected(db, attempt) as connection:
+            attempt.in_doubt = True
+            yield kept.driver_of(connection)
 
 
-async def _raw(db: AsyncEngine) -> PoolProxiedConnection:
-    try:
-        return await db.raw_connection()
-    except db.dialect.loaded_dbapi.Error as error:  # `connect` would make a DBAPIError of it
-        if is_unreachable(error):
-            raise Unavailable from error
-        raise
+class _Attempt:
+    """What is counted of a transaction, and what becomes of its errors."""
 
+    __slots__ = ("_place", "_tokens", "_told", "in_doubt")
 
-async def _notice(db: AsyncEngine) -> None:
-    """What SQLAlchemy sends itself tells it whether the other connections are dead, too."""
-    with suppress(SQLAlchemyError, OSError):
-        async with asyncio.timeout(_NOTICE_SECONDS), db.connect() as connection:
-            await connection.execute(_SOMETHING)
+    def __init__(self) -> None:
+        self.in_doubt = False
+        """Whether what has begun may have been committed although it failed."""
+        self._place = metrics.Place()
+        self._told: list[Event] = []
 
+    def __enter__(self) -> Self:
+        self._tokens = in_transaction.set(True), _told.set(self._told)
+        return self
 
-@dataclass(slots=True)
-class _Doubt:
-    """Whether what has begun may have been committed although it failed."""
+    def connected(self) -> None:
+        self._place.taken()
 
-    is_there: bool = False
-    place: metrics.Place = field(default_factory=metrics.Place)
-
-
-@asynccontextmanager
-async def _counted(doubt: _Doubt) -> AsyncGenerator[None]:
-    token, told = in_transaction.set(True), _told.set([])
-    try:
-        yield
-        metrics.told(_told.get())
-    except (
-        SQLAlchemyError,
-        OSError,
-        TimeoutError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-    ) as error:
-        if is_unreachable(error):
-            raise Unavailable(in_doubt=doubt.is_there) from error
-        raise
-    finally:
-        doubt.place.left()
+    def __exit__(
+        self, _: object, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        was_in, told = self._tokens
+        in_transaction.reset(was_in)
         _told.reset(told)
-        in_transaction.reset(token)
+        self._place.left()
+        if error is None:
+            metrics.told(self._told)
+        elif isinstance(error, Exception) and is_unreachable(error):
+            raise Unavailable(in_doubt=self.in_doubt) from error
+
+
+class _Connected:
+    """A connection of `db`, until the end."""
+
+    __slots__ = ("_attempt", "_connection", "_db", "_pool")
+
+    def __init__(self, db: AsyncEngine, attempt: _Attempt) -> None:
+        self._db, self._attempt, self._pool = db, attempt, kept.of(db)
+
+    async def __aenter__(self) -> AsyncConnection:
+        self._connection = await self._pool.take(self._db)
+        self._attempt.connected()
+        return self._connection
+
+    async def __aexit__(
+        self, _: object, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None or not is_unreachable(error):
+            await self._pool.give_back(self._connection, error)
+            return
+        self._pool.lose(self._connection)
+        if any(_is_lost(each) for each in _causes(error)):
+            self._pool.drop()
 
 
 @asynccontextmanager
