@@ -204,8 +204,18 @@ async def test_whoever_comes_first_of_an_eraser_and_a_user_nothing_is_half_gone(
             " created_at, due_at) select endpoint_id, event_id, conversation_id, 'waiting', now(),"
             " now() from webhook_deliveries"
         ),
+        (
+            "with ended as (update tool_calls set ended_at = now(), result = 'x', failed = false"
+            " returning conversation_id) insert into events (at, conversation_id, kind, data)"
+            " select now(), conversation_id, 'tool.called', '{}' from ended"
+        ),
+        (
+            "with seen as (select conversation_id from messages where state = 'sent' for update)"
+            " insert into events (at, conversation_id, kind, data)"
+            " select now(), conversation_id, 'message.read', '{}' from seen"
+        ),
     ],
-    ids=["an attempt is noted", "a delivery is made again"],
+    ids=["an attempt is noted", "a delivery is made again", "a call ends", "a text is read"],
 )
 async def test_what_is_told_of_it_in_this_moment_goes_too(world: World, meanwhile: str):
     mine = await whole_talk(world)

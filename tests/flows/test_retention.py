@@ -242,6 +242,29 @@ async def test_a_webhook_that_is_recorded_meanwhile_keeps_nothing_from_going(wor
     assert (await left(world)).keys() <= {"webhook_endpoints"}
 
 
+@pytest.mark.parametrize(
+    "held",
+    ["messages", "tool_calls", "turns"],
+    ids=["a text is read", "a call ends", "a turn is dropped"],
+)
+async def test_what_is_told_of_it_in_this_moment_goes_too(world: World, held: str) -> None:
+    """Whoever tells of a conversation holds something of it until that is committed."""
+    await keep(world)
+    mine = await talk(world)
+    later = NOW + KEPT + DAY
+    async with asyncio.TaskGroup() as group, world.transaction() as c:
+        rows = sql(f"select id from {held} where conversation_id = :id for update")  # noqa: S608
+        assert (await c.execute(rows, {"id": mine})).first()
+        forgetting = group.create_task(forget(world, now=later))
+        await world.blocked(1)
+        # To nobody: who listens has to be told before anything goes.
+        told = "insert into events (at, conversation_id, kind, data) values (now(), :id, 'x', '{}')"
+        await c.execute(sql(told), {"id": mine})
+    # Or it gave up meanwhile: then that comes the next time.
+    assert [p.conversations for p in [*forgetting.result(), *await forget(world, now=later)]] == [1]
+    assert await left(world) == {}
+
+
 async def test_behind_many_that_cannot_go_yet_the_others_are_found(world: World) -> None:
     await keep(world)
     mine = await talk(world, closed_at=second(9))

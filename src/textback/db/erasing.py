@@ -99,13 +99,15 @@ async def has_turn(c: AsyncConnection, conversation_id: ConversationId) -> bool:
 
 async def whole(c: AsyncConnection, conversation_id: ConversationId, *, now: datetime) -> None:
     """Everything. Call after `lock_texts`."""
+    # Before its events: who tells what a call came to holds that call.
+    await c.execute(delete(tool_calls).where(tool_calls.c.conversation_id == conversation_id))
     endpoints = select(webhook_endpoints.c.id).where(
         webhook_endpoints.c.conversation_id == conversation_id
     )
     await c.execute(endpoints.with_for_update())
     d = webhook_deliveries.c
     await deliveries(c, or_(d.conversation_id == conversation_id, d.endpoint_id.in_(endpoints)))
-    for table in (webhook_endpoints, events, tool_calls, turns):
+    for table in (webhook_endpoints, events, turns):
         await c.execute(delete(table).where(table.c.conversation_id == conversation_id))
     await blank_plans(c, planned_sends.c.conversation_id == conversation_id)
     mine = await c.scalars(

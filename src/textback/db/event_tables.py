@@ -10,7 +10,9 @@ events = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("at", WHEN, nullable=False),
-    Column("conversation_id", Text, ForeignKey("conversations.id")),
+    # No key leads there: whoever tells of a conversation holds something of it, and who deletes it
+    # has all of it first (ADR 36).
+    Column("conversation_id", Text),
     Column("message_id", Text),
     Column("kind", Text, nullable=False),
     Column("data", JSONB, nullable=False),

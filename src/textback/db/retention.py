@@ -157,9 +157,14 @@ async def remove(
         if await _some(c, table, table.c.conversation_id.in_(ids), limit) >= limit:
             return False, 0
     mine = select(messages.c.id).where(messages.c.conversation_id.in_(ids)).limit(limit)
-    texts = list(await c.scalars(mine))
+    texts = list(await c.scalars(mine.with_for_update()))
     is_all = len(texts) < limit
     if is_all:
+        # Who told of a text, a call or a turn meanwhile held it, and is done: nobody else can.
+        if await _deliveries(c, d.conversation_id.in_(ids), limit) >= limit:
+            return False, 0
+        if await _some(c, events, events.c.conversation_id.in_(ids), limit) >= limit:
+            return False, 0
         await c.execute(delete(webhook_endpoints).where(w.id.in_(own)))
         p = planned_sends.c
         theirs, is_single = p.conversation_id.in_(ids), p.batch_id.is_(None)
