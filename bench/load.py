@@ -7,7 +7,6 @@ when they are due (`schedule`), and waiting for a free connection counts as time
 import asyncio
 import gc
 import json
-import os
 import sys
 import time
 from array import array
@@ -66,16 +65,6 @@ def _sms(load: Load, i: int) -> bytes:
     return post("/v1/outbound-sms", "bench", json.dumps(body).encode(), headers)
 
 
-def _interrupt_nobody() -> None:
-    """Who would run on a machine of its own must not take the core of whom it measures.
-
-    Otherwise the first of many answers wakes this process, which then runs where the server was
-    about to write the next one, once for each answer.
-    """
-    if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
 def _hook(load: Load, i: int) -> bytes:
     hook, n = load.hook, load.first + i * load.step % load.users
     agents = hook["agents"].split(",")
@@ -98,7 +87,6 @@ class Run:
 
     async def closed(self, ready: Ready) -> float:
         load, loop = self.load, asyncio.get_running_loop()
-        _interrupt_nobody()
         built = requests(load, load.prebuilt if load.count is None else load.count)
         connections: list[Connection] = []
         for i in range(load.connections):

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -84,9 +84,34 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
+    def onto(self, cores: Collection[int]) -> None:
+        """It runs there and nowhere else from now on, with all its threads."""
+        for thread in psutil.Process(self.process.pid).threads() if cores else ():
+            os.sched_setaffinity(thread.id, cores)
+
     def rss(self) -> int:
         """Bytes, of it and its children."""
         return sum(each.memory_info().rss for each in _tree(self.process.pid))
+
+
+@contextmanager
+def apart() -> Generator[Collection[int]]:
+    """A core for who is measured: all else that is started within runs on the others.
+
+    Else it depends on the kernel's mood, and not on what is measured, whether the load generator
+    takes the core of the server that has just answered. None, where there is no second core, or
+    where it cannot be asked for.
+    """
+    ours: set[int] = os.sched_getaffinity(0) if sys.platform == "linux" else set()
+    if len(ours) < 2:
+        yield ()
+        return
+    first = min(ours)
+    os.sched_setaffinity(0, ours - {first})
+    try:
+        yield {first}
+    finally:
+        os.sched_setaffinity(0, ours)
 
 
 @dataclass(slots=True, kw_only=True)
