@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tests.support.deployment import AGENT, USER
 from tests.support.wire import Wire
 from textback.core.errors import NothingToSay, Unavailable
+from textback.db import locks
 from textback.db.kept import Driver
 from textback.db.session import create_engine, single, transaction
 
@@ -80,6 +82,25 @@ async def test_after_a_refusal_it_stays_at_hand_and_nothing_is_left_of_it(db: As
     async with transaction(db) as c:
         assert await pid(c) == first.get_server_pid()
         assert await c.scalar(text("select to_regclass('never')")) is None
+
+
+async def test_after_a_lock_that_was_waited_for_in_vain_it_stays_at_hand(
+    db: AsyncEngine, database_url: str
+) -> None:
+    first, _ = await two(db)
+
+    async def wait() -> None:
+        async with transaction(db) as c:
+            await c.execute(text("set local lock_timeout = '10ms'"))
+            await locks.pair(c, AGENT, USER)
+
+    other = create_engine(database_url)
+    async with transaction(other) as c:
+        await locks.pair(c, AGENT, USER)
+        with pytest.raises(Unavailable):
+            await wait()
+    assert await at_hand(db) is first
+    await other.dispose()
 
 
 @pytest.mark.parametrize("directly", [False, True])

@@ -168,12 +168,14 @@ class _Connected:
     async def __aexit__(
         self, _: object, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None or not is_unreachable(error):
-            await self._pool.give_back(self._connection, error)
-            return
-        self._pool.lose(self._connection)
-        if any(_is_lost(each) for each in _causes(error)):
+        causes = [] if error is None else _causes(error)
+        if any(map(_is_lost, causes)):
+            self._pool.lose(self._connection)
             self._pool.drop()
+        elif any(isinstance(each, TimeoutError) for each in causes):  # nobody answers on it
+            self._pool.lose(self._connection)
+        else:
+            await self._pool.give_back(self._connection, error)
 
 
 @asynccontextmanager
