@@ -1,6 +1,8 @@
 """Migrations lead from nothing to what `db/tables.py` declares, and back."""
 
 import asyncio
+import subprocess
+import sys
 from typing import cast
 
 import asyncpg
@@ -61,8 +63,21 @@ def create_as_declared(database_url: str) -> None:
     asyncio.run(run())
 
 
-def test_there_is_one_newest_migration() -> None:
-    assert len(ScriptDirectory.from_config(migrate.config("")).get_heads()) == 1
+def test_migrations_follow_one_another_as_their_files_names_do() -> None:
+    script = ScriptDirectory.from_config(migrate.config(""))
+    assert len(script.get_heads()) == 1
+    chain = [known.revision for known in script.walk_revisions()]
+    assert migrate.revisions() == tuple(reversed(chain))
+
+
+def test_whether_a_schema_fits_is_known_without_alembic() -> None:
+    code = (
+        "import sys\nfrom textback import wiring\nfrom textback.api import app\n"
+        "from textback.db import migrate\nassert migrate.fits(migrate.head())\n"
+        "print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_migrating_an_empty_database_leaves_nothing_to_do(config: Config) -> None:

@@ -1,17 +1,9 @@
 """What the document says of the route: exactly what it does."""
 
-from typing import Any
+from typing import Any, Final
 
 from textback.api.openapi_headers import EVERY, RETRY
 from textback.dialects.kore.wire import MAX_BODY, TRIGGERED, Errors, OutboundSms, Triggered
-
-
-def _error(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        "description": description,
-        "headers": EVERY | (headers or {}),
-        "content": {"application/json": {"schema": _errors()}},
-    }
 
 
 def _errors() -> dict[str, Any]:
@@ -20,6 +12,17 @@ def _errors() -> dict[str, Any]:
     [(_, fault)] = schema.pop("$defs").items()
     schema["properties"]["errors"]["items"] = fault
     return schema
+
+
+_ERRORS: Final = _errors()
+
+
+def _error(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "description": description,
+        "headers": EVERY | (headers or {}),
+        "content": {"application/json": {"schema": _ERRORS}},
+    }
 
 
 def _ours(description: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What /openapi.json says of the route: exactly what it does."""
 
-from typing import Any
+from typing import Any, Final
 
 from textback.api.openapi_headers import EVERY, RETRY
 from textback.dialects.polyai.wire import MAX_BODY, MAX_KEY, Error, OutboundSms
@@ -21,6 +21,9 @@ _COUNTED = {
 _ALWAYS_COUNTED = {name: header | {"required": True} for name, header in _COUNTED.items()}
 
 
+_ERROR: Final = Error.model_json_schema()
+
+
 def _string_header(description: str, *, required: bool) -> dict[str, Any]:
     return {"description": description, "required": required, "schema": {"type": "string"}}
 
@@ -29,7 +32,7 @@ def _error(description: str, headers: dict[str, Any] | None = None) -> dict[str,
     return {
         "description": description,
         "headers": EVERY | (headers or {}),
-        "content": {"application/json": {"schema": Error.model_json_schema()}},
+        "content": {"application/json": {"schema": _ERROR}},
     }
 
 

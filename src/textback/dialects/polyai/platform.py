@@ -74,12 +74,15 @@ def _fault(correlation_id: str, status: int, sentence: str) -> tuple[str, bytes]
     return "application/json", error.model_dump_json().encode()
 
 
+_ERROR: Final = PlatformError.model_json_schema()
+
+
 def described(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
     """What an OpenAPI document says of such an answer."""
     return {
         "description": description,
         "headers": EVERY | (headers or {}),
-        "content": {"application/json": {"schema": PlatformError.model_json_schema()}},
+        "content": {"application/json": {"schema": _ERROR}},
     }
 
 
