@@ -15,7 +15,7 @@ from bench.what.accept import sms
 AT_ONCE = 1_000
 OPERATIONS = ("accept", "inbound routing", "claim and send", "due deadlines")
 # What was accepted waits, until a turn takes some of it.
-LATER = "update messages set due_at = now() + interval '1 hour' where state = 'queued'"
+LATER = "update messages set due_at = now() + interval '{}' where state = 'queued'"
 SOME = """update messages set due_at = now() + interval '1 second' where id in (
     select id from messages where state = 'queued' limit {})"""
 # Silent for as long as their project waits before it warns.
@@ -88,7 +88,7 @@ class _Side:
         """Nobody is answered: sends are measured alone."""
         at = self.d.at
         at.stop(self.process)
-        at.sql("delete from turns", LATER, "vacuum (analyze)", database=self.name)
+        at.sql("delete from turns", LATER.format("1 hour"), "vacuum (analyze)", database=self.name)
         self.process = at.work(self.port, self.name)
         time.sleep(2)  # it sweeps
 

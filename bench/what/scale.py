@@ -17,7 +17,7 @@ import psutil
 from bench.carrier import Twilio
 from bench.options import Deployment, Options
 from bench.place import LOCALHOST, MANY, SID, TOKEN, Meter, Process, free_port, place, remove
-from bench.report import Result
+from bench.report import Check, Result
 from bench.what.accept import CONNECTIONS, sms
 from bench.what.growth import LATER
 from bench.what.pipeline import EMPTY
@@ -112,6 +112,8 @@ def run(options: Options) -> Result:
         f"Hosts are {where}; all of them, with Postgres, Redis, carrier and generator, share this "
         f"machine's {cores} cores, so past what those carry more processes add nothing here."
     )
+    nothing = sum(not row[column] for row in result.rows for column in (1, 6))
+    result.checks.append(Check("sizes that did not accept or send", nothing, "", at_most=0))
     result.figures = {f"accepts_per_second_{row[0]}": float(row[1] or 0) for row in result.rows}
     result.figures |= {f"sends_per_second_{row[0]}": float(row[6] or 0) for row in result.rows}
     return result
