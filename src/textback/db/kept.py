@@ -40,9 +40,9 @@ class KeptPool(AsyncAdaptedQueuePool):
         super().dispose()
 
     def drop(self) -> None:
-        """Close what is idle at once, without a word to a database that may never answer."""
+        """Lose what is idle."""
         while self._idle:
-            _drop(self._idle.pop())
+            lose(self._idle.pop())
 
     async def take(self, db: AsyncEngine) -> AsyncConnection:
         """Raises as `db.connect`."""
@@ -50,23 +50,19 @@ class KeptPool(AsyncAdaptedQueuePool):
             connection = self._idle.pop()
             if not driver_of(connection).is_closed():
                 return connection
-            _drop(connection)
+            lose(connection)
         return await db.connect()
 
     async def give_back(self, connection: AsyncConnection, error: BaseException | None) -> None:
         """`error`: what it failed with, if that does not say that the connection is lost."""
         if not _is_clean(connection):
-            _drop(connection)
+            lose(connection)
         elif self._waiting or connection.engine.pool is not self:
             await asyncio.shield(connection.close())
         elif error is None or isinstance(error, Exception):
             self._idle.append(connection)
         else:  # cut short: the driver may still be taking its statement back
             self._idle.insert(0, connection)
-
-    def lose(self, connection: AsyncConnection) -> None:
-        """Instead of giving it back."""
-        _drop(connection)
 
 
 def of(db: AsyncEngine) -> KeptPool:
@@ -92,7 +88,8 @@ def _is_clean(connection: AsyncConnection) -> bool:
     return not driver.is_closed() and not driver.is_in_transaction()
 
 
-def _drop(connection: AsyncConnection) -> None:
+def lose(connection: AsyncConnection) -> None:
+    """Instead of giving it back: it ends without a word to a database that may never answer."""
     sync = _sync(connection)
     if not sync.closed and not sync.invalidated:
         driver_of(connection).terminate()

@@ -170,10 +170,10 @@ class _Connected:
     ) -> None:
         causes = [] if error is None else _causes(error)
         if any(map(_is_lost, causes)):
-            self._pool.lose(self._connection)
+            kept.lose(self._connection)
             self._pool.drop()
         elif any(isinstance(each, TimeoutError) for each in causes):  # nobody answers on it
-            self._pool.lose(self._connection)
+            kept.lose(self._connection)
         else:
             await self._pool.give_back(self._connection, error)
 
