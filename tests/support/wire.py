@@ -82,8 +82,12 @@ class Wire:
         self._markers, self._deliver, self._happens = list(markers), deliver, self.freeze
 
     def freeze(self) -> None:
-        """Connections stay, new ones are taken, and nothing passes until the wire is cut."""
+        """Connections stay, new ones are taken, and nothing passes until it is thawed or cut."""
         self._flowing.clear()
+
+    def thaw(self) -> None:
+        """What was held passes, and all that comes."""
+        self._flowing.set()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._transports.add(writer.transport)

@@ -8,15 +8,14 @@ import re
 from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from textback.db import kept
 from textback.db.session import single
 
 _Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _NAMED: Final = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
-_BEGIN: Final = text("select 1")
 
 
 class Statement:
@@ -51,9 +50,14 @@ async def _driver(c: AsyncConnection) -> _Driver:
 
 
 async def _begin(c: AsyncConnection) -> None:
-    """As SQLAlchemy does before the first statement that it sends itself, but without one."""
+    """As SQLAlchemy does before the first statement that it sends itself, but without one.
+
+    Without an answer nobody knows whether it has begun: what came after it might be in a
+    transaction that is never committed.
+    """
     adapter: Any = cast("Any", c.sync_connection).connection.dbapi_connection
     try:
         await adapter._start_transaction()  # noqa: SLF001
-    except Exception:  # noqa: BLE001 - which SQLAlchemy has to see, if it is still true
-        await c.execute(_BEGIN)
+    except BaseException:
+        kept.lose(c)
+        raise

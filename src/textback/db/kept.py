@@ -48,7 +48,7 @@ class KeptPool(AsyncAdaptedQueuePool):
         """Raises as `db.connect`."""
         while self._idle:
             connection = self._idle.pop()
-            if not driver_of(connection).is_closed():
+            if _is_clean(connection):
                 return connection
             lose(connection)
         return await db.connect()
@@ -84,8 +84,9 @@ def _is_clean(connection: AsyncConnection) -> bool:
     sync = _sync(connection)
     if sync.closed or sync.invalidated:
         return False
-    driver = driver_of(connection)
-    return not driver.is_closed() and not driver.is_in_transaction()
+    driver: Any = driver_of(connection)
+    # The last is told of a transaction that was asked for, also while Postgres has not answered.
+    return not (driver.is_closed() or driver.is_in_transaction() or driver._top_xact)  # noqa: SLF001
 
 
 def lose(connection: AsyncConnection) -> None:
