@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textback.core.gcra import Denied, Granted, Rate, give_back, take
+from textback.core.gcra import Denied, Granted, Rate, give_back, take, units_left
 
 rates = st.builds(
     Rate,
@@ -165,3 +165,16 @@ def test_a_bucket_that_lends_grants_no_more_in_any_window_than_its_refill_and_on
             window = taken[last][0] - taken[first][0]
             units = sum(units for _, units in taken[first : last + 1])
             assert units <= rate.amount * (1 + window / rate.seconds) + largest + 0.15
+
+
+@given(rates, clocks, st.floats(0.001, 1), st.floats(0, 2))
+def test_what_is_left_of_a_bucket_is_what_it_grants(
+    rate: Rate, start: float, part: float, wait: float
+) -> None:
+    _, full_at = take(None, rate, units=part * rate.amount, now=start)
+    assert full_at is not None
+    now = start + wait * rate.seconds
+    answer, _ = take(full_at, rate, units=1, now=now)
+    left = units_left(full_at, rate, now=now)
+    remaining = answer.remaining + 1 if isinstance(answer, Granted) else 0
+    assert abs(remaining - left) <= 1  # one may be a hair's breadth away

@@ -301,7 +301,8 @@ async def test_a_number_has_a_minute_of_texts_queued_and_not_more(world: World):
     assert await batch_turns(world, now=second(1)) == [["accepted"] * 6, ["accepted"] * 3]
     assert await batch_turns(world, now=minute(1)) == []
     assert await state_of(world, other.batch.id) == "done"
-    await world.send(now=minute(1), limit=4)  # two of each number
+    for _ in range(2):
+        await world.send(now=minute(1), limit=2)  # one of each number
     assert await batch_turns(world, now=minute(1)) == [["accepted"] * 2]
     assert (await progress(world, made.batch.id, now=NOW))["planned"] == 12
 

@@ -1,8 +1,7 @@
 """What becomes of a queued text when its time comes."""
 
+from collections import Counter
 from datetime import timedelta
-
-import pytest
 
 from tests.support.deployment import (
     AGENT,
@@ -18,7 +17,6 @@ from tests.support.deployment import (
 )
 from tests.support.doubles import (
     LATER,
-    NEVER,
     NO_ANSWER,
     OPTED_OUT,
     SLOW_DOWN,
@@ -124,23 +122,6 @@ async def test_being_told_to_slow_down_costs_no_attempt(world: World):
     assert (text.state, text.attempts, text.due_at) == ("queued", 0, second(50 * 7))
 
 
-async def test_a_number_that_was_told_to_slow_down_is_paused(world: World):
-    job = await one_job(world)
-
-    after = await world.record(job, SLOW_DOWN)
-
-    assert send.paused(job.message, after, second(2)) == 5
-
-
-@pytest.mark.parametrize("outcome", [LATER, NEVER, NO_ANSWER])
-async def test_other_troubles_do_not_pause_the_number(world: World, outcome: send.Outcome):
-    job = await one_job(world)
-
-    after = await world.record(job, outcome)
-
-    assert send.paused(job.message, after, NOW) == 0
-
-
 async def test_no_answer_makes_a_text_uncertain_and_it_is_not_sent_again(world: World):
     carrier = CarrierDouble(NO_ANSWER)
     await world.accept()
@@ -168,7 +149,7 @@ async def test_a_carrier_that_raises_leaves_the_text_uncertain(world: World):
     assert isinstance(await world.record(job, outcome), Uncertain)
 
 
-async def test_without_a_token_a_text_waits_and_its_number_is_paused(world: World):
+async def test_without_a_token_a_text_waits(world: World):
     job = await one_job(world)
 
     outcome = await world.hand_over(job, pace=Spent(2.5), now=second(1))
@@ -177,7 +158,6 @@ async def test_without_a_token_a_text_waits_and_its_number_is_paused(world: Worl
     assert world.carrier.sent == []
     assert isinstance(after, Queued)
     assert (after.due_at, after.attempts) == (second(3.5), 0)
-    assert send.paused(job.message, after, second(1)) == 2.5
 
 
 async def test_without_redis_a_text_waits(world: World):
@@ -198,10 +178,10 @@ async def test_a_number_is_paced_by_segments(world: World):
     await world.accept("a" * 320)  # three segments
     await world.accept("One more", user=NEIGHBOUR)
 
-    jobs = await world.claim()
-    outcomes = [await world.hand_over(job, pace=pace) for job in jobs]
-
-    assert [type(outcome) for outcome in outcomes] == [send.Taken, Wait]
+    for expected in (send.Taken, Wait):
+        [job] = await world.claim()
+        outcome = await world.hand_over(job, pace=pace)
+        assert type(outcome) is expected
 
 
 async def test_numbers_are_paced_apart(world: World):
@@ -215,6 +195,46 @@ async def test_numbers_are_paced_apart(world: World):
     await world.send(pace=pace)
 
     assert len(world.carrier.sent) == 2
+
+
+async def test_no_more_is_claimed_of_a_number_than_goes_out_in_a_second(world: World):
+    await world.provision(
+        numbers=[number(AGENT, segments_per_second=2.5), number(SECOND, segments_per_second=0.1)]
+    )
+    for n in range(6):
+        await world.accept(str(n), user=Phone(f"+1415558{n:04}"), agent_number=AGENT)
+        await world.accept(str(n), user=Phone(f"+1415558{n:04}"), agent_number=SECOND)
+
+    jobs = await world.claim()
+
+    assert sorted((job.message.agent_number, job.message.text) for job in jobs) == sorted(
+        [(AGENT, "0"), (AGENT, "1"), (AGENT, "2"), (SECOND, "0")]
+    )
+
+
+async def test_what_is_known_of_a_numbers_pace_bounds_what_is_claimed_of_it(world: World):
+    for n in range(6):
+        user = Phone(f"+1415558{n:04}")
+        await world.accept("a" * 320 if n == 1 else "Hi", user=user, agent_number=AGENT)
+        await world.accept(user=user, agent_number=SECOND)
+
+    jobs = await world.claim(units={AGENT: 3})
+
+    counts = Counter(job.message.agent_number for job in jobs)
+    assert counts == {AGENT: 2, SECOND: 6}  # one segment, and three of which one was free
+
+
+async def test_a_reply_goes_before_openers_when_only_one_may_go(world: World):
+    await world.provision(numbers=[number(AGENT, segments_per_second=1)])
+    await world.accept()
+    await world.send_all()
+    await world.accept("Hello", user=NEIGHBOUR)
+    await world.hear("Hi")
+    await world.think(now=second(5))
+
+    [job] = await world.claim(now=second(6))
+
+    assert job.message.kind == "reply"
 
 
 async def test_texts_of_paused_numbers_are_not_claimed(world: World):

@@ -16,7 +16,6 @@ from tests.support.doubles import (
 from tests.support.world import World
 from textback.core.message import Delivered, Queued, Sending, Sent, Uncertain
 from textback.core.ports import NoAnswer, SendError, Taken
-from textback.flows import send
 from textback.flows.send import Job, Wait
 
 
@@ -210,12 +209,3 @@ async def test_a_receipt_for_a_text_that_is_to_be_tried_again_stops_the_retry(wo
 
     assert await world.claim(now=hour(1)) == []
     assert await world.state(job.message.id) == "delivered"
-
-
-async def test_nothing_is_paused_for_a_text_that_moved_on(world: World):
-    job = await one_job(world)
-    await world.receipt("sent", sid="SM1", message_id=job.message.id, now=second(1))
-
-    after = await world.record(job, Wait(second(90)), now=second(2))
-
-    assert send.paused(job.message, after, second(2)) == 0

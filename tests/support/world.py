@@ -221,13 +221,19 @@ class World(Records):
     # --- What workers do --------------------------------------------------------------------------
 
     async def claim(
-        self, *, now: datetime = NOW, limit: int = 100, except_numbers: Sequence[Phone] = ()
+        self,
+        *,
+        now: datetime = NOW,
+        limit: int = 100,
+        except_numbers: Sequence[Phone] = (),
+        units: Mapping[Phone, int] | None = None,
     ) -> list[Job]:
         jobs, _ = await send.claim(
             self.db,
             policy=self.policy,
             limit=limit,
             except_numbers=except_numbers,
+            units=units,
             now=now,
             steady=now.timestamp(),
         )

@@ -4,6 +4,8 @@ import asyncio
 import time
 from dataclasses import replace
 
+from sqlalchemy import text
+
 from tests.support.deployment import AGENT, number
 from tests.support.doubles import CarrierDouble
 from tests.support.limits import AMPLE
@@ -12,6 +14,7 @@ from textback import wiring
 from textback.core import segments
 from textback.core.phone import Phone
 from textback.core.ports import Outgoing, Taken
+from textback.db.session import transaction
 from textback.limiter import RedisLimiter
 
 PACE = 10
@@ -63,3 +66,27 @@ async def test_several_workers_keep_the_pace_together_and_let_a_long_text_go_in_
             assert sum(n for _, n in units[first : last + 1]) <= PACE * (1 + window) + 7
     place = [text for _, text in left].index(LONG)
     assert place <= 12 + 8  # those that had been claimed with it may be before it
+
+
+async def test_next_to_nothing_is_claimed_in_vain(shop: Shop, redis_url: str):
+    # A backlog of sixty on a slow number told of nine hundred claims, and of as many returns.
+    world = shop.world
+    await world.provision(numbers=[number(AGENT, segments_per_second=PACE)])
+    carrier = CarrierDouble()
+    shop.with_carrier(carrier)
+    limiter = RedisLimiter(redis_url, timeout=AMPLE)
+    shop.rt = replace(shop.rt, now=wiring.clock, steady=time.monotonic, pace=limiter)
+    many = 3 * PACE
+    for n in range(many):
+        user = Phone(f"+1415558{n:04}")
+        await world.accept(user=user, agent_number=AGENT, now=wiring.clock())
+
+    async def all_sent() -> bool:
+        return len(carrier.sent) == many
+
+    async with shop.working(concurrency=32):
+        await shop.until(all_sent)
+    await limiter.close()
+    async with transaction(world.db) as c:
+        claims = await c.scalar(text("select count(*) from events where kind = 'message.sending'"))
+    assert many <= claims <= many * 1.2

@@ -58,6 +58,12 @@ def take(
     return Granted(remaining, reset=full_at - now), full_at
 
 
+def units_left(full_at: float, rate: Rate, *, now: float) -> int:
+    """Whole units that a bucket holds at `now`, of which is known when it will be full."""
+    left = min(rate.seconds, rate.seconds - (full_at - now))
+    return max(0, int((left + 1e-6) * rate.amount / rate.seconds))
+
+
 def give_back(full_at: float | None, rate: Rate, *, units: float) -> float | None:
     """The state after returning `units` that were taken but not used."""
     return None if full_at is None else full_at - units * rate.seconds / rate.amount

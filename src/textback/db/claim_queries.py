@@ -71,10 +71,10 @@ _BY_LINES: Final = f"""
         from (select cast(:limit as bigint) as wanted, count(*) as lines from open) o
     ),
     heads as materialized (
-        select h.id, h.seq, l.priority, l.carrier_id, l.agent_number
+        select h.id, h.seq, h.segments, l.priority, l.carrier_id, l.agent_number
         from open l cross join lateral (
-            select w.id, w.seq from (
-                select m.id, m.seq, m.agent_number, m.user_number from messages m
+            select w.id, w.seq, w.segments from (
+                select m.id, m.seq, m.segments, m.agent_number, m.user_number from messages m
                 where m.state = 'queued' and m.priority = l.priority
                     and m.carrier_id = l.carrier_id and m.agent_number = l.agent_number
                     and {_IS_DUE.format(m="m")}
@@ -121,7 +121,7 @@ _BY_PAIRS: Final = f"""
         where p.place < {PAIRS}
     ),
     heads as materialized (
-        select h.id, h.seq, h.priority, h.carrier_id, h.agent_number
+        select h.id, h.seq, h.segments, h.priority, h.carrier_id, h.agent_number
         from pairs p cross join lateral (
             select m.* from messages m
             where m.agent_number = p.agent_number and m.user_number = p.user_number
@@ -148,14 +148,25 @@ _NEXT_DUE: Final = """
 # locked one by one, and by a state that no partial index of queued texts is seen to fit: else a
 # plan that was made while nothing was queued walks through all that is.
 _TAKE: Final = f"""
-    , ranked as (
+    , paces as materialized (
+        select h.agent_number, coalesce(k.units, greatest(1, ceil((
+            select segments_per_second from numbers where number = h.agent_number)))) as units
+        from (select distinct agent_number from heads) h
+        left join unnest(cast(:numbers as text[]), cast(:units as int[])) as k (number, units)
+            on k.number = h.agent_number
+    ),
+    ranked as (
         select h.*, row_number() over (
             partition by h.carrier_id order by h.priority, h.in_number, h.seq) as in_carrier
         from (
             select heads.*, row_number() over (
-                partition by priority, carrier_id, agent_number order by seq) as in_number
+                partition by priority, carrier_id, agent_number order by seq) as in_number,
+                sum(greatest(1, segments)) over (
+                    partition by agent_number order by priority, seq) - greatest(1, segments)
+                    as before_it
             from heads
-        ) h
+        ) h join paces using (agent_number)
+        where h.before_it < paces.units
     ),
     chosen as materialized (
         select r.id, r.seq, r.priority, r.in_carrier + coalesce(a.held, 0) as place

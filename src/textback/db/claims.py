@@ -57,6 +57,8 @@ class Scope:
     """Of these carriers no more than that."""
     held: Mapping[CarrierId, int] = field(default_factory=dict[CarrierId, int])
     """What it has under way already."""
+    units: Mapping[Phone, int] = field(default_factory=dict[Phone, int])
+    """Segments that these numbers may send right now; others, as much as in a second."""
 
 
 @frozen
@@ -78,7 +80,7 @@ async def claim_due(
 
     Replies before openers; accounts in turn, and numbers in turn within an account; of one number
     the oldest first: `due_at` only says not before when, so that a text which was put off keeps its
-    place.
+    place. And of a number no more than its pace allows: what was claimed in vain has to be put off.
 
     A text that a worker held at the time of the opt-out is queued again, and dropped here.
 
@@ -166,6 +168,8 @@ def _given(scope: Scope, *, now: datetime, lease: timedelta) -> dict[str, object
         "carriers": known,
         "held": [scope.held.get(each, 0) for each in known],
         "room": [scope.room.get(each) for each in known],
+        "numbers": list(scope.units),
+        "units": list(scope.units.values()),
         "every_number": every_number_of(""),
         "at": now,
         "channel": events.CHANNEL,

@@ -4,7 +4,6 @@ Three steps: claim (one transaction), hand over (no transaction), record (one tr
 `recording.py`).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -16,9 +15,9 @@ from textback import metrics, tracing
 from textback.core import message as rule
 from textback.core import segments
 from textback.core.frozen import frozen
-from textback.core.gcra import Denied, Rate
+from textback.core.gcra import Denied, Granted, Rate
 from textback.core.ids import CarrierId
-from textback.core.message import Queued, Sending, Uncertain
+from textback.core.message import Sending, Uncertain
 from textback.core.phone import Phone
 from textback.core.policy import SendPolicy
 from textback.core.ports import (
@@ -70,6 +69,7 @@ async def claim(
     except_carriers: Sequence[CarrierId] = (),
     room: Mapping[CarrierId, int] | None = None,
     held: Mapping[CarrierId, int] | None = None,
+    units: Mapping[Phone, int] | None = None,
     round_: Round | None = None,
     now: datetime,
     steady: float,
@@ -77,7 +77,8 @@ async def claim(
     """Take due texts; when it is known when to look again, also say that.
 
     Of a carrier in `room` no more are taken than that: they would wait out their lease. `held` is
-    what the worker has under way of each, and `round_` where its claims go on. `steady` is `now` on
+    what the worker has under way of each, `units` how many segments are to be had of numbers of
+    which that is known, and `round_` where its claims go on. `steady` is `now` on
     a clock that goes on evenly when somebody sets the other one.
     """
     scope = Scope(
@@ -86,6 +87,7 @@ async def claim(
         except_carriers=except_carriers,
         room=room or {},
         held=held or {},
+        units=units or {},
     )
     async with transaction(db) as c:
         found = await claims.claim_due(c, scope, round_ or Round(), now=now, lease=policy.lease)
@@ -109,21 +111,26 @@ async def hand_over(
     public_url: str,
     clock: Callable[[], datetime],
     steady: Callable[[], float],
+    heard: Callable[[Granted | Denied, Rate], None] | None = None,
 ) -> Outcome:
     """Give it to the carrier, once, if the number's pace and our lease allow.
+
+    `heard`: told what the pace said, before the carrier is asked.
 
     A worker that stalled must not send any more: others think it dead. Both clocks are asked, as
     one may have been set back, and the other may not count a pause of the machine.
     """
-    m = job.message
+    m, bucket = job.message, _bucket(job.sender.segments_per_second)
     try:
         token = await pace.take(
             f"pace:{m.agent_number}",
-            _bucket(job.sender.segments_per_second),
+            bucket,
             segments.of_ours(m.text, m.agent_number, m.template),
         )
     except Unreachable:  # nobody knows the pace: the text waits (ADR 8)
         return Wait(clock() + PACE_UNREACHABLE_WAIT, pace_unknown=True)
+    if heard is not None:
+        heard(token, bucket)
     if isinstance(token, Denied):
         return Wait(clock() + timedelta(seconds=token.retry_after))
     carrier, kind = await carriers.get(m.carrier_id)
@@ -197,10 +204,3 @@ async def rescue(db: AsyncEngine, *, policy: SendPolicy, limit: int, now: dateti
         for m in stranded:
             await messages.save(c, m, rule.lost(m, now=now, policy=policy), now=now)
     return len(stranded)
-
-
-def paused(m: Sending, after: rule.Message, now: datetime) -> float:
-    """Seconds for which claiming more of this number's texts would be in vain."""
-    if isinstance(after, Queued) and after.attempts == m.attempts:
-        return max(0.0, math.ceil((after.due_at - now).total_seconds() * 1000) / 1000)
-    return 0.0

@@ -1,4 +1,4 @@
-"""What a worker leaves alone for a while: a number without a token, a carrier that says wait.
+"""What a worker leaves alone for a while: a carrier that says wait.
 
 In this process's memory only: it saves claims that would be in vain, and decides nothing.
 """

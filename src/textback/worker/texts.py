@@ -8,8 +8,8 @@ import structlog
 
 from textback import metrics, tracing
 from textback.core.errors import Unavailable
+from textback.core.gcra import Denied, Granted, Rate
 from textback.core.message import Message, Sending, Uncertain
-from textback.core.phone import Phone
 from textback.core.ports import NoAnswer, NotFound, SendError, Taken
 from textback.flows import send, settle, traces
 from textback.flows.recording import Outcome, Recording, Wait
@@ -17,7 +17,7 @@ from textback.flows.send import Job, Round
 from textback.runtime import Runtime, Unprovisioned
 from textback.worker.accounts import Accounts
 from textback.worker.loop import GATHER, Loop, persist
-from textback.worker.pauses import Pauses
+from textback.worker.paces import Paces
 
 log = structlog.stdlib.get_logger()
 
@@ -26,11 +26,6 @@ LOOK_UPS = 8
 
 UNREADABLE_WAIT = timedelta(seconds=1)
 UNUSABLE = "the carrier's entry cannot be used"
-LEAST_PAUSE = timedelta(milliseconds=100)
-"""A fast number's next token is milliseconds away, and its bucket holds a second's worth.
-
-To claim for each token by itself would cost more than sending."""
-
 
 _Held: TypeAlias = tuple[Job, int]
 """A claimed text, and its ticket at the carrier's account."""
@@ -39,7 +34,7 @@ _Held: TypeAlias = tuple[Job, int]
 class Texts:
     def __init__(self, rt: Runtime, *, concurrency: int) -> None:
         self.rt = rt
-        self._numbers = Pauses[Phone]()
+        self._paces = Paces()
         self._accounts = Accounts(concurrency)
         self._round = Round()
         self._recording = Recording(rt.db, rt.policy)
@@ -73,16 +68,19 @@ class Texts:
             self.rt.db,
             policy=self.rt.policy,
             limit=limit,
-            except_numbers=self._numbers.active(now),
+            except_numbers=self._paces.closed(now),
             except_carriers=alone,
             room=room,
             held=self._accounts.held(),
+            units=self._paces.units(now),
             round_=self._round,
             now=now,
             steady=steady,
         )
+        for job in jobs:
+            self._paces.claimed(job.message.agent_number, job.message.id)
         held = [(j, self._accounts.take(j.message.carrier_id, now=now)) for j in jobs]
-        ends = [upcoming, self._numbers.next_end(), self._accounts.next_end()]
+        ends = [upcoming, self._paces.next_end(), self._accounts.next_end()]
         return held, min((end for end in ends if end is not None), default=None)
 
     async def _send(self, held: "_Held") -> None:
@@ -106,6 +104,8 @@ class Texts:
         except BaseException:  # cut off
             accounts.end(carrier_id, ticket, None, self.rt.now())
             raise
+        finally:
+            self._paces.asked(job.message.agent_number, job.message.id)
         # Before it is saved: that may take as long as the database is away.
         accounts.end(carrier_id, ticket, outcome, self.rt.now())
         await self._record(job.message, outcome)
@@ -113,6 +113,11 @@ class Texts:
 
     async def _hand_over(self, job: Job) -> Outcome:
         rt, m = self.rt, job.message
+
+        def heard(answer: Granted | Denied, rate: Rate) -> None:
+            self._paces.heard(m.agent_number, answer, rate, now=rt.now())
+            self._paces.asked(m.agent_number, m.id)
+
         try:
             return await send.hand_over(
                 job,
@@ -122,6 +127,7 @@ class Texts:
                 public_url=rt.public_url,
                 clock=rt.now,
                 steady=rt.steady,
+                heard=heard,
             )
         except Unavailable:  # nothing left us: the carrier's entry could not be read
             return Wait(rt.now() + UNREADABLE_WAIT)
@@ -133,10 +139,8 @@ class Texts:
     async def _record(self, m: Sending, outcome: Outcome) -> None:
         rt = self.rt
         after = await persist(lambda: self._recording.record(m, outcome, now=rt.now()))
-        now = rt.now()
-        if (seconds := send.paused(m, after, now)) > 0 and isinstance(outcome, Wait):
-            pause = max(timedelta(seconds=seconds), LEAST_PAUSE)
-            self._numbers.until(m.agent_number, now + pause)
+        if isinstance(outcome, Wait) and outcome.until > rt.now():
+            self._paces.until(m.agent_number, outcome.until)
         metrics.SENDS.labels(send.word(outcome)).inc()
         self._tell_of_redis(lost=isinstance(outcome, Wait) and outcome.pace_unknown)
         if not isinstance(outcome, Wait):
