@@ -1,6 +1,7 @@
 """Grafana's dashboard: of this version's metrics, and in the shape that Grafana reads."""
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ def test_a_panel_shows_what_there_is(panel: dict[str, Any]) -> None:
     for target in panel["targets"]:
         assert target["datasource"] == SOURCE
         assert promql.faults(_query(target)) == []
+        named = set(re.findall(r"\{\{\s*(\w+)\s*\}\}", target.get("legendFormat", "")))
+        assert named <= promql.labels(_query(target))
 
 
 def test_every_metric_is_on_it() -> None:
