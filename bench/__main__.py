@@ -60,10 +60,13 @@ def main() -> int:
     plot.write(asked.json.with_suffix(".svg"), results)
     sections = "\n".join(report.section(each) for each in results)
     if asked.write_docs and not options.quick and len(results) == len(BENCHES):
-        boxes = model.tables(model.costs(found), model.Assumed())
-        written = f"{_machine(before)}\n\n{sections}\n### model: boxes and money\n\n{boxes}"
+        date = time.strftime("%Y-%m-%d", time.gmtime())
+        constants = model.constants(found, machine=_machine(before), date=date)
+        model.CONSTANTS.write_text(json.dumps(constants, indent=1) + "\n")
+        written = f"{_machine(before)}\n\n{sections.rstrip()}"
         text = report.replaced(DOCUMENT.read_text(), written)
-        DOCUMENT.write_text(text)
+        boxes = model.whole(constants, model.Assumed())
+        DOCUMENT.write_text(report.replaced(text, boxes, report.MODEL))
     broken = [check.what for each in results for check in each.checks if not check.holds]
     print(
         f"{_machine(after)}\n{found['seconds']} s; {asked.json} is written, and a plot beside it."
@@ -87,7 +90,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--write-docs",
         action="store_true",
-        help=f"put the tables of a whole run into {DOCUMENT.relative_to(ROOT)}",
+        help=f"put the tables of a whole run into {DOCUMENT.relative_to(ROOT)}, and the model's"
+        f" constants into {model.CONSTANTS.relative_to(ROOT)}",
     )
     return parser.parse_args()
 

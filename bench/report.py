@@ -14,6 +14,7 @@ import psutil
 Cell = str | float | int | None
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+MODEL = "<!-- model -->", "<!-- /model -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,11 @@ def shown(value: Cell) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """In Markdown, padded so that it reads well as it is; numbers to the right."""
+    """In Markdown, padded so that it reads well as it is; columns of numbers to the right."""
     cells = [[shown(cell) for cell in row] for row in rows]
     right = [
-        bool(rows) and all(not isinstance(r[n], str) for r in rows) for n in range(len(columns))
+        bool(rows) and 2 * sum(isinstance(r[n], str) for r in rows) < len(rows)
+        for n in range(len(columns))
     ]
     widths = [max(3, len(name), *(len(r[n]) for r in cells)) for n, name in enumerate(columns)]
 
@@ -100,12 +102,13 @@ def section(result: Result) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def replaced(document: str, figures: str) -> str:
+def replaced(document: str, figures: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """`document` with what is between its two marks replaced. Raises ValueError without them."""
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    begin, end = marks
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(document):
-        raise ValueError(f"the document lacks {BEGIN} and {END}")
-    return pattern.sub(lambda _: f"{BEGIN}\n{figures}\n{END}", document)
+        raise ValueError(f"the document lacks {begin} and {end}")
+    return pattern.sub(lambda _: f"{begin}\n{figures}\n{end}", document)
 
 
 def machine() -> dict[str, Cell]:
