@@ -20,7 +20,7 @@ from typing import IO, Any, Final, cast
 
 import structlog
 
-from textback.log_lines import as_json, hide, written
+from textback.log_lines import as_json, for_terminal, hide, written
 
 log = structlog.stdlib.get_logger()
 
@@ -32,6 +32,10 @@ writes to a pipe does: memory is bounded, and no line is lost."""
 
 _QUOTING = frozenset({"asyncpg", "pydantic_core", "sqlalchemy"})
 _FACTS = ("sqlstate", "table_name", "column_name", "constraint_name", "title")
+
+_TALKATIVE = ("alembic", "httpx", "httpcore", "textback", "twilio.http_client", "uvicorn")
+"""These speak of every request they make, some with URLs that hold numbers; or of their own start
+and end, which we tell. `textback`: SQLAlchemy, on behalf of our pool."""
 
 _SHORTEST_SECRET: Final = 8
 """Shorter ones are words, which lines may well hold."""
@@ -136,9 +140,8 @@ def configure(level: str, *, pretty: bool, to: IO[str] | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_Theirs(write, shared, render)]
     root.setLevel(number)
-    # These speak of every request they make, some with URLs that hold numbers.
-    for talkative in ("alembic", "httpx", "httpcore", "twilio.http_client", "uvicorn.access"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
+    for talkative in _TALKATIVE:
+        logging.getLogger(talkative).setLevel(max(number, logging.WARNING))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -150,7 +153,7 @@ def conceal(*secrets: str) -> None:
     _secrets.update(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
 
 
-def _without_secrets(words: str) -> str:
+def without_secrets(words: str) -> str:
     for secret in tuple(_secrets):
         if secret in words:
             words = words.replace(secret, "[hidden]")
@@ -164,7 +167,7 @@ class _Pretty:
         )
 
     def __call__(self, logger: object, method: str, event: structlog.typing.EventDict) -> str:
-        return hide(self._render(logger, method, event))
+        return hide(self._render(logger, method, for_terminal(event)))
 
 
 class _Writer:
@@ -180,7 +183,7 @@ class _Writer:
             atexit.register(self.flush)
 
     def __call__(self, line: str, *, at_once: bool) -> None:
-        self._lines.append(_without_secrets(line) if at_once else line)
+        self._lines.append(without_secrets(line) if at_once else line)
         if at_once or not self._is_kept or len(self._lines) >= MOST_KEPT:
             self.flush()
         elif not self._some.is_set():
@@ -247,7 +250,7 @@ class _Theirs(logging.Handler):
 
 def _told(exc_info: structlog.typing.ExcInfo) -> str:
     """A traceback as Python prints it, but without the words of exceptions that quote texts."""
-    return _without_secrets("".join(_traceback(exc_info[1], set())).rstrip())
+    return without_secrets("".join(_traceback(exc_info[1], set())).rstrip())
 
 
 def _traceback(error: BaseException, told: set[int]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 Pure ASGI: Starlette's BaseHTTPMiddleware costs more than half the throughput.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from time import perf_counter
@@ -17,6 +18,7 @@ from textback.api import measured
 from textback.api.dialect import fault_of
 from textback.api.headers import Headers
 from textback.core.ids import new_correlation_id
+from textback.log_lines import OUR_ID, hide_in_path
 
 log = structlog.stdlib.get_logger()
 
@@ -24,6 +26,7 @@ SERVER_ERROR = "Something went wrong on our side; it was logged under the X-Poly
 
 _SERVER_ERROR: Final = 500
 _TOLD: Final = "told"
+_OUR_ID: Final = re.compile(OUR_ID)
 
 
 class Envelope:
@@ -76,11 +79,18 @@ class Envelope:
             try:
                 await self.app(scope, receive, send_with_id)
             except ClientDisconnect:
-                log.info("http.abandoned", method=scope["method"], path=scope["path"])
-                measured.answered(scope, measured.ABANDONED, perf_counter() - began)
+                seconds = perf_counter() - began
+                measured.answered(scope, measured.ABANDONED, seconds)
+                log.info(
+                    "http.abandoned",
+                    method=scope["method"],
+                    path=_path(scope),
+                    ms=round(seconds * 1000, 1),
+                    **about,
+                )
                 return 0
             except Exception:
-                log.exception("http.failed", method=scope["method"], path=scope["path"], **about)
+                log.exception("http.failed", method=scope["method"], path=_path(scope), **about)
                 if status:  # too late for another answer: break the connection off
                     measured.answered(scope, 500, perf_counter() - began)
                     raise
@@ -91,7 +101,7 @@ class Envelope:
             (log.debug if is_quiet else logs.tell)(
                 "http.answered",
                 method=scope["method"],
-                path=scope["path"],
+                path=_path(scope),
                 status=status,
                 ms=round(seconds * 1000, 1),
                 **about,
@@ -102,6 +112,20 @@ class Envelope:
 def is_told(scope: Scope) -> None:
     """A line of its own tells all of this request: its answer is one for `debug`."""
     scope["state"][_TOLD] = True
+
+
+def _path(scope: Scope) -> str:
+    """As the log may tell it: where a route takes what a caller puts there, only ids of ours."""
+    path: str = scope["path"]
+    route: str | None = getattr(scope.get("route"), "path", None)
+    if route == path:
+        return path
+    if route is None:
+        return hide_in_path(logs.without_secrets(path))
+    for name, value in scope["path_params"].items():
+        if _OUR_ID.fullmatch(value):
+            route = route.replace(f"{{{name}}}", value)
+    return route
 
 
 def _is_probe(scope: Scope) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from asyncio import TimerHandle, Transport
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from textback import wiring
+from textback import __version__, wiring
 from textback.api.headers import API
 from textback.cli.cycle import Cycle
 from textback.core.ids import new_correlation_id
@@ -204,6 +205,15 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         self.lifespan.state["stop"] = self._stop  # for requests that wait for something
+        listening = sockets or self.servers[0].sockets
+        log.info(
+            "serve.started",
+            version=__version__,
+            host=self.config.host,
+            port=listening[0].getsockname()[1],
+            workers=self.config.workers,
+            pid=os.getpid(),
+        )
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -221,6 +231,7 @@ class Server(uvicorn.Server):
             log.warning("serve.given_up", why="connections to Postgres or Redis do not close")
         finally:
             over.cancel()
+        log.info("serve.stopped", pid=os.getpid())
 
     async def _serve_on(self) -> None:
         if not self._lame_duck:
@@ -245,7 +256,8 @@ class Server(uvicorn.Server):
             task.cancel()
 
 
-def options(found: Settings) -> dict[str, Any]:
+def options(found: Settings, *, workers: int = 1) -> dict[str, Any]:
+    """`workers`: processes on this port, of which it is one; told in its log."""
     return {
         "host": found.host,
         "port": found.port,
@@ -261,4 +273,5 @@ def options(found: Settings) -> dict[str, Any]:
         "loop": "uvloop",
         "http": Protocol,
         "ws": "none",
+        "workers": workers,
     }

@@ -38,13 +38,16 @@ async def serve(found: Settings) -> int:
         return await _serve_on(found, listening, stop_on_signals())
 
 
-async def _serve_on(found: Settings, listening: socket.socket, stop: asyncio.Event) -> int:
+async def _serve_on(
+    found: Settings, listening: socket.socket, stop: asyncio.Event, *, workers: int = 1
+) -> int:
     rt = wiring.runtime(found)
     context.configure_logs(found)
     with context.starting():
         application = wiring.application(rt)
     server = Server(
-        uvicorn.Config(application, **options(found)), lame_duck=found.lame_duck_seconds
+        uvicorn.Config(application, **options(found, workers=workers)),
+        lame_duck=found.lame_duck_seconds,
     )
     with wiring.traced("textback-api"):
         serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -79,7 +82,7 @@ def serve_with(found: Settings, *, workers: int) -> int:
     wiring.runtime(found)  # refuses here, with a sentence, rather than in every child
     context.configure_logs(found)
     with listen(found) as listening, _counting_together() as folder:
-        return _Children(found, listening, folder).run(workers)
+        return _Children(found, listening, folder, workers).run()
 
 
 @contextmanager
@@ -98,15 +101,16 @@ def _counting_together() -> Generator[str]:
 
 
 class _Children:
-    def __init__(self, found: Settings, listening: socket.socket, folder: str) -> None:
+    def __init__(self, found: Settings, listening: socket.socket, folder: str, count: int) -> None:
         self._found, self._listening, self._folder = found, listening, folder
+        self._count = count
         self._running: list[SpawnProcess] = []
         self._asked = self._told = 0
 
-    def run(self, count: int) -> int:
+    def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
-        for _ in range(count):
+        for _ in range(self._count):
             self._start()
         bad = False
         while self._running:
@@ -126,7 +130,7 @@ class _Children:
         return int(bad)
 
     def _start(self) -> None:
-        child = _SPAWN.Process(target=_child, args=(self._found, self._listening))
+        child = _SPAWN.Process(target=_child, args=(self._found, self._listening, self._count))
         child.start()
         self._running.append(child)
 
@@ -147,7 +151,7 @@ class _Children:
             child.terminate()
 
 
-def _child(found: Settings, listening: socket.socket) -> None:
+def _child(found: Settings, listening: socket.socket, workers: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also goes to the parent, which tells us
 
     async def main() -> int:
@@ -156,7 +160,7 @@ def _child(found: Settings, listening: socket.socket) -> None:
         if parent is not None:
             asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
         with listening:
-            return await _serve_on(found, listening, stop)
+            return await _serve_on(found, listening, stop, workers=workers)
 
     sys.exit(context.run(main))
 
