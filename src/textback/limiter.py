@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, cast
@@ -192,7 +193,8 @@ class FallbackLimiter:
     """Asks `primary`; while it is unreachable, `local` answers: a caller's quota fails open.
 
     An unreachable primary is asked again once every `ASK_AGAIN`, by one request, so that it costs
-    one timeout a second and not one a request. `on_change(True)` is called when it is lost,
+    one timeout a second and not one a request; also if nobody asks, or a process without requests
+    would say for ever that it is lost. `on_change(True)` is called when it is lost,
     `on_change(False)` when it is back.
     """
 
@@ -211,6 +213,7 @@ class FallbackLimiter:
         self._clock = clock
         self._is_lost = False
         self._ask_at = clock()
+        self._looking: asyncio.Task[None] | None = None
 
     async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
         if self._may_ask():
@@ -237,8 +240,16 @@ class FallbackLimiter:
         await self._local.give_back(key, rate, units)
 
     async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
         await self._primary.close()
         await self._local.close()
+
+    async def _look(self) -> None:
+        while self._is_lost:
+            await asyncio.sleep(ASK_AGAIN.total_seconds())
+            await self.take("health", Rate(1000, 1))
 
     def _may_ask(self) -> bool:
         if not self._is_lost:
@@ -254,6 +265,10 @@ class FallbackLimiter:
         if not self._is_lost:
             self._is_lost = True
             self._on_change(self._is_lost)
+            if self._looking is None or self._looking.done():
+                # Not in the context of whoever lost it: its logs and traces are of one request.
+                look = asyncio.get_running_loop().create_task(self._look(), context=Context())
+                self._looking = look
 
     def _find(self, *, was_lost: bool) -> None:
         # Only a request that asked a lost primary proves it back; one that began before the loss

@@ -203,12 +203,20 @@ _BY_KIND: Final[dict[str, Counter]] = {
 """All from the start: else the first of a kind would be no increase, and alerts would see the
 second only. So are those below."""
 
-for _reason_of_drop in get_args(DropReason):
-    SUPPRESSED.labels(_reason_of_drop)
-for _outcome in get_args(Outcome):
-    TURNS.labels(_outcome)
-for _queue in ("messages", "turns", "webhooks"):
-    RESCUED.labels(_queue)
+_KNOWN: Final[tuple[tuple[Counter, Sequence[str]], ...]] = (
+    (SUPPRESSED, get_args(DropReason)),
+    (TURNS, get_args(Outcome)),
+    (RESCUED, ("messages", "turns", "webhooks")),
+    (BATCHES, ("native",)),
+    (PLANS, ("accepted", "refused", "held", "failed")),
+    (ANALYSES, ("analysed", "put_off", "not_analysed", "lost")),
+    (TOOL_CALLS, ("done", "failed", "replayed")),
+    (WEBHOOKS, ("delivered", "again", "failed", "skipped", "kept", "lost")),
+    (FORGOTTEN, ("conversations", "texts", "batches", "sends", "events")),
+)
+for _counter, _values in _KNOWN:
+    for _value in _values:
+        _counter.labels(_value)
 for _kind, _came in product(("inbound", "status"), ("unavailable", "forged")):
     HOOKS.labels("twilio", _kind, _came)
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from tests.support.provision import (
     environment,
     provision,
 )
+from tests.support.valkey import Valkey
 
 FAST: Final = STANDARD_YAML.replace(
     "        agent: bookings\n", "        agent: bookings\n        reply_delay_seconds: 0.1\n"
@@ -68,14 +70,23 @@ class Deployment:
 
 
 @pytest.fixture
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Generator[Valkey]:
+    """The deployment's own, to kill."""
+    valkey = Valkey(tmp_path_factory.mktemp("redis"))
+    valkey.start()
+    yield valkey
+    valkey.kill()
+
+
+@pytest.fixture
 async def deployment(
-    engine: AsyncEngine, database_url: str, redis_url: str, tmp_path: Path
+    engine: AsyncEngine, database_url: str, redis: Valkey, tmp_path: Path
 ) -> AsyncGenerator[Deployment]:
     port, worker_port = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     given = {
         "TEXTBACK_DATABASE_URL": database_url,
-        "TEXTBACK_REDIS_URL": redis_url,
+        "TEXTBACK_REDIS_URL": redis.url,
         "TEXTBACK_PUBLIC_URL": url,
         "TEXTBACK_SECRET_KEY": SECRET_KEY,
         "TEXTBACK_METRICS_PORT": str(worker_port),
@@ -154,12 +165,32 @@ async def test_a_conversation_is_counted_over_all_processes_and_nobody_is_named(
     assert after.of("textback_pool_size") == 20  # what it had it has no more
 
 
-async def _send(d: Deployment) -> tuple[str, str]:
-    """The same each time, by a new connection, so that both processes get some."""
+async def test_each_process_hears_that_redis_is_back_though_nobody_asks_it_for_anything(
+    deployment: Deployment, redis: Valkey
+) -> None:
+    d, keys = deployment, count()
+    redis.kill()
+
+    async def all_lost_it() -> bool:
+        await _send(d, f"key-{next(keys)}")
+        return (await d.said(d.url)).of("textback_limiter_fallbacks_total") == 2
+
+    await until(all_lost_it)
+    assert (await d.said(d.url)).of("textback_limiter_local") == 1
+    redis.start()
+
+    async def all_have_it() -> bool:
+        return (await d.said(d.url)).of("textback_limiter_local") == 0
+
+    await until(all_have_it)
+
+
+async def _send(d: Deployment, key: str = "once") -> tuple[str, str]:
+    """The same for the same key, by a new connection, so that both processes get some."""
     async with httpx.AsyncClient(trust_env=False) as caller:
         body = {"user_number": USER, "message": "Is 2pm good?", "agent_number": AGENT}
-        key = headers() | {"Idempotency-Key": "once"}
-        return is_accepted(await caller.post(d.url + ROUTE, json=body, headers=key))
+        asked = headers() | {"Idempotency-Key": key}
+        return is_accepted(await caller.post(d.url + ROUTE, json=body, headers=asked))
 
 
 async def _so_many(d: Deployment, count: int) -> bool:

@@ -5,14 +5,17 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
+from tests.support.api import captured_logs
 from tests.support.deployment import ACME, second
 from tests.support.fake_twilio.server import Answer, LoopbackServer, Request
 from tests.support.provision import VAULT
 from tests.support.receiver import Receiver
 from tests.support.running import Shop
 from tests.support.webhooks import Postman
+from textback import tracing
 from textback.core import signing
 from textback.core.errors import Unavailable
 from textback.core.phone import Phone
@@ -20,6 +23,7 @@ from textback.core.told import Told
 from textback.dialects.native.events import NativeFormat
 from textback.flows import webhooks
 from textback.flows.webhooks import Made, Wanted
+from textback.otel import OtelTracer
 from textback.wiring import FORMATS
 from textback.worker.deliveries import SHARE
 
@@ -108,6 +112,35 @@ async def test_what_failed_is_tried_again_in_time(shop: Shop) -> None:
     assert got[0].body == got[1].body
     assert got[0].headers["webhook-id"] == got[1].headers["webhook-id"]
     assert int(got[1].headers["webhook-timestamp"]) == int(second(60).timestamp())
+
+
+async def test_the_log_of_a_post_says_its_trace_and_why_it_is_to_be_made_again(
+    shop: Shop,
+) -> None:
+    kept = InMemorySpanExporter()
+    with captured_logs() as logged, tracing.using(OtelTracer("textback", exporter=kept)):
+        async with Receiver() as receiver:
+            receiver.status = 500
+            await to(shop, receiver.url, "message.queued")
+            async with shop.working():
+                await shop.world.accept()
+
+                async def put_off() -> bool:
+                    return await Postman(shop.world).deliveries() == [("waiting", 1)]
+
+                await shop.until(put_off)
+                receiver.status = 200
+                shop.clock.now += timedelta(minutes=1)
+                await receiver.arrived(2)
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    posted = [line for line in lines if line["event"] == "webhook.posted"]
+    assert [(line["came"], line["status"], line["why"]) for line in posted] == [
+        ("again", 500, "HTTP 500"),
+        ("delivered", 200, None),
+    ]
+    contexts = [s.context for s in kept.get_finished_spans() if s.name == "webhook.post"]
+    spans = [(f"{c.trace_id:032x}", f"{c.span_id:016x}") for c in contexts if c is not None]
+    assert [(line["trace_id"], line["span_id"]) for line in posted] == spans
 
 
 class LosesTheDatabase(NativeFormat):

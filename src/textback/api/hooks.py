@@ -1,7 +1,7 @@
 """Carriers' webhooks: verify, parse, hand to the flow, acknowledge what is durable."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 import structlog
 from fastapi import APIRouter
@@ -34,6 +34,9 @@ MAX_ID = 255
 SEALED = "The carrier's token cannot be opened; TEXTBACK_SECRET_KEY is not the one that sealed it."
 
 Kind = Literal["inbound", "status"]
+
+for _kind in get_args(Kind):  # from the start: else the first failure would be no increase
+    metrics.HTTP.labels(dialect="hooks", route=f"{ROUTE}/{_kind}", method="POST", status="5xx")
 
 
 class _Answered(Exception):  # noqa: N818 - carries the answer

@@ -1,15 +1,16 @@
 """Events on their way out: posted to the endpoints that want them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
 
 import structlog
 
-from textback import metrics, tracing
-from textback.core.webhook import Answered, NotAnswered
+from textback import logs, metrics, tracing
+from textback.core.frozen import frozen
+from textback.core.webhook import Answered, NotAnswered, verdict
 from textback.flows import deliver, traces
 from textback.flows.deliver import Held, Post, Recorded, Round
 from textback.runtime import Runtime
@@ -27,6 +28,21 @@ UNSIGNED_WAIT = timedelta(seconds=30)
 """A secret cannot be opened: an operator has to put its key back."""
 
 BATCH = 1000
+
+
+@frozen
+class _Posted:
+    outcome: Answered | NotAnswered
+    span: Mapping[str, str]
+    """The ids of the span that it was posted in, which has ended when it is logged."""
+
+    @property
+    def why(self) -> str | None:
+        """Why it was not delivered."""
+        if isinstance(self.outcome, NotAnswered):
+            return self.outcome.why
+        well = verdict(self.outcome) == "delivered"
+        return None if well else f"HTTP {self.outcome.status}"
 
 
 class Deliveries:
@@ -72,9 +88,10 @@ class Deliveries:
         rt = self.rt
         # That it may have arrived by then is what "at least once" is for.
         async with given_back(lambda: deliver.give_back(rt.db, held, until=rt.now())):
-            outcome = await self._outcome(held)
-        if isinstance(outcome, Recorded):
-            return outcome
+            posted = await self._outcome(held)
+        if isinstance(posted, Recorded):
+            return posted
+        outcome = posted.outcome
         metrics.WEBHOOK.observe(outcome.milliseconds / 1000)
         done = await persist(lambda: deliver.record(rt.db, held, outcome, now=rt.now()))
         log.info(
@@ -85,12 +102,13 @@ class Deliveries:
             event_id=held.event_id,
             tries=held.tries,
             status=outcome.status if isinstance(outcome, Answered) else None,
-            why=outcome.why if isinstance(outcome, NotAnswered) else None,
+            why=posted.why,
             ms=outcome.milliseconds,
+            **posted.span,
         )
         return done
 
-    async def _outcome(self, held: Held) -> Answered | NotAnswered | Recorded:
+    async def _outcome(self, held: Held) -> _Posted | Recorded:
         """Recorded: it was not posted."""
         rt, began = self.rt, monotonic()
         written = await persist(lambda: deliver.write(rt.db, held, rt.formats, now=rt.now()))
@@ -104,7 +122,7 @@ class Deliveries:
             return Recorded(came="lost")
         return await self._post(held, post, began)
 
-    async def _post(self, held: Held, post: Post, began: float) -> Answered | NotAnswered:
+    async def _post(self, held: Held, post: Post, began: float) -> _Posted:
         parent = await traces.of_event(self.rt.db, held.event_id)
         with tracing.span(
             "webhook.post",
@@ -115,14 +133,14 @@ class Deliveries:
         ) as span:
             here = tracing.current()
             headers = post.headers if here is None else {**post.headers, "traceparent": here}
-            outcome = await self._posted(held, replace(post, headers=headers), began)
+            outcome = await self._answer(held, replace(post, headers=headers), began)
             if isinstance(outcome, Answered):
                 span.set(**{"http.response.status_code": outcome.status})
             else:
                 span.fail("no_answer")
-            return outcome
+            return _Posted(outcome=outcome, span=logs.spanned.get() or {})
 
-    async def _posted(self, held: Held, post: Post, began: float) -> Answered | NotAnswered:
+    async def _answer(self, held: Held, post: Post, began: float) -> Answered | NotAnswered:
         try:
             return await self.rt.webhooks.post(held.url, post.headers, post.body)
         except Exception as error:

@@ -123,7 +123,10 @@ class Turns:
                 conversation_id=thinking.conversation_id,
                 project_id=thinking.project_id,
             ) as span:
-                span.set(outcome=await self._run(thinking))
+                outcome = await self._run(thinking)
+                span.set(outcome=outcome)
+                if outcome == "failed":
+                    span.fail(outcome)
         finally:
             self._under_way[thinking.agent_id] -= 1
             if self._held.get(thinking.id) == thinking.run:
@@ -164,6 +167,7 @@ class Turns:
             turn_id=thinking.id,
             run=thinking.run,
             conversation_id=thinking.conversation_id,
+            message_id=thinking.opener_id,
             why=answer.reason if isinstance(answer, TurnFailed) else None,
         )
         return outcome or "lost"
