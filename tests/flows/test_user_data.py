@@ -126,6 +126,7 @@ async def test_what_is_erased_is_nowhere_any_more_and_who_opted_out_still_has(
         "planned_sends": 3,
         "events": 1,
         "uploads": 1,
+        "idempotency_keys": 0,
     }
     assert (done.opt_outs, done.in_the_way) == ([("project:reminders", USER)], [])
     assert (await world.accept(now=hour(2))).suppressed

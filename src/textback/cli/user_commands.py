@@ -50,8 +50,8 @@ def erase(
     """Erase all that is held about a user, for good: conversations, plans, rows of batches, files.
 
     What is planned is cancelled, live conversations are closed without a word. Opt-outs stay, or
-    the user would be texted again. A conversation of which a text may be on its way stays too:
-    then this exits with 1; run it again a little later.
+    the user would be texted again. A conversation of which a text may be on its way stays too,
+    closed and silent: then this exits with 1; run it again a little later.
     """
     from textback.cli import user_data as command  # noqa: PLC0415
 

@@ -27,8 +27,15 @@ _NAMES = {
     "planned_sends": "planned sends and rows of batches",
     "events": "events of no conversation",
     "uploads": "uploaded files that name the number",
+    "idempotency_keys": "idempotency keys",
     "opt_outs": "opt-outs (kept)",
 }
+
+_LEFT = (
+    "In others' words they may still be named: in the reason of an opt-out that stays; in batches"
+    " and what was told of these, until retention_days of the project are over, webhook bodies 30"
+    " days; in conversations with somebody else, as long as these are kept."
+)
 
 
 def user(raw: str) -> Phone:
@@ -90,6 +97,7 @@ async def erase(
         for agent, number in done.opt_outs:
             print(f"Kept: {number} opted out of {agent}; without that they would be texted again.")
         print("The carrier keeps its own record of what it moved, backups and logs theirs.")
+        print(_LEFT)
         for sentence in done.in_the_way:
             print(f"Still there: {sentence}", file=sys.stderr)
     return 1 if done.in_the_way else 0

@@ -18,8 +18,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.ids import CarrierId, ConversationId
+from textback.core.message import Queued, dropped
 from textback.core.phone import Phone
+from textback.db import messages as outbound
 from textback.db import past_usage
+from textback.db.message_rows import state_of
 from textback.db.tables import (
     conversations,
     erased_texts,
@@ -78,6 +81,19 @@ async def lock_texts(
     key = select(conversations.c.id).where(conversations.c.id == conversation_id)
     await c.execute(key.with_for_update())
     return found
+
+
+async def drop_queued(
+    c: AsyncConnection, conversation_id: ConversationId, *, now: datetime
+) -> None:
+    """Call after `lock_texts`."""
+    t = messages.c
+    query = select(messages).where(t.conversation_id == conversation_id, t.state == "queued")
+    rows = await c.execute(query.order_by(t.seq))
+    for queued in [state_of(row) for row in rows.mappings()]:
+        if isinstance(queued, Queued):
+            cancelled = dropped(queued, reason="cancelled", now=now)
+            await outbound.save(c, queued, cancelled, now=now)
 
 
 def under_way(states: dict[str, str]) -> list[str]:

@@ -3,12 +3,13 @@
 It looks through whole tables where no index helps: for a person at a command line, who waits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Table, delete, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Table, delete, false, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from textback.core import written
 from textback.core.ids import AccountId, ConversationId
 from textback.core.optout import every_number_of
 from textback.core.phone import Phone, bare
@@ -18,6 +19,7 @@ from textback.db.tables import (
     batches,
     conversations,
     events,
+    idempotency_keys,
     messages,
     numbers,
     opt_outs,
@@ -51,6 +53,8 @@ OF_USER: Final[Mapping[str, Table]] = {
 
 UNTOLD: Final = frozenset({("webhooks", "secrets"), ("uploads", "content")})
 """Ours, or others'."""
+
+_WELL_WRITTEN: Final = "^((rcs|whatsapp):)?[+][0-9]+$"
 
 
 async def has_account(c: AsyncConnection, account_id: AccountId) -> bool:
@@ -137,25 +141,83 @@ async def erase(
     return {"planned_sends": blanked, "events": len(told), "uploads": files}
 
 
+async def keys(
+    c: AsyncConnection,
+    users: Sequence[Phone],
+    account_id: AccountId | None,
+    *,
+    gone: Collection[ConversationId],
+    kept: Collection[ConversationId],
+) -> list[tuple[str, str, str]]:
+    """Idempotency keys that lead to `gone` or to the users' plans, or are named after them.
+
+    Not those that lead to `kept`: said again, such a request would text the user once more.
+    """
+    k, m, p = idempotency_keys.c, messages.c, planned_sends.c
+    talk = func.coalesce(k.answer["conversation_id"].astext, k.conversation_id, "")
+    text = func.coalesce(k.answer["message_id"].astext, k.message_id, "")
+    held = select(m.id).where(m.conversation_id.in_(kept))
+    plans_of = select(p.id).where(_beside(users, account_id)["planned_sends"])
+    named = func.substring(k.key, "conv_[0-9a-z]+")  # a request of ours
+    leads = or_(
+        talk.in_(gone),
+        named.in_(gone),
+        text.in_(select(m.id).where(m.conversation_id.in_(gone))),
+        text.in_(plans_of),
+        *(_written(column, users, shortest=written.TOLD_APART) for column in (k.key, k.route)),
+    )
+    which = (leads, talk.not_in(kept), text.not_in(held), *_of(k.account_id, account_id))
+    rows = await c.execute(select(k.account_id, k.route, k.key).where(*which))
+    return [(row.account_id, row.route, row.key) for row in rows]
+
+
+async def forget_key(c: AsyncConnection, key: tuple[str, str, str]) -> int:
+    """Alone in its transaction: who says its request again holds it before all else."""
+    k = idempotency_keys.c
+    its = tuple_(k.account_id, k.route, k.key) == key
+    return (await c.execute(delete(idempotency_keys).where(its))).rowcount
+
+
 def _beside(users: Sequence[Phone], account_id: AccountId | None) -> dict[str, ColumnElement[bool]]:
     p, e, u = planned_sends.c, events.c, uploads.c
     # A file may write a number with spaces, dots, dashes and brackets; it is kept for a month.
     digits = {bare(user).removeprefix("+") for user in users}
     content = func.regexp_replace(u.content, "[ ().-]", "", "g")
+    # A row of a batch was refused for it.
+    miswritten = (
+        (p.state == "refused")
+        & p.user_number.regexp_match(_WELL_WRITTEN).is_(False)
+        & _written(p.user_number, users)
+    )
+    of_error = func.split_part(e.data["error"].astext, " ", 1)
     found = {
-        "planned_sends": [p.user_number.in_(users), *_of(p.account_id, account_id)],
+        "planned_sends": [
+            or_(p.user_number.in_(users), miswritten),
+            *_of(p.account_id, account_id),
+        ],
         "events": [
             e.account_id.is_not(None),
-            e.data["user_number"].astext.in_(users),
+            or_(e.data["user_number"].astext.in_(users), of_error.in_(users)),
             *_of(e.account_id, account_id),
         ],
         "opt_outs": [_opt_outs(users, account_id)],
         "uploads": [
-            or_(*(content.contains(each, autoescape=True) for each in digits)),
+            or_(
+                *(content.contains(each, autoescape=True) for each in digits),
+                _written(u.content, users, shortest=written.TOLD_APART),
+            ),
             *_of(u.account_id, account_id),
         ],
     }
     return {name: _all(each) for name, each in found.items()}
+
+
+def _written(
+    column: ColumnElement[str], users: Sequence[Phone], *, shortest: int = 0
+) -> ColumnElement[bool]:
+    """Whether it holds one of their numbers, however that is written."""
+    found = {written.pattern(user, shortest=shortest) for user in users} - {None}
+    return or_(false(), *(column.regexp_match(each) for each in found if each is not None))
 
 
 def _all(which: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:

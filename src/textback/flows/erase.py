@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import conversation as talk
-from textback.core.conversation import Closed
+from textback.core.conversation import Closed, Conversation
 from textback.core.errors import Conflict, UnknownConversation, UnknownResource
 from textback.core.ids import ConversationId
 from textback.db import conversations, erasing, locks
@@ -29,14 +29,25 @@ async def erase_conversation(
     async with transaction(db) as c:
         await _lock_pair(c, conversation_id)
         before = await conversation_of(c, conversation_id, who)
-        if not isinstance(before, Closed):
-            # Whoever works on it finds it closed, and lets it be.
-            closed = talk.close(before, "operator", now=now)
-            idle = (await policy_of(c, before)).idle
-            await conversations.save(c, before, closed, policy=idle, now=now, by=who.by)
-            await fall_silent(c, conversation_id, why="the conversation was erased", now=now)
+        await _close(c, before, who=who, now=now)
         _settled_enough(erasing.under_way(await erasing.lock_texts(c, conversation_id)))
         await erasing.whole(c, conversation_id, now=now)
+
+
+async def hush(
+    db: AsyncEngine, conversation_id: ConversationId, *, who: Who, now: datetime
+) -> None:
+    """It is closed, and what is queued in it is dropped, whether or not it can be erased now.
+
+    Raises UnknownConversation, Unavailable; and Conflict, when that is done, as
+    `erase_conversation` would.
+    """
+    async with transaction(db) as c:
+        await _lock_pair(c, conversation_id)
+        await _close(c, await conversation_of(c, conversation_id, who), who=who, now=now)
+        found = await erasing.lock_texts(c, conversation_id)
+        await erasing.drop_queued(c, conversation_id, now=now)
+    _settled_enough(erasing.under_way(found))
 
 
 async def erase_messages(
@@ -63,6 +74,15 @@ async def erase_messages(
             raise Conflict(f"The agent is about to answer in {conversation_id}; try again then.")
         _settled_enough(erasing.unsettled(found))
         await erasing.texts(c, conversation_id, list(found), now=now)
+
+
+async def _close(c: AsyncConnection, before: Conversation, *, who: Who, now: datetime) -> None:
+    """Whoever works on it finds it closed, and lets it be."""
+    if not isinstance(before, Closed):
+        closed = talk.close(before, "operator", now=now)
+        idle = (await policy_of(c, before)).idle
+        await conversations.save(c, before, closed, policy=idle, now=now, by=who.by)
+    await fall_silent(c, before.id, why="the conversation was erased", now=now)
 
 
 async def _lock_pair(c: AsyncConnection, conversation_id: ConversationId) -> None:

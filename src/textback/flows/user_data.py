@@ -3,7 +3,7 @@
 Opt-outs stay: without them the next send would text somebody who said STOP.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.errors import Conflict, UnknownConversation, UnknownResource
 from textback.core.frozen import frozen
-from textback.core.ids import AccountId
+from textback.core.ids import AccountId, ConversationId
 from textback.core.phone import Phone
 from textback.db import user_data
 from textback.db.session import transaction
 from textback.flows import planning
-from textback.flows.erase import erase_conversation
+from textback.flows.erase import erase_conversation, hush
 from textback.flows.say import OPERATOR
 
 FORMAT: Final = "textback.user.1"
@@ -27,7 +27,8 @@ ROUNDS: Final = 5
 @frozen
 class Erased:
     removed: Mapping[str, int]
-    """`conversations`, `texts`, `planned_sends`, `events`, `uploads`: how many."""
+    """How many, by name: `conversations`, `texts`, `planned_sends`, `events`, `uploads`, and
+    `idempotency_keys`."""
     opt_outs: Sequence[tuple[str, str]]
     """That stand, and stay: an agent's number, or `project:ID`, and the user's address."""
     in_the_way: Sequence[str]
@@ -74,12 +75,13 @@ async def erase_user(
 ) -> Erased:
     """Plans are cancelled, and conversations closed, before they go. Raises as `export`.
 
-    One conversation after the other: who stops it half-way begins again.
+    First nobody texts the user any more, whatever can be erased by now; then one conversation goes
+    after the other. Who stops it half-way begins again, so what leads to one goes before it.
     """
     users = addresses(user)
     before = await count(db, user, account_id)
-    in_the_way: dict[str, str] = {}
-    gone = 0
+    in_the_way: dict[ConversationId, str] = {}
+    gone = keys = 0
     for _ in range(ROUNDS):
         async with transaction(db) as c:
             plans = await user_data.planned(c, users, account_id)
@@ -88,26 +90,67 @@ async def erase_user(
             break
         for owner, send_id in plans:
             await _cancel(db, owner, send_id, now=now)
-        for talk in talks:
+        silent = await _hush(db, talks, in_the_way, now=now)
+        keys += await _forget_keys(db, users, account_id, gone=silent, kept=in_the_way)
+        for talk in silent:
             try:
                 await erase_conversation(db, talk, who=OPERATOR, now=now)
             except Conflict as why:
                 in_the_way[talk] = f"{talk}: {why.sentence}"
             except UnknownConversation:  # somebody else erases it, too
-                in_the_way.pop(talk, None)
+                continue
             else:
                 gone += 1
-                in_the_way.pop(talk, None)
+    keys += await _forget_keys(db, users, account_id, gone=[], kept=in_the_way)
     async with transaction(db) as c:
         removed = await user_data.erase(c, users, account_id)
         opt_outs = await user_data.standing_opt_outs(c, users, account_id)
     left = await count(db, user, account_id)
     texts = max(0, before["texts"] - left["texts"])
     return Erased(
-        removed={"conversations": gone, "texts": texts, **removed},
+        removed={"conversations": gone, "texts": texts, **removed, "idempotency_keys": keys},
         opt_outs=opt_outs,
         in_the_way=list(in_the_way.values()),
     )
+
+
+async def _hush(
+    db: AsyncEngine,
+    talks: Collection[ConversationId],
+    in_the_way: dict[ConversationId, str],
+    *,
+    now: datetime,
+) -> list[ConversationId]:
+    """Those that can be erased now; why the others cannot is noted."""
+    silent: list[ConversationId] = []
+    for talk in talks:
+        in_the_way.pop(talk, None)
+        try:
+            await hush(db, talk, who=OPERATOR, now=now)
+        except Conflict as why:
+            in_the_way[talk] = f"{talk}: {why.sentence}"
+        except UnknownConversation:  # somebody else erases it, too
+            continue
+        else:
+            silent.append(talk)
+    return silent
+
+
+async def _forget_keys(
+    db: AsyncEngine,
+    users: Sequence[Phone],
+    account_id: AccountId | None,
+    *,
+    gone: Collection[ConversationId],
+    kept: Collection[ConversationId],
+) -> int:
+    async with transaction(db) as c:
+        found = await user_data.keys(c, users, account_id, gone=gone, kept=kept)
+    forgotten = 0
+    for key in found:
+        async with transaction(db) as c:
+            forgotten += await user_data.forget_key(c, key)
+    return forgotten
 
 
 async def _check(c: AsyncConnection, account_id: AccountId | None) -> None:
