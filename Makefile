@@ -30,8 +30,9 @@ chaos: .venv/.dev  ## kill every part at random for minutes, and count what was 
 bench: .venv/.dev  ## measure everything beside its own ceiling, about twenty minutes (ARGS='--only accept')
 	$(BIN)/python -m bench $(ARGS)
 
-audit: .venv/.dev  ## ask for known faults of what we depend on (needs the internet, and pip-audit)
-	pip-audit --require-hashes --disable-pip -r requirements.lock
+# --strict: a package of which nobody could be asked is no package without faults.
+audit: .venv/.setup  ## ask for known faults of what we depend on (needs the internet)
+	@$(USE_INDEX); $(BIN)/uv tool run pip-audit@2.10.1 --strict --require-hashes --disable-pip -r requirements.lock
 
 fast: .venv/.dev  ## the tests of the rules alone, and their types: seconds
 	$(BIN)/pytest -q --noconftest --hypothesis-profile=ci tests/core $(ARGS)

@@ -19,6 +19,8 @@ NUMBER = "+14155550155"
 OURS = {"Authorization": f"Bearer {ACME_KEY}"}
 THEIRS = {"Authorization": f"Bearer {GLOBEX_KEY}"}
 
+NAMED = {"api-keys": "key_id", "key-pairs": "pair_id"}
+
 ENTRIES: dict[str, dict[str, Any]] = {
     "carriers": {
         "id": "own",
@@ -203,6 +205,29 @@ async def test_a_key_that_the_file_manages_says_so(http: httpx.AsyncClient) -> N
     rotated = await http.post(f"{ADMIN}/api-keys/{ci['id']}/rotate", headers=OURS)
     assert "provisioning file" in rotated.json()["warnings"][0]
     problem(await http.delete(f"{ADMIN}/api-keys/{ci['id']}", headers=OURS), 409, "revoked: true")
+
+
+@pytest.mark.parametrize("what", ["api-keys", "key-pairs"])
+async def test_a_key_is_changed_again_within_its_grace_only_when_that_is_insisted_on(
+    http: httpx.AsyncClient, what: str
+) -> None:
+    made = (await http.post(f"{ADMIN}/{what}", headers=OURS, json={"name": "crm"})).json()
+    path = f"{ADMIN}/{what}/{made['id']}/rotate"
+
+    async def rotate(**given: object) -> httpx.Response:
+        return await http.post(path, headers=OURS, json=given)
+
+    assert (await rotate(grace_seconds=3600)).status_code == 200
+    for given in ({}, {"grace_seconds": 60}, {"again": False}):
+        problem(await rotate(**given), 409, "works until 2026-03-02 10:00:00 UTC")
+    problem(await rotate(again="yes"), 400, "again")
+    after = await rotate(again=True, grace_seconds=0)
+    assert (after.status_code, after.json()["previous_until"]) == (200, None)
+    document = (await http.get("/openapi/native.json")).json()
+    described = document["paths"][path.replace(made["id"], f"{{{NAMED[what]}}}")]["post"]
+    assert "again" in described["responses"]["409"]["description"]
+    [content] = described["requestBody"]["content"].values()
+    assert content["schema"]["properties"]["again"]["default"] is False
 
 
 async def test_the_accounts_own_settings(http: httpx.AsyncClient, rt: Runtime) -> None:

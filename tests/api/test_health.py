@@ -9,11 +9,21 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.api import client, correlation_id, execute, send, settings, started
+from tests.support.api import (
+    client,
+    correlation_id,
+    execute,
+    is_refused,
+    send,
+    served,
+    settings,
+    started,
+)
 from tests.support.ports import free_port
 from tests.support.wire import Wire
 from textback.db import migrate
-from textback.settings import Settings
+from textback.runtime import Runtime
+from textback.settings import DIALECTS, Settings
 
 
 @pytest.fixture
@@ -117,6 +127,60 @@ async def test_metrics_are_prometheus_and_hold_no_number(http: httpx.AsyncClient
     assert route | {"method": "POST", "status": "2xx"} in answered
     assert any(sample.value for sample in families["textback_accepted"].samples)
     assert "+1415" not in json.dumps(answer.text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/health/live", "/health/ready", "/metrics", "/docs", "/docs/native", "/docs/nobody"),
+        *("/openapi.json", "/openapi/native.json", "/docs/assets/swagger-ui.css"),
+    ],
+)
+async def test_who_asks_for_the_head_alone_gets_it_as_with_the_body(rt: Runtime, path: str) -> None:
+    """RFC 9110, 9.3.2. On one connection: a body would be taken for the next answer."""
+    async with served(rt) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        head, whole = await http.head(path), await http.get(path)
+    assert head.content == b""
+    assert (head.status_code, whole.status_code) == (404 if "nobody" in path else 200,) * 2
+    assert len(whole.content) > 0
+    changes = {"date", "x-polyai-correlation-id"}
+    if path == "/metrics":  # that it was asked for is counted
+        changes.add("content-length")
+    told = [
+        {name: value for name, value in each.headers.items() if name not in changes}
+        for each in (head, whole)
+    ]
+    assert told[0] == told[1]
+
+
+async def test_an_api_describes_no_head(http: httpx.AsyncClient) -> None:
+    for document in ("/openapi.json", *(f"/openapi/{name}.json" for name in DIALECTS)):
+        paths = (await http.get(document)).json()["paths"]
+        assert not any("head" in of for of in paths.values())
+        assert not any(path.startswith(("/health", "/metrics", "/docs")) for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *[("GET", f"/{each}") for each in ("metrics", "health/live", "docs", "openapi.json")],
+        *[("GET", f"/{each}") for each in ("docs/native", "openapi/native.json")],
+        *(("HEAD", "/metrics"), ("DELETE", "/metrics"), ("POST", "/v1/outbound-sms")),
+        *(("POST", "/hooks/twilio/inbound"), ("POST", "/v1/sms/send")),
+        ("POST", "/v1/admin/api-keys/key_01kk2v5m7xq1t8c9d0e2f3g4h5/rotate"),
+        ("GET", "/docs/assets/swagger-ui.css"),
+    ],
+)
+async def test_a_path_with_a_newline_behind_it_is_another_path_which_nobody_serves(
+    http: httpx.AsyncClient, method: str, path: str
+) -> None:
+    """Else who keeps `/metrics` from others by its name, as proxies do, keeps it from nobody."""
+    answer = await http.request(method, f"{path}%0a")
+    if method == "HEAD":
+        assert answer.status_code == 404
+        return
+    said = is_refused(answer, 404, counted=False)
+    assert said.startswith(f"There is nothing at {path}%0A;")
 
 
 async def test_paths_nobody_serves_are_counted_together(http: httpx.AsyncClient) -> None:

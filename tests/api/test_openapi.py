@@ -230,15 +230,16 @@ async def test_schemathesis_finds_nothing_in_any_operation(
 UNDESCRIBED = {
     ("POST", "/hooks/{carrier}/inbound"),
     ("POST", "/hooks/{carrier}/status"),
-    ("GET", "/health/live"),
-    ("GET", "/health/ready"),
-    ("GET", "/metrics"),
-    ("GET", "/docs"),
-    ("GET", "/docs/{name}"),
-    ("GET", "/openapi/{name}.json"),
-    ("GET", "/openapi.json"),
-    ("HEAD", "/openapi.json"),
+    *(
+        (method, path)
+        for method in ("GET", "HEAD")
+        for path in (
+            *("/health/live", "/health/ready", "/metrics"),
+            *("/docs", "/docs/{name}", "/openapi/{name}.json", "/openapi.json"),
+        )
+    ),
     ("any", "/docs/assets"),
+    ("any", "/{any}%0A"),
 }
 """What callers of the API do not use."""
 

@@ -77,7 +77,7 @@ ACTIONS: Final[Mapping[str, float]] = {
     "roll-api": 2,
     "roll-worker": 2,
     "freeze-worker": 3,
-    "freeze-postgres": 1,
+    "freeze-postgres": 2,
     "freeze-redis": 1,
     "answers": 12,
     "storm": 2,
@@ -94,7 +94,8 @@ LENGTHS: Final[Mapping[str, tuple[float, float]]] = {
     "restart-postgres": (0, 0.5),
     # From less than a lease to longer than a lease and all look-ups.
     "freeze-worker": (2, 12),
-    "freeze-postgres": (1, 7),
+    # To longer than what waits for an answer waits: 5 s.
+    "freeze-postgres": (1, 8),
     "freeze-redis": (0.5, 4),
     "storm": (1, 4),
     "refuse": (1, 4),

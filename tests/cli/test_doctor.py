@@ -1,10 +1,13 @@
 """`textback doctor` against a Twilio on this machine: what is wrong, and what to do about it."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import StringIO
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -22,6 +25,7 @@ from tests.support.provision import (
     environment,
     provision,
 )
+from tests.support.tls import vouched_for
 from tests.support.world import World
 from textback.cli import doctor
 from textback.core.ports import NoAnswer
@@ -85,6 +89,12 @@ def _durable(database_url: str) -> Generator[None]:
     with_postgres(database_url, "ALTER SYSTEM SET fsync = off", fsync="off")
 
 
+async def looked(engine: AsyncEngine, ago: str) -> None:
+    """As a worker notes it: when to look again."""
+    due = f"now() - interval '{ago}' + interval '60 seconds'"
+    await execute(engine, f"update numbers set sweep_at = {due}")  # noqa: S608 - ours
+
+
 def with_postgres(database_url: str, statement: str, **expected: str) -> None:
     async def run() -> None:
         connection = await asyncpg.connect(database_url)
@@ -103,7 +113,7 @@ async def clinic(
     _durable: None, engine: AsyncEngine, database_url: str, redis_url: str, twilio: FakeTwilio
 ) -> Clinic:
     await provision(engine, env=environment(twilio.base_url) | {"TWILIO_TOKEN": TOKEN})
-    await execute(engine, "update numbers set sweep_at = now()")  # as if a worker ran
+    await looked(engine, "10 seconds")  # as if a worker ran
     found = settings(database_url, redis_url, public_url=f"http://127.0.0.1:{free_port()}")
     url = f"{found.public_url}/hooks/twilio/inbound#rc=5&rp=all"
     acme = [Number(phone_number=f"+1415555010{n}", sms_url=url) for n in (0, 1)]
@@ -127,7 +137,7 @@ async def test_all_is_well(
         "connection to Postgres does not leave this machine",
         "connections to Postgres are in use; a process takes up to 7",
         "nothing that is due waits",
-        "lost replies are looked for: a worker runs",
+        "a worker looked for lost replies",
         "the first key of TEXTBACK_SECRET_KEY opens every secret",
         f"acme-twilio: Twilio account {ACME_SID} is active",
         "+14155550100: inbound texts come here",
@@ -178,7 +188,7 @@ async def test_work_that_nobody_does_and_old_keys_are_found_by_a_program_too(
     await world.provision()
     await world.accept()  # in March, and never sent
     await world.close()
-    await execute(engine, "update numbers set sweep_at = now() - interval '3 hours'")
+    await looked(engine, "3 hours")
     both = f"{'b' * 43}=,{clinic.found.secret_key}"
     found = clinic.found.model_copy(update={"secret_key": both})
     async with started(found) as rt, served(rt, port_of(found)):
@@ -192,6 +202,34 @@ async def test_work_that_nobody_does_and_old_keys_are_found_by_a_program_too(
     [sealed] = [what for what in known if "an older key of TEXTBACK_SECRET_KEY" in what]
     assert int(sealed.rpartition(" ")[2]) >= 2
     assert known[sealed].startswith("Run textback reseal")
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"),
+    [
+        ("50 seconds", "ok   a worker looked for lost replies"),
+        ("70 seconds", "ok   lost replies should have been looked for 1"),
+        ("2 minutes 5 seconds", "FIX  no worker seems to run"),
+    ],
+)
+async def test_whether_a_worker_runs_is_said_as_surely_as_it_is_known(
+    clinic: Clinic,
+    engine: AsyncEngine,
+    capsys: pytest.CaptureFixture[str],
+    ago: str,
+    said: str,
+) -> None:
+    await looked(engine, ago)
+    assert await clinic.examine(capsys) == said.startswith("FIX")
+    assert said in "\n".join(clinic.said)
+
+
+async def test_a_number_that_nobody_has_looked_at_yet_shows_no_worker(
+    clinic: Clinic, engine: AsyncEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await execute(engine, "update numbers set sweep_at = now()")  # as apply leaves it
+    assert await clinic.examine(capsys) == 0
+    assert "a worker" not in "\n".join(clinic.said)
 
 
 async def test_a_wrong_token_is_found(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,6 +320,70 @@ async def test_a_database_that_is_away_and_a_redis_that_is_away_are_found(
     assert "database cannot be reached" in database
     assert "TEXTBACK_DATABASE_URL" in fix
     assert "Redis cannot be reached" in redis
+
+
+async def why(found: Settings, url: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What it says of a database that is not reached, and what to do about it."""
+    assert await doctor.run(found.model_copy(update={"database_url": url})) == 1
+    return capsys.readouterr().out.splitlines()[:2]
+
+
+async def test_why_a_database_is_not_reached_is_said(
+    clinic: Clinic, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    what, fix = await why(clinic.found, f"postgresql://postgres@127.0.0.1:{port}/x", capsys)
+    assert what.startswith("FIX  the database cannot be reached: ")
+    assert str(port) in what
+    assert "that Postgres runs" in fix
+
+    missing = database_url.replace("/textback?", "/nowhere?")
+    what, fix = await why(clinic.found, missing, capsys)
+    assert what == 'FIX  the database cannot be reached: database "nowhere" does not exist'
+    assert "TEXTBACK_DATABASE_URL" in fix
+
+
+async def test_a_server_whose_authority_is_strange_is_told_from_one_that_is_away(
+    clinic: Clinic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, serving = vouched_for("localhost", tmp_path)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"S")
+        with contextlib.suppress(OSError):
+            await writer.start_tls(serving)
+        writer.close()
+
+    async with listening(talk) as port:
+        url = f"postgresql://postgres@localhost:{port}/x?sslmode=verify-full"
+        what, fix = await why(clinic.found, url, capsys)
+    assert "certificate verify failed" in what
+    assert "sslrootcert" in fix
+
+
+async def test_what_a_server_says_of_our_password_is_not_repeated(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        said = b"SFATAL\0C28P01\0Mno: " + TOKEN.encode() + b"\nis wrong\0\0"
+        writer.write(b"E" + (len(said) + 4).to_bytes(4) + said)
+        writer.close()
+
+    async with listening(talk) as port:
+        url = f"postgresql://postgres:{TOKEN}@127.0.0.1:{port}/x?sslmode=disable"
+        what, _ = await why(clinic.found, url, capsys)
+    assert what == "FIX  the database cannot be reached: no: [hidden] is wrong"
+
+
+@asynccontextmanager
+async def listening(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncGenerator[int]:
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def test_a_schema_that_is_not_up_to_date_is_found(

@@ -61,6 +61,17 @@ def test_a_key_is_made_listed_changed_over_and_revoked() -> None:
 
 
 @pytest.mark.usefixtures("_deployed")
+def test_a_key_is_changed_again_within_its_grace_only_when_that_is_insisted_on() -> None:
+    first = run("rotate", "acme", "ci")
+    said = refused("rotate", "acme", "ci")
+    until = re.search(r"works until (.{16})", first.stderr)
+    assert until is not None
+    assert f"works until {until[1]}" in said
+    assert "--again" in said
+    assert re.fullmatch(r"tb_[\w-]{43}\n", run("rotate", "acme", "ci", "--again").stdout)
+
+
+@pytest.mark.usefixtures("_deployed")
 def test_what_cannot_be_done_is_one_sentence() -> None:
     assert refused("list", "nobody") == 'There is no account "nobody".\n'
     assert refused("revoke", "acme", "nothing") == "There is no key with that id.\n"

@@ -1,7 +1,8 @@
 """A transaction has begun, or nothing is done in it: what is said to be committed is there."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -18,7 +19,7 @@ MAKE = text("create table kept (n int)")
 NOTE = Statement("insert into kept values (cast(:n as int))")
 NOTED = text("select array_agg(n order by n) from kept")
 
-Write = Callable[[AsyncEngine, int], Awaitable[None]]
+Write = Callable[[AsyncEngine, int], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
@@ -93,4 +94,3 @@ async def test_a_beginning_that_was_cut_short_is_nobody_elses(
     for n in (3, 4):
         await after(db, n)
     assert await all_of(db) == [1, 3, 4]
-

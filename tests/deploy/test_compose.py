@@ -12,8 +12,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from textback.core.batch import MOST_BYTES
+from textback.dialects.bland.reading_routes import ANALYSIS_SECONDS
 from textback.dialects.native import batch_wire, opt_out_wire
+from textback.dialects.native.webhook_wire import LONGEST_POLL
 from textback.dialects.nixflex.wire import MAX_CAMPAIGN
+from textback.dialects.polyai import chat
 from textback.settings import Settings
 from textback.worker.main import GIVE_BACK, LAST_WORDS
 
@@ -93,6 +96,11 @@ def test_what_scales_is_found_under_one_name() -> None:
 def test_the_proxy_refuses_no_body_that_the_api_takes() -> None:
     (at_most,) = re.findall(r"content-length\) gt (\d+)", HAPROXY)
     assert int(at_most) >= max(MOST_BYTES, batch_wire.MAX_BODY, opt_out_wire.MAX_CSV, MAX_CAMPAIGN)
+
+
+def test_the_proxy_waits_longer_than_the_api_keeps_anybody_waiting() -> None:
+    (seconds,) = re.findall(r"timeout server (\d+)s", HAPROXY)
+    assert int(seconds) > max(chat.SECONDS, ANALYSIS_SECONDS, LONGEST_POLL)
 
 
 def test_the_proxy_keeps_inside_what_is_meant_for_the_inside_however_it_is_written() -> None:

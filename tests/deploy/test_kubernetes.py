@@ -1,6 +1,8 @@
 """`deploy/kubernetes/`: against Kubernetes' own schemas, our settings, and our routes."""
 
+import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +12,12 @@ import yaml
 
 from tests.support.api import settings
 from tests.support.routes import routes
+from textback.core.batch import MOST_BYTES
+from textback.dialects.bland.reading_routes import ANALYSIS_SECONDS
+from textback.dialects.native import batch_wire, opt_out_wire
+from textback.dialects.native.webhook_wire import LONGEST_POLL
+from textback.dialects.nixflex.wire import MAX_CAMPAIGN
+from textback.dialects.polyai import chat
 from textback.settings import Settings
 from textback.worker.main import GIVE_BACK, LAST_WORDS
 
@@ -24,6 +32,7 @@ def things(path: Path) -> list[Thing]:
     return list(yaml.safe_load_all(path.read_text()))
 
 
+README: Final = (FOLDER / "README.md").read_text()
 FILES: Final = sorted(FOLDER.glob("*.yaml"))
 ALL: Final = [thing for path in FILES for thing in things(path)]
 
@@ -131,9 +140,43 @@ def _selectors() -> Iterator[Mapping[str, str]]:
 def test_the_ingress_lets_every_route_through_and_metrics_and_health_not() -> None:
     [rule] = of_kind("Ingress")["textback"]["spec"]["rules"]
     open_ = [(path["path"], path["pathType"]) for path in rule["http"]["paths"]]
-    paths = sorted({route.path for route in routes()})
+    served = [route for route in routes() if hasattr(route, "methods")]  # the others only refuse
+    paths = sorted({route.path for route in served})
     closed = [path for path in paths if not any(_leads(p, kind, path) for p, kind in open_)]
     assert closed == ["/health/live", "/health/ready", "/metrics"]
+
+
+def test_the_ingress_refuses_no_body_and_no_wait_that_the_api_allows() -> None:
+    """Its own limit is 1 MB; and one without a class is nobody's where no class is the default."""
+    ingress = of_kind("Ingress")["textback"]
+    assert ingress["spec"]["ingressClassName"] == "nginx"
+    said = {
+        name.removeprefix("nginx.ingress.kubernetes.io/"): value
+        for name, value in ingress["metadata"]["annotations"].items()
+    }
+    assert said["proxy-body-size"].endswith("m")
+    bytes_ = int(said["proxy-body-size"].removesuffix("m")) << 20
+    assert bytes_ >= max(MOST_BYTES, batch_wire.MAX_BODY, opt_out_wire.MAX_CSV, MAX_CAMPAIGN)
+    assert int(said["proxy-read-timeout"]) > max(chat.SECONDS, ANALYSIS_SECONDS, LONGEST_POLL)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_authority_of_a_database_is_mounted_as_the_readme_says(release: str) -> None:
+    [added] = re.findall(r"(?s)```yaml\n(.+?)```", README)
+    more = yaml.safe_load(added)
+    [mount], [volume] = more["volumeMounts"], more["volumes"]
+    [path] = set(re.findall(r"sslrootcert=([^'\s`]+)", README))
+    assert Path(path).parent == Path(mount["mountPath"])
+    made = re.search(r"create configmap (\S+) --from-file=(\S+?)=", README)
+    assert made
+    assert made[1] == volume["configMap"]["name"]
+    assert made[2] == Path(path).name
+    for kind in ("Deployment", "Job"):
+        for maker in deepcopy(of_kind(kind)).values():
+            pod = maker["spec"]["template"]["spec"]
+            pod["volumes"] += [volume]
+            pod["containers"][0]["volumeMounts"] += [mount]
+            kubernetes_validate.validate(maker, release, strict=True)
 
 
 def _leads(path: str, kind: str, route: str) -> bool:

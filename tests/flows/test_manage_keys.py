@@ -43,14 +43,28 @@ async def test_a_key_that_is_changed_works_both_ways_in_the_time_of_grace_and_no
     assert not await opens(m, first.secret, just_after)
     assert await opens(m, then.secret, just_after)
     # The latest two work, and no third.
-    last = await manage_keys.rotate(m, first.key.id)
+    last = await manage_keys.rotate(m, first.key.id, again=True)
     assert last.key.previous_until == NOW + DAY
     assert [await opens(m, each.secret) for each in (first, then, last)] == [False, True, True]
-    at_once = await manage_keys.rotate(m, first.key.id, grace=timedelta(0))
+    at_once = await manage_keys.rotate(m, first.key.id, grace=timedelta(0), again=True)
     assert [await opens(m, each.secret) for each in (then, last, at_once)] == [False, False, True]
     for grace in (timedelta(days=31), timedelta(seconds=-1)):
         with pytest.raises(BadRequest, match="30 days at most"):
             await manage_keys.rotate(m, first.key.id, grace=grace)
+
+
+async def test_a_key_that_was_promised_to_work_on_is_not_cut_off_by_another_change_unasked(
+    m: Managing,
+) -> None:
+    for first in (await manage_keys.create(m, name="crm"), await manage_keys.create_pair(m)):
+        then = await manage_keys.rotate(m, first.key.id, grace=timedelta(hours=1))
+        for grace in (None, timedelta(0), DAY):
+            with pytest.raises(Conflict, match="works until 2026-03-02 10:00:00 UTC"):
+                await manage_keys.rotate(m, first.key.id, grace=grace)
+        assert await manage_keys.get(m, first.key.id) == then.key
+        # When it works no more there is nobody to cut off.
+        later = managing(m.db, now=NOW + timedelta(hours=1))
+        assert (await manage_keys.rotate(later, first.key.id)).secret != then.secret
 
 
 async def test_a_key_ends_when_it_expires_or_is_revoked_with_the_one_before(m: Managing) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import shutil
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -142,6 +144,72 @@ async def test_postgres_is_talked_to_as_sslmode_says(
         await asyncio.to_thread(migrate.upgrade, good)
         with pytest.raises(ssl.SSLCertVerificationError):
             await asyncio.to_thread(migrate.upgrade, url(NAME, "verify-full", stranger))
+
+
+async def why_not(url: str) -> str:
+    """What the last connection that we make, the one of a migration, ends with; empty: nothing."""
+    try:
+        await asyncio.to_thread(migrate.upgrade, url)
+    except (OSError, asyncpg.ClientConfigurationError) as error:
+        return str(error)
+    return ""
+
+
+async def test_who_names_no_authority_goes_by_those_of_the_system(
+    database_url: str,
+    trusted: tuple[Path, ssl.SSLContext],
+    stranger: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority, serving = trusted
+    own = tmp_path / ".postgresql" / "root.crt"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with tls_postgres(database_url, serving) as port:
+
+        def url(host: str, tls: str) -> str:
+            return f"postgresql://postgres@{host}:{port}/textback?{tls}"
+
+        asked = url(NAME, "sslmode=verify-full")
+        monkeypatch.setenv("SSL_CERT_FILE", str(stranger))  # by which OpenSSL knows the system's
+        assert "certificate verify failed" in await why_not(asked)
+        assert "certificate verify failed" in await why_not(url(NAME, "sslmode=verify-ca"))
+        assert await why_not(f"{asked}&sslrootcert={quote(str(authority))}") == ""
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        assert await why_not(asked) == ""
+        assert await is_reached(asked)
+        assert await why_not(url("127.0.0.1", "sslmode=verify-ca")) == ""
+        assert "is not valid for '127.0.0.1'" in await why_not(
+            url("127.0.0.1", "sslmode=verify-full")
+        )
+        # As newer versions of psql have it; anything but verify-full is no way to ask for it.
+        assert await why_not(url(NAME, "sslrootcert=system")) == ""
+        assert await why_not(url("127.0.0.1", "sslrootcert=system")) != ""
+        assert await why_not(url(NAME, "sslrootcert=system&sslmode=require")) != ""
+
+        # Whoever said before which authority is theirs, as one does to libpq, is believed.
+        monkeypatch.setenv("PGSSLROOTCERT", str(stranger))
+        assert await why_not(asked) != ""
+        monkeypatch.delenv("PGSSLROOTCERT")
+        own.parent.mkdir()
+        shutil.copy(stranger, own)
+        assert await why_not(asked) != ""
+
+
+def test_asyncpg_is_told_the_same_by_its_own_url(
+    trusted: tuple[Path, ssl.SSLContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted[0]))
+    found = make_url(
+        address.plain(
+            "postgres://u:p%40ss@db:5433/x?sslmode=verify-full&prepared_statement_cache_size=0"
+        )
+    )
+    assert found.drivername == "postgresql"
+    assert (found.username, found.password, found.host, found.port) == ("u", "p@ss", "db", 5433)
+    assert dict(found.query) == {"sslmode": "verify-full", "sslrootcert": str(trusted[0])}
 
 
 async def test_a_postgres_without_tls_is_not_talked_to_where_tls_is_wanted() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -11,12 +11,12 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from textback import __version__
-from textback.api import headers, health, hooks, replies
+from textback.api import deps, headers, health, hooks, replies
 from textback.api.dialect import Dialect, fault_of
 from textback.api.direct import Direct
 from textback.api.envelope import Envelope
@@ -65,6 +65,7 @@ def create_app(rt: Runtime, dialects: Sequence[Dialect], *, owns: bool = True) -
     app.add_exception_handler(HTTPException, _http_error)
     of_dialects = [d.router for d in dialects]
     routers = (*of_dialects, hooks.router, replies.router, health.router, _docs)
+    app.router.routes.insert(0, _Nowhere())
     for router in routers:
         app.include_router(router)
     # Swagger UI comes with us: the page works without the internet.
@@ -80,6 +81,20 @@ class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         describe_all()
         return super().openapi()
+
+
+class _Nowhere(BaseRoute):
+    """Paths that end with a newline: the `$` of Starlette's patterns does not mind it."""
+
+    path: Final = "/{any}%0A"
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        is_here = scope["type"] == "http" and scope["path"].endswith("\n")
+        return Match.FULL if is_here else Match.NONE, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive, send
+        raise HTTPException(404)
 
 
 class _Whole(StaticFiles):
@@ -109,18 +124,18 @@ def _methods(routes: Iterable[Route]) -> dict[str, set[str]]:
     return found
 
 
-@_docs.get("/docs", include_in_schema=False)
+@_docs.api_route("/docs", methods=deps.READ, include_in_schema=False)
 async def docs() -> Response:
     return _page("openapi.json", "textback API", "docs/assets")
 
 
-@_docs.get("/docs/{name}", include_in_schema=False)
+@_docs.api_route("/docs/{name}", methods=deps.READ, include_in_schema=False)
 async def docs_of(request: Request, name: str) -> Response:
     dialect = _described(request, name)
     return _page(f"../openapi/{name}.json", dialect.title, "assets")
 
 
-@_docs.get("/openapi/{name}.json", include_in_schema=False)
+@_docs.api_route("/openapi/{name}.json", methods=deps.READ, include_in_schema=False)
 async def openapi_of(request: Request, name: str) -> Response:
     dialect = _described(request, name)
     written: dict[str, JSONResponse] = request.app.state.documents
@@ -160,7 +175,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """404 and 405 of the router, in the shape of whose path it is."""
     if not isinstance(error, HTTPException):
         raise error
-    path, told = request.url.path, dict(error.headers or {})
+    path, told = request.scope["path"].replace("\n", "%0A"), dict(error.headers or {})
     match error.status_code:
         case 404:
             detail = f"There is nothing at {path}; the API is described at /docs."

@@ -26,12 +26,20 @@ T = TypeVar("T")
 LIMIT_SECONDS = 1.0
 """To tell an account that its limit is reached, while a caller waits for the 429."""
 
+READ: Final = ["GET", "HEAD"]
+"""Methods of what is read by anybody; the server leaves the body out where HEAD asks."""
 
 _HEADERS: Final = "textback.headers"
 
 
 def runtime(request: Request) -> Runtime:
     return cast("Runtime", request.app.state.runtime)
+
+
+def stop(request: Request) -> asyncio.Event:
+    """Set when the server is told to stop: it waits for its requests, so they must not wait."""
+    found: asyncio.Event = getattr(request.state, "stop", asyncio.Event())
+    return found
 
 
 def key(request: Request) -> str | None:

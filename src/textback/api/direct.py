@@ -56,7 +56,7 @@ class Direct:
             scope["path_params"] = {}
             return exact
         for route in self._open.get(_where(method, path), ()):
-            if found := route.path_regex.match(path):
+            if found := route.path_regex.fullmatch(path):  # `$` lets a newline follow
                 scope["path_params"] = found.groupdict()
                 return route
         return None

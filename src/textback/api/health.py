@@ -15,13 +15,13 @@ from textback.db import migrate, reads
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/health/live")
+@router.api_route("/health/live", methods=deps.READ)
 async def live() -> Response:
     """The process answers. Asks nothing of anybody: a database's outage is no reason to restart."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/health/ready")
+@router.api_route("/health/ready", methods=deps.READ)
 async def ready(request: Request) -> Response:
     """Whether requests should be sent here: the database is there and migrated.
 
@@ -46,7 +46,7 @@ async def ready(request: Request) -> Response:
     )
 
 
-@router.get("/metrics")
+@router.api_route("/metrics", methods=deps.READ)
 async def metrics(request: Request) -> Response:
     """What this process counted, and how the queues stand for all."""
     if (answer := scraping.refused(request)) is not None:

@@ -1,6 +1,5 @@
 """`textback conversations`: what was said with whom, and what became of it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -10,12 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from textback.cli.context import fail
+from textback.cli.words import in_json
 from textback.core import segments
 from textback.core.frozen import frozen
 from textback.db import reads
 from textback.db.reads import ConversationRecord, MessageRecord
 from textback.db.replica import Reading
 from textback.db.session import create_engine
+from textback.log_lines import escaped
 from textback.settings import Settings
 
 
@@ -61,7 +62,7 @@ def dumped(value: object) -> str:
             return x.isoformat()
         raise TypeError(type(x).__name__)
 
-    return json.dumps(value, default=other, indent=2, ensure_ascii=False)
+    return in_json(value, default=other, indent=2)
 
 
 def _list(listed: Sequence[ConversationRecord]) -> None:
@@ -83,28 +84,29 @@ def _list(listed: Sequence[ConversationRecord]) -> None:
     for c in listed:
         table.add_row(
             c.id,
-            _state(c),
+            escaped(_state(c)),
             c.project_id,
             c.agent_number,
             c.user_number,
             str(c.message_count),
             when(c.last_activity_at),
-            (c.last_text or "").replace("\n", " ")[:40],
+            escaped(c.last_text or "").replace("\n", " ")[:40],
         )
     # Piped, a table must not lose its ids to a narrow terminal.
-    console = Console()
-    (console if console.is_terminal else Console(width=250)).print(table)
+    width = None if Console().is_terminal else 250
+    # Nor are brackets and colons of a text orders to Rich.
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def _transcript(c: ConversationRecord, messages: Sequence[MessageRecord]) -> None:
-    print(f"{c.id}  {_state(c)}  project {c.project_id}")
+    print(f"{c.id}  {escaped(_state(c))}  project {c.project_id}")
     print(f"agent {c.agent_number}  user {c.user_number}  opened {when(c.opened_at)}\n")
     for m in messages:
         ours = "person" if m.kind == "person" else "agent "
         who = "user  " if m.direction == "inbound" else ours
         fate = m.kind if m.direction == "inbound" else f"{m.kind}, {m.state}"
-        why = " ".join(filter(None, [m.reason, m.error_code, m.error]))
-        print(f"{when(m.created_at)}  {who}  {m.text}")
+        why = escaped(" ".join(filter(None, [m.reason, m.error_code, m.error])))
+        print(f"{when(m.created_at)}  {who}  {escaped(m.text)}")
         print(f"{'':19}          {fate}{': ' + why if why else ''}{_cost(m)}  {m.id}")
     if c.analysis is not None:
         _analysis(c.analysis)
@@ -112,12 +114,12 @@ def _transcript(c: ConversationRecord, messages: Sequence[MessageRecord]) -> Non
 
 def _analysis(found: Mapping[str, Any]) -> None:
     if "error" in found:
-        print(f"\nnot analysed: {found['error']}")
+        print(escaped(f"\nnot analysed: {found['error']}"))
         return
     print(f"\nanalysed at {when(datetime.fromisoformat(found['at']))}")
     for name in ("summary", "outcome"):
         if found[name] is not None:
-            print(f"{name}: {found[name]}")
+            print(escaped(f"{name}: {found[name]}"))
     if found["values"] is not None:
         print(f"values: {dumped(found['values'])}")
 

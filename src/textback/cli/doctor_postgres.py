@@ -1,12 +1,13 @@
 """What `textback doctor` asks of Postgres."""
 
+import ssl
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from textback import wiring
+from textback import logs, wiring
 from textback.core.errors import Unavailable
 from textback.core.ports import Finding
 from textback.db import checkup, migrate, reads, watch
@@ -30,12 +31,14 @@ KEPT: Final = 1 << 30
 async def reached(db: AsyncEngine) -> Finding:
     try:
         revision = await reads.revision(db)
-    except Unavailable:
-        return Finding(
-            ok=False,
-            what="the database cannot be reached",
-            fix="Check TEXTBACK_DATABASE_URL, and that Postgres runs.",
-        )
+    except Unavailable as error:
+        fix = "Check TEXTBACK_DATABASE_URL, and that Postgres runs."
+        if isinstance(_cause(error), ssl.SSLCertVerificationError):
+            fix = (
+                "Name its authority (sslrootcert=FILE) and, as the certificate has it, its host in"
+                " TEXTBACK_DATABASE_URL: docs/security.md."
+            )
+        return Finding(ok=False, what=f"the database cannot be reached: {why(error)}", fix=fix)
     if not migrate.fits(revision):
         return Finding(
             ok=False,
@@ -46,6 +49,20 @@ async def reached(db: AsyncEngine) -> Finding:
         what = f"database reached; its schema is newer than this version: {revision}"
         return Finding(ok=True, what=what, fix="That is well while processes are being replaced.")
     return Finding(ok=True, what=f"database reached, schema at revision {revision}")
+
+
+def why(error: Unavailable) -> str:
+    """In one line, without secrets."""
+    cause = _cause(error)
+    words = " ".join(str(cause).split()) or type(cause).__name__
+    return logs.without_secrets(words)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What it began with. An OSError says it all; one of a time that ran out has a cancellation."""
+    while error.__cause__ is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error
 
 
 async def findings(db: AsyncEngine, *, pool: int) -> list[Finding]:
@@ -106,7 +123,8 @@ def _encryption(s: Server) -> Finding:
     return Finding(
         ok=True,
         what="the connection to Postgres crosses a network in clear text",
-        fix="Well in a network of your own; else put ?sslmode=verify-full behind the URL.",
+        fix="Well in a network of your own; else put ?sslmode=verify-full behind the URL"
+        " (docs/security.md).",
     )
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from textback.cli.doctor_postgres import why
 from textback.core.errors import Unavailable
 from textback.core.ports import Finding
 from textback.db import roads
@@ -51,10 +52,10 @@ async def _replica(url: str, primary: End) -> Finding:
     replica = create_engine(url, pool_size=1, read_only=True)
     try:
         there = await roads.end(replica)
-    except Unavailable:
+    except Unavailable as error:
         return Finding(
             ok=False,
-            what="the replica cannot be reached: the primary answers in its place",
+            what=f"the replica cannot be reached ({why(error)}): the primary answers in its place",
             fix="Check TEXTBACK_REPLICA_URL, and that it runs (hot_standby = on).",
         )
     finally:

@@ -11,6 +11,7 @@ from textback.flows import reseal
 from textback.flows.reseal import Resealed
 from textback.runtime import Runtime
 from textback.vault import FernetVault
+from textback.worker.pauses import MOST
 
 LATE: Final = timedelta(minutes=2)
 BATCH_LATE: Final = timedelta(minutes=15)
@@ -33,7 +34,7 @@ async def findings(rt: Runtime, secret_key: str) -> list[Finding]:
     return [
         _uncertain(queues),
         *_late(queues, now),
-        *_workers(sweep_due_at, now, 3 * rt.sweep + LATE),
+        *_workers(sweep_due_at, now, rt.sweep),
         *_webhooks(queues),
         *_sealed(sealed),
     ]
@@ -66,19 +67,30 @@ def _late(found: Queues, now: datetime) -> Iterator[Finding]:
         yield Finding(ok=True, what="nothing that is due waits")
 
 
-def _workers(due_at: datetime | None, now: datetime, most: timedelta) -> Iterator[Finding]:
-    """Every worker sweeps: a sweep that nobody took up was seen by none."""
+def _workers(due_at: datetime | None, now: datetime, sweep: timedelta) -> Iterator[Finding]:
+    """Every worker sweeps, and notes at each number when to sweep again: no other sign of it.
+
+    What lists a server's connections tells none of them from those of the API.
+    """
     if due_at is None:
         return
     late = now - due_at
-    if late <= most:
-        yield Finding(ok=True, what="lost replies are looked for: a worker runs")
-        return
-    yield Finding(
-        ok=False,
-        what=f"no worker seems to run: nobody has looked for lost replies for {_length(late)}",
-        fix="Start textback work, and look into its log.",
-    )
+    if late < timedelta(0):
+        looked = _length(max(sweep + late, timedelta(0)))
+        yield Finding(ok=True, what=f"a worker looked for lost replies {looked} ago")
+    elif late <= max(sweep, MOST):  # a carrier that does not answer is left alone for a while
+        yield Finding(
+            ok=True,
+            what=f"lost replies should have been looked for {_length(late)} ago",
+            fix="Should that grow, see whether textback work runs.",
+        )
+    else:
+        yield Finding(
+            ok=False,
+            what="no worker seems to run: nobody has looked for lost replies"
+            f" for {_length(late + sweep)}",
+            fix="Start textback work, and look into its log.",
+        )
 
 
 def _webhooks(found: Queues) -> Iterator[Finding]:

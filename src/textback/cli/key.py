@@ -45,11 +45,13 @@ async def show(found: Settings, account: str) -> None:
                 after = page[-1].id
 
 
-async def rotate(found: Settings, account: str, key: str, *, grace: float | None) -> None:
+async def rotate(
+    found: Settings, account: str, key: str, *, grace: float | None, again: bool
+) -> None:
     span = None if grace is None else timedelta(hours=grace)
     async with _managing(found, account) as m:
         before = await manage_keys.called(m, key)
-        made = await manage_keys.rotate(m, before.id, grace=span)
+        made = await manage_keys.rotate(m, before.id, grace=span, again=again)
     until = made.key.previous_until
     old = "no longer works" if until is None else f"works until {_shown(until)}"
     said = f'The key "{made.key.name}" is another one now; the old one {old}.'

@@ -56,12 +56,18 @@ def rotate(
             min=0, help="Hours for which the old one works yet; default: 24, for a pair 0."
         ),
     ] = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Even while the one before the old one works yet: that ends at once."
+        ),
+    ] = False,
 ) -> None:
     """Make another key in place of one, and print it, this once."""
     from textback.cli import key as command  # noqa: PLC0415
 
     found = context.settings()
-    context.run(lambda: command.rotate(found, account, key, grace=grace))
+    context.run(lambda: command.rotate(found, account, key, grace=grace, again=again))
 
 
 @app.command()

@@ -12,8 +12,10 @@ import httpx
 import typer
 
 from textback.cli import context
+from textback.cli.words import in_json
 from textback.core import signing
 from textback.core.frozen import frozen
+from textback.log_lines import escaped
 from textback.settings import Settings
 
 WAIT: Final = 25
@@ -198,9 +200,9 @@ def line(event: Mapping[str, Any]) -> str:
     if talk:
         parts.append(f"{talk['agent_number']} ↔ {talk['user_number']}  {talk['id']}")
     if said.get("text"):
-        parts.append(json.dumps(said["text"], ensure_ascii=False))
+        parts.append(in_json(said["text"]))
     why = [f"{name}={data[name]}" for name in ("error_code", "error", "reason") if data.get(name)]
-    return "  ".join([*parts, *why]).rstrip()
+    return escaped("  ".join([*parts, *why]).rstrip())
 
 
 def _read(answer: httpx.Response) -> dict[str, Any]:
@@ -211,7 +213,7 @@ def _read(answer: httpx.Response) -> dict[str, Any]:
         said = answer.json()["detail"]
     except (ValueError, KeyError, TypeError):
         said = f"it answered {answer.status_code}"
-    raise context.fail(f"The server says no: {said}")
+    raise context.fail(f"The server says no: {escaped(str(said))}")
 
 
 def _why(error: Exception) -> str:

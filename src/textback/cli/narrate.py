@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from textback.core.errors import Unavailable
 from textback.db import reads
 from textback.db.reads import EventRecord
+from textback.log_lines import escaped
 
 EVERY_SECONDS = 0.2
 
@@ -59,7 +60,7 @@ def told(e: EventRecord) -> Text | None:
 
 
 def _said(at: str, who: str, to: str, text: str | None, style: str) -> Text:
-    words = (text or "").replace("\n", " / ")
+    words = escaped(text or "").replace("\n", " / ")
     return Text.assemble((at, "dim"), (f"{who} ", f"bold {style}"), f"→ {to}  ", (words, style))
 
 
@@ -74,10 +75,10 @@ def _happened(at: str, e: EventRecord) -> Text | None:
             why = "that is a lot of replies: the agent is silent"
             return Text(f"{at}      {why} until {until}", "yellow")
         case "conversation.closed":
-            return Text(f"{at}── closed: {e.data['reason']}", "dim")
+            return Text(escaped(f"{at}── closed: {e.data['reason']}"), "dim")
         case kind if kind in _STATES:
             words, style = _STATES[kind]
             why = e.data.get("reason") or e.data.get("error_code") or e.data.get("why")
-            return Text(f"{at}      {words}{f' ({why})' if why else ''}", style)
+            return Text(f"{at}      {words}{escaped(f' ({why})') if why else ''}", style)
         case _:
             return None

@@ -17,6 +17,7 @@ from textback.core.phone import Phone
 from textback.core.ports import CarrierAccount
 from textback.db import reads, tenants
 from textback.db.session import create_engine
+from textback.log_lines import escaped
 from textback.settings import Settings
 from textback.vault import FernetVault
 
@@ -105,7 +106,7 @@ class _Handset:
             if not self._fixed:
                 self._agent = agent
             if not past or i >= len(arrived) - 3:
-                print(f"\r{agent}: {text}", flush=True)
+                print(f"\r{agent}: {escaped(text)}", flush=True)
             self._quiet_since = monotonic()
 
     async def _text(self, http: httpx.AsyncClient, text: str) -> None:
@@ -119,7 +120,7 @@ class _Handset:
             carrier_message_id="SB" + secrets.token_hex(16),
         )
         if not sys.stdin.isatty():
-            print(f"me: {text}", flush=True)
+            print(f"me: {escaped(text)}", flush=True)
         try:
             answer = await http.post(
                 request.url, content=request.body, headers=dict(request.headers)
@@ -127,7 +128,8 @@ class _Handset:
         except httpx.HTTPError as error:
             raise fail(f"{self._url} cannot be reached: {error}") from None
         if answer.is_error:
-            raise fail(f"{self._url} answered {answer.status_code}: {answer.text}")
+            said = escaped(answer.text)
+            raise fail(f"{self._url} answered {answer.status_code}: {said}")
         self._quiet_since = monotonic()
 
 

@@ -1,7 +1,6 @@
 """`textback tail`: what happens, as it happens, straight from the database."""
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -16,11 +15,12 @@ import typer
 
 from textback import logs
 from textback.cli import context
+from textback.cli.words import in_json
 from textback.core.errors import Unavailable
 from textback.db.event_tail import Happened, Tail, Wanted
 from textback.db.listen import listen
 from textback.db.session import create_engine
-from textback.log_lines import hide
+from textback.log_lines import escaped, hide
 from textback.settings import Settings
 
 POLL_SECONDS: Final = 1.0
@@ -111,7 +111,7 @@ async def follow(
 
 def as_record(event: Happened) -> str:
     """One line of JSON."""
-    return json.dumps(asdict(event) | {"at": event.at.isoformat()}, ensure_ascii=False)
+    return in_json(asdict(event) | {"at": event.at.isoformat()})
 
 
 def as_line(event: Happened) -> str:
@@ -129,7 +129,7 @@ def as_line(event: Happened) -> str:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return escaped(value) if isinstance(value, str) else in_json(value)
 
 
 def _note(words: str) -> None:

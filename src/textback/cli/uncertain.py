@@ -17,6 +17,7 @@ from textback.db import watch
 from textback.db.session import create_engine
 from textback.db.watch import UncertainRecord
 from textback.flows import operate, restored
+from textback.log_lines import escaped
 from textback.settings import Settings
 
 _SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -93,10 +94,10 @@ def _list(listed: Sequence[UncertainRecord]) -> None:
             when(u.claimed_at),
             "once" if u.look_ups == 1 else f"{u.look_ups} times",
             "waits for you" if u.look_up_at is None else when(u.look_up_at),
-            u.text.replace("\n", " ")[:40],
+            escaped(u.text).replace("\n", " ")[:40],
         )
-    console = Console()
-    (console if console.is_terminal else Console(width=250)).print(table)
+    width = None if Console().is_terminal else 250
+    Console(width=width, markup=False, emoji=False).print(table)
     print(
         "\nLook for these in the carrier's own log (Twilio: Monitor, Logs, Messaging), then run\n"
         "  textback uncertain ID --sent [--sid SM...]   or   textback uncertain ID --not-sent"

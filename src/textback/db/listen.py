@@ -6,8 +6,8 @@ from time import monotonic
 
 import asyncpg
 import structlog
-from sqlalchemy.engine import make_url
 
+from textback.db import address
 from textback.db.events import CHANNEL
 from textback.db.session import CONNECT_SECONDS
 
@@ -35,9 +35,7 @@ async def listen(
     `begun`: called whenever it hears from then on. `alive`: told each time that Postgres answered
     when it was asked, by `monotonic`: all that was said before then has been heard.
     """
-    plain = make_url(database_url).set(drivername="postgresql")
-    plain = plain.difference_update_query(["prepared_statement_cache_size"])  # SQLAlchemy's own
-    url = plain.render_as_string(hide_password=False)
+    url = address.plain(database_url)
 
     def told(_c: object, _pid: int, _channel: str, payload: object) -> None:
         heard(str(payload))

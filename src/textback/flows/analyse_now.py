@@ -45,12 +45,16 @@ async def ask(
         await analyses.ask(c, conversation_id, now=now)
 
 
-async def result(db: AsyncEngine, conversation_id: ConversationId, *, seconds: float) -> Found:
-    """Wait for it. Raises TimeoutError: it will still be made; and Unavailable."""
+async def result(
+    db: AsyncEngine, conversation_id: ConversationId, *, seconds: float, stop: asyncio.Event
+) -> Found:
+    """Wait for it, until `stop` is set. Raises TimeoutError: it will still be made; Unavailable."""
     async with asyncio.timeout(seconds):
         while True:
             async with transaction(db) as c:
                 made = await analyses.made(c, conversation_id)
             if made is not None:
                 return Found(analysis=made[0], texts=made[1])
+            if stop.is_set():
+                raise TimeoutError
             await asyncio.sleep(LOOK_SECONDS)

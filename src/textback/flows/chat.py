@@ -36,7 +36,7 @@ LOOK_SECONDS: Final = 0.1
 
 
 class TookTooLong(Exception):  # noqa: N818 - a state of affairs
-    """The agent has not answered yet. It still will: the next answer tells that too."""
+    """The agent has not answered yet. It still will, and what it says is kept."""
 
 
 @frozen
@@ -136,8 +136,12 @@ async def answer(
     after: int,
     *,
     seconds: float,
+    stop: asyncio.Event,
 ) -> Answer:
-    """Wait until the agent has said what it had to. Raises TookTooLong, Unavailable."""
+    """Wait until the agent has said what it had to, or `stop` is set.
+
+    Raises TookTooLong, Unavailable.
+    """
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -147,6 +151,8 @@ async def answer(
                             conversation=await _chat_of(c, caller, conversation_id),
                             texts=await chats.said_since(c, conversation_id, after),
                         )
+                if stop.is_set():
+                    raise TookTooLong
                 await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError:
         raise TookTooLong from None

@@ -71,11 +71,14 @@ async def create_pair(
     return await _add(m, name or public_id, scopes, new_pair_secret(), public_id=public_id)
 
 
-async def rotate(m: Managing, key_id: str, *, grace: timedelta | None = None) -> Secret:
+async def rotate(
+    m: Managing, key_id: str, *, grace: timedelta | None = None, again: bool = False
+) -> Secret:
     """Another secret for the same key.
 
     The old one works for `grace` yet; None: as usual, which is a day for a key, and not at all for
-    a pair. Raises UnknownResource, Conflict (revoked or expired), MissingScope, BadRequest.
+    a pair. The one before that ends: while it works yet, only `again` does so. Raises
+    UnknownResource, Conflict (revoked, expired, or without `again`), MissingScope, BadRequest.
     """
     async with transaction(m.db) as c:
         await provisioning.alone(c)
@@ -86,6 +89,11 @@ async def rotate(m: Managing, key_id: str, *, grace: timedelta | None = None) ->
         if key.revoked_at is not None or is_over:
             why = "expired" if key.revoked_at is None else "revoked"
             raise Conflict(f"This key is {why}: make another one.")
+        if not again and key.previous_until is not None and key.previous_until > m.now:
+            raise Conflict(
+                f"The older key works until {key.previous_until:%Y-%m-%d %H:%M:%S} UTC, and whoever"
+                ' uses it would be cut off at once: wait, or insist ("again": true, or --again).'
+            )
         if grace is None:
             grace = timedelta(0) if key.is_pair else USUAL_GRACE
         if not timedelta(0) <= grace <= LONGEST_GRACE:

@@ -1,5 +1,6 @@
 """Bland's conversations over HTTP: listed, read, changed, deleted; their webhook; analysis."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.api import execute, rows
+from tests.support.api import execute, rows, served, until
 from tests.support.bland import (
     AGENT,
     NEIGHBOUR,
@@ -21,6 +22,7 @@ from tests.support.bland import (
     send,
 )
 from textback.core.ids import from_uuid
+from textback.runtime import Runtime
 
 NOBODY = "019cad0a-36d9-7c35-9c0d-46fdb7e2cb27"
 SHOWN_NOW = "2026-03-02T09:00:00.000Z"
@@ -186,6 +188,30 @@ async def test_an_analysis_is_given_by_the_schema_of_its_agent(
         },
         "errors": [],
     }
+
+
+async def test_a_server_that_stops_answers_who_waits_for_an_analysis_and_it_is_still_made(
+    http: httpx.AsyncClient, engine: AsyncEngine, rt: Runtime
+) -> None:
+    shown = (await send(http))["conversation_id"]
+    await ask(http, "PATCH", f"/conversations/{shown}", {"is_active": False})
+    wanted = '{"summary": true, "values": {"type": "object"}, "outcomes": []}'
+    await execute(engine, f"update agent_versions set analysis = '{wanted}'")  # noqa: S608
+    asked = {"schema_id": "mia", "conversation_id": shown}
+    due = "select 1 from conversations where analysis_due_at is not null"
+
+    async def waits() -> bool:
+        return bool(await rows(engine, due))
+
+    async with asyncio.timeout(20), httpx.AsyncClient(trust_env=False, timeout=60) as away:
+        async with served(rt) as url:
+            away.base_url = url
+            waiting = asyncio.create_task(ask(away, "POST", "/analyze", asked))
+            await until(waits)
+            told = asyncio.get_running_loop().time()
+        refused(await waiting, 409, "ANALYSIS_PENDING")
+        assert asyncio.get_running_loop().time() - told < 5  # and not when the 40 s are over
+    assert await waits()
 
 
 @pytest.mark.parametrize(

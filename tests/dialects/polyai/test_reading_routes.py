@@ -1,5 +1,6 @@
 """PolyAI's Conversations API and Chat API, over HTTP, with a worker beside them."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.api import client, settings, started
+from tests.support.api import client, execute, rows, served, settings, started, until
 from tests.support.deployment import AGENT, NOW, SECOND, second
 from tests.support.provision import ACME_KEY, GLOBEX_KEY, provision
 from tests.support.running import FOREVER, Shop
@@ -159,6 +160,39 @@ async def test_a_chat_goes_from_greeting_to_end(
     assert [(one["channel"], one["id"]) for one in listed] == [("CHAT", chat)]
     # Nobody is ever texted from a chat's end.
     assert (await world.accept(agent_number=None)).agent_number in {AGENT, SECOND}
+
+
+async def test_a_server_that_stops_answers_who_waits_in_a_chat_and_what_they_said_is_kept(
+    world: World, rt: Runtime, http: httpx.AsyncClient, engine: AsyncEngine, database_url: str
+) -> None:
+    await world.put_off_sweeps(NOW + FOREVER)
+    shop = Shop(world, database_url)
+    begun = await http.post(f"{CHAT}/create", headers=TOKEN)
+    # One that opens by itself, which nobody does now: so its beginning is waited for.
+    await execute(engine, "update agent_versions set greeting = null, can_open = true")
+    said = {"conversation_id": begun.json()["conversation_id"], "message": "on Sunday?"}
+
+    async def both_wait() -> bool:
+        return await rows(engine, "select count(*) n from turns") == [{"n": 2}]
+
+    async with asyncio.timeout(20), httpx.AsyncClient(trust_env=False, timeout=60) as away:
+        async with served(rt) as url:
+            waiting = [
+                asyncio.create_task(away.post(f"{url}{CHAT}/{what}", headers=TOKEN, json=body))
+                for what, body in (("create", {}), ("respond", said))
+            ]
+            await until(both_wait)
+            told = asyncio.get_running_loop().time()
+        for each in waiting:
+            assert code_of(await each) == (400, "CHAT_TIMEOUT")
+        assert asyncio.get_running_loop().time() - told < 5  # and not when the 40 s are over
+    answers = "select text from messages where direction = 'outbound' and text like 'You said%'"
+
+    async def answered() -> bool:
+        return await rows(engine, answers) == [{"text": "You said: on Sunday?"}]
+
+    async with shop.working():
+        await until(answered)
 
 
 async def test_what_is_wrong_with_a_chat_is_told_in_the_platforms_shape(

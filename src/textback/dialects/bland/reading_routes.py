@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from textback.api import deps
 from textback.core.errors import Conflict, UnknownConversation, UnknownResource, WrongState
 from textback.core.ids import ConversationId
 from textback.db import listing, message_reads, webhook_reads
@@ -221,7 +222,9 @@ async def analyze(request: Request) -> Response:
         name, db = wire.conversation_id(it.conversation_id), asked.rt.db
         await analyse_now.ask(db, name, it.schema_id, who=asked.who, now=asked.now)
         try:
-            found = await analyse_now.result(db, name, seconds=ANALYSIS_SECONDS)
+            found = await analyse_now.result(
+                db, name, seconds=ANALYSIS_SECONDS, stop=deps.stop(request)
+            )
         except TimeoutError:
             raise Conflict("The analysis is not done yet; ask again.") from None
         shown = reading.analyzed(it.conversation_id, it.schema_id, found.analysis, found.texts)

@@ -11,6 +11,10 @@ _NO_KEY = {404: "Your account has no such key."}
 _NO_PAIR = {404: "Your account has no such pair."}
 _NO_APP = {404: "Your account has no such app."}
 _REVOKED = {409: "It is revoked, or expired."}
+_ROTATED = {
+    409: "It is revoked, or expired; or the one before the old one works yet, and nobody insists "
+    "(`again`)."
+}
 _MORE = {403: "Your key lacks the scope manage, or would make one that may do more than itself."}
 _FILE = {409: "The provisioning file manages it."}
 _NAMED = {409: "There is one of that name already, or there was."}
@@ -53,11 +57,11 @@ ROTATE_KEY = route(
     "rotateApiKey",
     "Another key in place of this one",
     "The old one works for `grace_seconds` yet (a day, if not said otherwise), so that callers can "
-    "change over. Rotated again, only the latest two work.",
+    "change over. Only the latest two work: until that time is over, another needs `again`.",
     wire.MadeKey,
     wire.RotatedKey,
     path=_KEY,
-    problems=_NO_KEY | _MORE | _REVOKED,
+    problems=_NO_KEY | _MORE | _ROTATED,
 )
 REVOKE_KEY = route(
     "revokeApiKey", "Revoke a key", "At once.", {}, path=_KEY, status=204, problems=_NO_KEY | _FILE
@@ -89,7 +93,7 @@ ROTATE_PAIR = route(
     wire.MadePair,
     wire.RotatedPair,
     path=_PAIR,
-    problems=_NO_PAIR | _MORE | _REVOKED,
+    problems=_NO_PAIR | _MORE | _ROTATED,
 )
 REVOKE_PAIR = route(
     "revokeKeyPair",

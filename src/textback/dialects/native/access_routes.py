@@ -99,8 +99,9 @@ async def change_key(request: Request) -> Response:
 @router.post(openapi.KEY + "/rotate", **openapi.ROTATE_KEY)
 async def rotate_key(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        grace = timedelta(seconds=asked.body(wire.RotatedKey).grace_seconds)
-        made = await manage_keys.rotate(by(asked), _key_id(asked), grace=grace)
+        it = asked.body(wire.RotatedKey)
+        grace = timedelta(seconds=it.grace_seconds)
+        made = await manage_keys.rotate(by(asked), _key_id(asked), grace=grace, again=it.again)
         return serving.shown(wire.MadeKey(**_key(made.key, changed=True), key=made.secret))
 
     return await serving.answer(request, "manage", act)
@@ -109,8 +110,9 @@ async def rotate_key(request: Request) -> Response:
 @router.post(openapi.PAIR + "/rotate", **openapi.ROTATE_PAIR)
 async def rotate_pair(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        grace = timedelta(seconds=asked.body(wire.RotatedPair).grace_seconds)
-        made = await manage_keys.rotate(by(asked), _pair_id(asked), grace=grace)
+        it = asked.body(wire.RotatedPair)
+        grace = timedelta(seconds=it.grace_seconds)
+        made = await manage_keys.rotate(by(asked), _pair_id(asked), grace=grace, again=it.again)
         return serving.shown(wire.MadePair(**_key(made.key, changed=True), secret=made.secret))
 
     return await serving.answer(request, "manage", act)

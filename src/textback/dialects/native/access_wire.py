@@ -37,6 +37,11 @@ Grace = Annotated[
     Field(ge=0, le=MOST_GRACE, description="For how long the old one works yet, in seconds."),
 ]
 
+Again = Annotated[
+    bool,
+    Field(description="Even while the one before the old one works yet: that ends at once."),
+]
+
 
 class NewKey(BaseModel):
     model_config = _asked(name="crm", scopes=["send", "read"], expires_at="2027-01-31T00:00:00Z")
@@ -60,6 +65,7 @@ class RotatedKey(BaseModel):
     model_config = _asked(grace_seconds=3600)
 
     grace_seconds: Grace = 24 * 3600
+    again: Again = False
 
 
 class Key(Changed):
@@ -89,6 +95,7 @@ class RotatedPair(BaseModel):
     model_config = _asked()
 
     grace_seconds: Grace = 0
+    again: Again = False
 
 
 class MadePair(Key):

@@ -72,7 +72,8 @@ def _operation(
             },
             "400": platform.described(
                 "The body is not as described, there is no such agent (CHAT_DRAFT_NOT_EXIST), or "
-                "it has not answered in time (CHAT_TIMEOUT); then the next answer holds this too."
+                "it has not answered in time, or before this server stops (CHAT_TIMEOUT); it is "
+                "still heard, and what it answers is kept."
             ),
             "401": platform.described("The API key is missing, unknown, revoked or expired."),
             "403": platform.described("The key's account is another, or it lacks the scope `send`"),
@@ -99,7 +100,8 @@ async def create(request: Request) -> Response:
         name, after = await flow.open_chat(
             rt.db, rt.vault, caller, variables=asked.integration_attributes, now=rt.now()
         )
-        said = await flow.answer(rt.db, caller, name, after, seconds=chat.SECONDS)
+        stop = deps.stop(request)
+        said = await flow.answer(rt.db, caller, name, after, seconds=chat.SECONDS, stop=stop)
         return chat.Created(conversation_id=name, response="\n".join(said.texts))
 
     return await _answer(request, act, counts=True)
@@ -122,7 +124,8 @@ async def respond(request: Request) -> Response:
         name = chat.conversation_id(asked)
         text = asked.message if asked.message and asked.message.strip() else None
         after = await flow.respond(rt.db, caller, name, text, now=rt.now())
-        said = await flow.answer(rt.db, caller, name, after, seconds=chat.SECONDS)
+        stop = deps.stop(request)
+        said = await flow.answer(rt.db, caller, name, after, seconds=chat.SECONDS, stop=stop)
         it = said.conversation
         return chat.Responded(
             conversation_id=name,
