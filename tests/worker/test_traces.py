@@ -1,16 +1,21 @@
 """What a worker does for a conversation is of its trace, and whoever it asks can go on with it."""
 
 import asyncio
+from datetime import timedelta
 
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from sqlalchemy import event, text
 
-from tests.support.deployment import ACME
+from tests.support.deployment import ACME, NOW
+from tests.support.doubles import NO_ANSWER, CarrierDouble
 from tests.support.provision import VAULT
 from tests.support.receiver import Receiver
 from tests.support.running import Shop
 from textback import tracing
+from textback.core.ports import NoAnswer, Taken
 from textback.flows import webhooks
 from textback.flows.webhooks import Wanted
 from textback.otel import OtelTracer
@@ -69,6 +74,35 @@ async def test_a_conversation_is_one_trace_also_for_who_is_told_of_it(shop: Shop
     told = [each.headers["traceparent"].split("-") for each in got]
     assert [ours[span_id].name for _, _, span_id, _ in told] == ["webhook.post"] * 2
     assert {int(trace_id, 16) for _, trace_id, _, _ in told} == {accept.context.trace_id}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "status"),
+    [
+        (Taken("SM1"), "look_up taken", StatusCode.UNSET),
+        (NO_ANSWER, "look_up no_answer", StatusCode.ERROR),
+    ],
+)
+async def test_a_look_up_says_what_came_of_it(
+    shop: Shop, answer: Taken | NoAnswer, told: str, status: StatusCode
+) -> None:
+    kept, world = InMemorySpanExporter(), shop.world
+    shop.with_carrier(CarrierDouble(listed=[answer]))
+    await world.put_off_sweeps(NOW + timedelta(days=1))  # they would ask the carrier, too
+    await world.accept()
+    await world.send(carrier=CarrierDouble(NO_ANSWER))
+    shop.clock.now = NOW + timedelta(seconds=10)
+
+    def looked_up() -> list[ReadableSpan]:
+        return [span for span in kept.get_finished_spans() if span.name == "look_up"]
+
+    async def is_done() -> bool:
+        return bool(looked_up())
+
+    with tracing.using(OtelTracer("textback", exporter=kept)):
+        async with shop.working():
+            await shop.until(is_done)
+    assert [(name(span), span.status.status_code) for span in looked_up()] == [(told, status)]
 
 
 async def test_what_is_stopped_while_its_trace_is_looked_up_is_given_back(shop: Shop) -> None:

@@ -158,15 +158,18 @@ class Texts:
 
     async def _look_up(self, m: Uncertain) -> None:
         parent = await traces.of_message(self.rt.db, m.id)
-        with tracing.span("look_up", kind="client", parent=parent, **_ids(m)):
-            await self._look_up_once(m)
+        with tracing.span("look_up", kind="client", parent=parent, **_ids(m)) as span:
+            answer = await self._look_up_once(m)
+            span.set(outcome=None if answer is None else send.word(answer))
+            if isinstance(answer, NoAnswer):
+                span.fail(send.word(answer))
 
-    async def _look_up_once(self, m: Uncertain) -> None:
+    async def _look_up_once(self, m: Uncertain) -> Taken | NotFound | NoAnswer | None:
         rt = self.rt
         try:
             answer = await settle.ask(rt.db, m, rt.carriers, public_url=rt.public_url, now=rt.now())
         except Unavailable:  # nobody was asked; when the claim runs out it is due again
-            return
+            return None
         except (Unprovisioned, ValueError):
             log.exception("look_up.no_carrier", **_ids(m), carrier_id=m.carrier_id)
             answer = NoAnswer(UNUSABLE)
@@ -179,6 +182,7 @@ class Texts:
             # Its validity is over and the carrier could not be asked: only a receipt can tell now.
             log.error("text.unsettled", **_ids(m))
         _told("look_up." + send.word(answer), after, answer)
+        return answer
 
 
 def _ids(m: Message) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from textback.api import deps
 from textback.core.errors import UnknownResource
 from textback.db import webhook_reads
 from textback.db.webhook_reads import Endpoint
@@ -171,8 +172,7 @@ async def poll(request: Request) -> Response:
         it, which = asked.query(wire.Poll), webhook_id(asked)
         found = await _poll(asked, which, it.after, it.limit)
         looks = int(it.wait / _LOOK_SECONDS)
-        # Set when the server is told to stop: it waits for its requests, and not for this one.
-        stop: asyncio.Event = getattr(request.state, "stop", asyncio.Event())
+        stop = deps.stop(request)
         while not found.told and looks > 0 and not stop.is_set():
             looks -= 1
             with contextlib.suppress(TimeoutError):
