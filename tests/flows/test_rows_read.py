@@ -12,7 +12,8 @@ from tests.support.deployment import NEIGHBOUR, hour, minute, second
 from tests.support.rows_read import forget_counts, rows_read
 from tests.support.world import World
 from textback.core.ids import AccountId
-from textback.db import claims, horizon, message_reads
+from textback.core.message import accepted
+from textback.db import claims, horizon, message_reads, outcomes
 from textback.db.claims import Claimed, Round, Scope
 from textback.db.message_reads import MessageFilter
 from textback.db.session import create_engine
@@ -56,8 +57,8 @@ async def queue(c: AsyncConnection) -> None:
     await c.commit()
 
 
-async def claim(c: AsyncConnection) -> Claimed:
-    scope = Scope(limit=10)
+async def claim(c: AsyncConnection, *, limit: int = 10) -> Claimed:
+    scope = Scope(limit=limit)
     found = await claims.claim_due(c, scope, Round(), now=second(9), lease=timedelta(minutes=1))
     await c.commit()
     return found
@@ -71,6 +72,64 @@ async def test_a_claim_reads_little_however_much_was_queued_since_it_was_planned
     before = await rows_read(one, "messages")
     assert len((await claim(one)).sending) == 10
     assert await rows_read(one, "messages") - before < MANY / 3
+
+
+@pytest.fixture
+async def fresh(world: World) -> AsyncGenerator[AsyncConnection]:
+    """As `one`, but much is queued, and nothing has ever been sent."""
+    await world.accept()
+    async with world.db.connect() as c:
+        await queue(c)
+        auto = await c.execution_options(isolation_level="AUTOCOMMIT")
+        await auto.execute(sql("vacuum analyze messages"))
+    async with world.db.connect() as c:
+        await c.execute(sql("set plan_cache_mode = force_generic_plan"))  # from the first on
+        await c.commit()
+        yield c
+
+
+async def test_what_came_of_a_text_reads_little_however_much_was_sent_since_it_was_planned(
+    fresh: AsyncConnection,
+) -> None:
+    async def sent(nth: int) -> int:
+        [(m, _)] = (await claim(fresh, limit=1)).sending
+        after = accepted(m, carrier_message_id=f"SM{nth}", now=second(10))
+        before = await rows_read(fresh, "messages")
+        given = outcomes.given([(m, after)], now=second(10))
+        [saved] = await outcomes.SAVE.rows(fresh, **given)
+        await fresh.commit()
+        assert saved["done"] == [m.id]
+        return await rows_read(fresh, "messages") - before
+
+    await sent(1)
+    await fresh.execute(
+        sql(
+            "update messages set state = 'sent', due_at = null, sent_at = now(),"
+            " carrier_message_id = 'SX' || id where state = 'queued' and id like 'more_%'"
+            " and right(id, 1) <> '0'"
+        )
+    )
+    await fresh.commit()
+    assert await sent(2) < MANY / 100
+
+
+async def test_a_claim_reads_little_however_much_is_being_sent_since_it_was_planned(
+    fresh: AsyncConnection,
+) -> None:
+    # As when that index had grown, and was empty again: others seemed to cost less.
+    await fresh.execute(sql("drop index uq_messages_sending"))
+    await fresh.commit()
+    assert (await claim(fresh, limit=1)).sending != []
+    await fresh.execute(
+        sql(
+            "update messages set state = 'sending', due_at = null, claimed_at = now(),"
+            " lease_until = now() where state = 'queued' and right(id, 1) <> '0'"
+        )
+    )
+    await fresh.commit()
+    before = await rows_read(fresh, "messages")
+    assert len((await claim(fresh)).sending) == 10
+    assert await rows_read(fresh, "messages") - before < MANY / 3
 
 
 async def test_who_asks_what_is_planned_reads_little_when_much_was(

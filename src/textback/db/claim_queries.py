@@ -38,7 +38,8 @@ _LINES: Final = """
     )"""
 
 # Only the oldest of a pair of numbers, and only while none of the pair is under way or in doubt. By
-# value, not as `exists`: that may become a join, which is quadratic in what one pair queues.
+# value, not as `exists`: that may become a join, which is quadratic in what one pair queues. And in
+# words that only the index of pairs fits: another one, empty when it is planned, seems as cheap.
 _MAY_GO: Final = """
     {m}.seq = (select o.seq from messages o
             where o.agent_number = {m}.agent_number and o.user_number = {m}.user_number
@@ -50,7 +51,7 @@ _MAY_GO: Final = """
             limit 1) is null
         and (select o.seq from messages o
             where o.agent_number = {m}.agent_number and o.user_number = {m}.user_number
-                and o.state = 'uncertain' and o.look_up_at is not null
+                and o.state = 'uncertain' and coalesce(o.look_up_at, '-infinity') <> '-infinity'
             limit 1) is null
 """
 # A new one is due at once, even if the clock that wrote it is ahead.

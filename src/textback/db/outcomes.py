@@ -22,7 +22,7 @@ from textback.db.message_rows import word_of
 
 # A claim is known by its lease. What is behind a text of the same answer: as `db/parts.py`. Each is
 # found by itself, and by a state that no partial index is seen to fit: see `db/reported.py`.
-_SAVE: Final = Statement(f"""
+SAVE: Final = Statement(f"""
     with n as materialized (
         select * from jsonb_to_recordset(cast(:rows as jsonb)) as n(
             id text, lease timestamptz, state text, attempts int, due_at timestamptz,
@@ -51,7 +51,7 @@ _SAVE: Final = Statement(f"""
         select n.id, m.sent_at, m.delivered_at from n cross join lateral (
             select sent_at, delivered_at from messages
             where id = n.id and state || '' in ('sent', 'delivered')
-                and carrier_message_id || '' = n.carrier_message_id
+                and coalesce(carrier_message_id, '') = n.carrier_message_id
             order by id limit 1
         ) m
         where n.state = 'sent'
@@ -96,20 +96,23 @@ async def save_all(
     to be sent as that, or also delivered: what is saved again is not done again. Raises
     Unavailable, asyncpg's errors.
     """
-    told = [facts.of_message(after) for _, after in moves]
-    [saved] = await _SAVE.committed(
-        db,
-        rows=to_json([_row(before, after) for before, after in moves]).decode(),
-        at=now,
-        events=events.rows(told),
-        channel=events.CHANNEL,
-    )
+    [saved] = await SAVE.committed(db, **given(moves, now=now))
     done: set[MessageId] = set(saved["done"])
-    metrics.told([event for event in told if event.message_id in done])
+    metrics.told([facts.of_message(after) for _, after in moves if after.id in done])
     return {after.id: after for _, after in moves if after.id in done} | {
         before.id: _known(before, after, *saved["known"][before.id])
         for before, after in moves
         if before.id in (saved["known"] or ())
+    }
+
+
+def given(moves: Sequence[tuple[Sending, Message]], *, now: datetime) -> dict[str, object]:
+    """What `SAVE` is asked with."""
+    return {
+        "rows": to_json([_row(before, after) for before, after in moves]).decode(),
+        "at": now,
+        "events": events.rows([facts.of_message(after) for _, after in moves]),
+        "channel": events.CHANNEL,
     }
 
 

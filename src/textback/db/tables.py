@@ -253,7 +253,8 @@ messages = Table(
         unique=True,
         postgresql_where=text("state = 'sending'"),
     ),
-    Index("ix_messages_lease", "lease_until", postgresql_where=text("state = 'sending'")),
+    # Those that are being sent; said so that only who asks for leases can use it.
+    Index("ix_messages_held", "lease_until", postgresql_where=text("lease_until is not null")),
     Index(
         "ix_messages_in_doubt",
         "agent_number",
