@@ -21,7 +21,7 @@ from textback.db.driver import Statement
 from textback.db.message_rows import word_of
 
 # A claim is known by its lease. What is behind a text of the same answer: as `db/parts.py`. Each is
-# found by itself, and by a state that no partial index is seen to fit: see `db/reported.py`.
+# found by itself, and in words that no partial index is seen to fit: see `db/reported.py`.
 SAVE: Final = Statement(f"""
     with n as materialized (
         select * from jsonb_to_recordset(cast(:rows as jsonb)) as n(
@@ -33,7 +33,8 @@ SAVE: Final = Statement(f"""
     held as materialized (
         select m.id from n cross join lateral (
             select id from messages
-            where id = n.id and state || '' = 'sending' and lease_until = n.lease
+            where id = n.id and state || '' = 'sending'
+                and coalesce(lease_until, '-infinity') = n.lease
             for no key update skip locked
         ) m
     ),
