@@ -94,3 +94,15 @@ async def test_a_beginning_that_was_cut_short_is_nobody_elses(
     for n in (3, 4):
         await after(db, n)
     assert await all_of(db) == [1, 3, 4]
+
+
+@pytest.mark.parametrize("deliver", [False, True])
+async def test_a_connection_that_breaks_as_a_transaction_begins_is_a_database_out_of_reach(
+    db: AsyncEngine, wire: Wire, *, deliver: bool
+) -> None:
+    await by_driver(db, 1)
+    wire.break_at(b"BEGIN", deliver=deliver)
+    with pytest.raises(Unavailable):
+        await by_driver(db, 2)
+    await by_driver(db, 3)
+    assert await all_of(db) == [1, 3]

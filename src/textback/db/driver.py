@@ -15,6 +15,12 @@ from textback.db.session import single
 
 _Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+_OF_DRIVER: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
 _NAMED: Final = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
 
 
@@ -58,6 +64,8 @@ async def _begin(c: AsyncConnection) -> None:
     adapter: Any = cast("Any", c.sync_connection).connection.dbapi_connection
     try:
         await adapter._start_transaction()  # noqa: SLF001
-    except BaseException:
+    except BaseException as error:
         kept.lose(c)
+        if isinstance(error.__cause__, _OF_DRIVER):  # which SQLAlchemy has put into its own form
+            raise error.__cause__ from None
         raise
