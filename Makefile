@@ -21,7 +21,7 @@ run: .venv/.run  ## set everything up and run the demo: one process, a conversat
 demo: run  ## the same as run
 
 # One process more than there are cores: half of the time, tests wait.
-test: .venv/.dev  ## set everything up and run all tests
+test: .venv/.dev .venv/.promtool  ## set everything up and run all tests
 	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal $(ARGS)
 
 chaos: .venv/.dev  ## kill every part at random for minutes, and count what was lost or said twice (ARGS='--seed 1')
@@ -87,3 +87,12 @@ endef
 .venv/.dev: requirements-dev.lock .venv/.setup pyproject.toml
 	$(INSTALL)
 	@touch .venv/.run
+
+# It evaluates the rules of alerts, and comes with Prometheus, which PyPI has not. Unpacked, not
+# installed: nothing of it is started. Where it cannot be had, two tests say so and are skipped.
+.venv/.promtool: .venv/.setup
+	@command -v promtool >/dev/null || ( \
+		new=$$(mktemp -d) && trap 'rm -r "$$new"' EXIT && cd "$$new" && \
+		{ apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } >/dev/null 2>&1 && \
+		dpkg -x prometheus_*.deb . && install usr/bin/promtool $(CURDIR)/$(BIN)/; \
+	) && touch $@ || echo 'Rules of alerts are not evaluated: there is no promtool (apt-get install prometheus)'

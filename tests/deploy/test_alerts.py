@@ -1,8 +1,10 @@
 """The alert rules and what scrapes for them: of this version's metrics, and with a way out each."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +22,8 @@ RULES: Final[list[dict[str, Any]]] = [
 NAMES: Final = [rule["alert"] for rule in RULES]
 OVER_TIME: Final = FOLDER / "alerts_test.yml"
 CASES: Final[list[dict[str, Any]]] = yaml.safe_load(OVER_TIME.read_text())["tests"]
-PROMTOOL: Final = shutil.which("promtool")
+_PLACES: Final = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+PROMTOOL: Final = shutil.which("promtool", path=os.pathsep.join(_PLACES))
 _FOR: Final = re.compile(r"[1-9][0-9]*[smh]")
 
 
@@ -140,7 +143,7 @@ def test_what_is_tried_over_time_is_of_series_and_alerts_that_there_are() -> Non
     assert {each: found for each in given if (found := promql.faults(each))} == {}
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="no promtool on PATH (Debian: prometheus)")
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool (apt-get install prometheus)")
 @pytest.mark.parametrize(
     "command",
     [("check", "rules", "alerts.yml"), ("test", "rules", OVER_TIME.name)],
