@@ -17,6 +17,10 @@ SHORT = 0.3
 
 MAKE = text("create table kept (n int)")
 NOTE = Statement("insert into kept values (cast(:n as int))")
+END_ALL = text(
+    "select pg_terminate_backend(pid) from pg_stat_activity"
+    " where datname = current_database() and pid <> pg_backend_pid()"
+)
 NOTED = text("select array_agg(n order by n) from kept")
 
 Write = Callable[[AsyncEngine, int], Coroutine[Any, Any, None]]
@@ -106,3 +110,31 @@ async def test_a_connection_that_breaks_as_a_transaction_begins_is_a_database_ou
         await by_driver(db, 2)
     await by_driver(db, 3)
     assert await all_of(db) == [1, 3]
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_connection_that_postgres_has_ended_is_out_of_reach_before_its_end_is_seen(
+    db: AsyncEngine, wire: Wire, engine: AsyncEngine, write: Write
+) -> None:
+    # The driver's own words for it are no error of Postgres, nor one of the wire.
+    await write(db, 1)
+    wire.hold_ends()
+    async with transaction(engine) as c:
+        await c.execute(END_ALL)
+    await wire.last_words.wait()
+    await asyncio.sleep(SHORT / 10)  # they have arrived
+    with pytest.raises(Unavailable) as raised:
+        await write(db, 2)
+    assert "InternalClientError" in repr(_causes(raised.value))
+    wire.break_()
+    await write(db, 3)
+    assert await all_of(db) == [1, 3]
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None:
+        found.append(at)
+        at = at.__cause__
+    return found

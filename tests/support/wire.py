@@ -26,6 +26,10 @@ class Wire:
         self._happens: Callable[[], None] = self.cut
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._ending = asyncio.Event()
+        self._ending.set()
+        self.last_words = asyncio.Event()
+        """Something that Postgres ended has said all it will."""
         self.cuts = 0
 
     async def __aenter__(self) -> Self:
@@ -56,6 +60,7 @@ class Wire:
             transport.abort()
         self._transports.clear()
         self._flowing.set()
+        self._ending.set()
 
     async def mend(self) -> None:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
@@ -88,6 +93,10 @@ class Wire:
     def thaw(self) -> None:
         """What was held passes, and all that comes."""
         self._flowing.set()
+
+    def hold_ends(self) -> None:
+        """Who is told by Postgres that a connection ends does not see it end until all are cut."""
+        self._ending.clear()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._transports.add(writer.transport)
@@ -126,4 +135,6 @@ class Wire:
                     return
                 writer.write(received)
                 await writer.drain()
+        self.last_words.set()
+        await self._ending.wait()
         writer.close()
