@@ -3,19 +3,22 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.support.deployment import AGENT, USER
 from tests.support.wire import Wire
 from textback.core.errors import Unavailable
 from textback.db import locks
-from textback.db.session import create_engine, single, transaction
+from textback.db.driver import Statement
+from textback.db.session import create_engine, savepoint, single, transaction
 
 SHORT = 0.5
+
+ONE = Statement("select 1")
 
 
 async def holding_on(db: AsyncEngine, meanwhile: Callable[[], Awaitable[None]]) -> None:
@@ -62,6 +65,43 @@ async def test_a_machine_that_vanishes_within_a_transaction_loses_its_locks(
             await holding_on(gone, vanish)
         wire.cut()
         await gone.dispose()
+
+
+async def by_driver(c: AsyncConnection) -> None:
+    await ONE.rows(c)
+
+
+async def by_sqlalchemy(c: AsyncConnection) -> None:
+    await c.execute(text("select 1"))
+
+
+@pytest.mark.parametrize("within", ["itself", "a savepoint"])
+@pytest.mark.parametrize("ask", [by_driver, by_sqlalchemy])
+async def test_whoever_is_cut_off_while_nobody_answers_ends_as_one_who_was_cut_off(
+    database_url: str, ask: Callable[[AsyncConnection], Awaitable[None]], within: str
+) -> None:
+    # Told that the database is away instead, it would try again for as long as that is so.
+    async with Wire(database_url) as wire:
+        db = create_engine(wire.url, pool_size=1, statement_seconds=SHORT)
+
+        async def work() -> None:
+            async with transaction(db) as c:
+                await ask(c)
+                async with AsyncExitStack() as stack:
+                    if within == "a savepoint":
+                        await stack.enter_async_context(savepoint(c))
+                    wire.freeze()
+                    await ask(c)
+
+        working = asyncio.create_task(work())
+        await asyncio.sleep(SHORT / 2)  # it waits for an answer
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        wire.thaw()
+        async with transaction(db) as c:
+            await ask(c)
+        await db.dispose()
 
 
 async def test_the_limits_are_those_of_every_session(engine: AsyncEngine) -> None:

@@ -4,6 +4,7 @@ That is ten times what the driver's own part costs (ADR 35); the connection and 
 stay SQLAlchemy's.
 """
 
+import asyncio
 import re
 from typing import Any, Final, TypeAlias, cast
 
@@ -38,7 +39,13 @@ class Statement:
         JSON is given as it is written, and comes as what it says.
         """
         driver = await _driver(c)
-        return await driver.fetch(self._sql, *[given[name] for name in self._names])
+        try:
+            return await driver.fetch(self._sql, *[given[name] for name in self._names])
+        except (TimeoutError, asyncio.CancelledError):
+            # As SQLAlchemy does. To roll back would be to wait for who does not answer, and what
+            # comes of that would be raised instead.
+            kept.lose(c)
+            raise
 
     async def committed(self, db: AsyncEngine, **given: object) -> list[asyncpg.Record]:
         """As a transaction of its own. Raises Unavailable, asyncpg's errors."""
