@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
 from io import StringIO
 
 import httpx
@@ -15,6 +16,7 @@ from tests.support.native import get, send
 from tests.support.standby import Standby
 from textback.cli import doctor_roads
 from textback.core.errors import Unavailable
+from textback.db.listen import listen
 from textback.db.replica import AGAIN_SECONDS, Reading
 from textback.db.session import create_engine, transaction
 from textback.embedded import Servers
@@ -143,6 +145,15 @@ async def test_a_replica_that_was_lost_is_asked_again_by_one_at_a_time(
     await reading.ask(question)
     assert asked[-1] == "replica"
     await reading.close()
+
+
+async def test_who_cannot_listen_where_it_is_sent_tries_again_a_second_later_and_says_so_once(
+    standby: Standby, logged: StringIO
+) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.8):
+            await listen(standby.url, lambda _: None)  # a standby refuses it
+    assert logged.getvalue().count("listen.lost") == 1
 
 
 async def test_doctor_says_where_each_way_to_postgres_leads(

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.support.provision import provision
@@ -39,6 +41,49 @@ async def rename(engine: AsyncEngine, name: str) -> None:
         await c.execute(text("update accounts set name = :name where id = 'acme'"), {"name": name})
 
 
+class Pool:
+    """What a pool in transaction mode is to who listens: it answers, and passes no news on."""
+
+    def __init__(self, database_url: str) -> None:
+        url = make_url(database_url)
+        self._socket = Path(str(url.query["host"])) / f".s.PGSQL.{url.query['port']}"
+        self._pumps: list[asyncio.Task[None]] = []
+        self.answers = asyncio.Semaphore(0)
+        """One more whenever it is ready for a query."""
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"postgresql://postgres@127.0.0.1:{port}/textback?sslmode=disable"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await asyncio.wait(self._pumps)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(self._socket)
+        self._pumps += [asyncio.create_task(self._up(reader, back))]
+        self._pumps += [asyncio.create_task(self._down(there, writer))]
+
+    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while sent := await reader.read(65_536):
+            writer.write(sent)
+        writer.close()
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readexactly(5)
+                rest = await reader.readexactly(int.from_bytes(head[1:]) - 4)
+                if head[:1] == b"K":  # the session's number, and what cancels its statements
+                    rest = bytes(4) + rest[4:]
+                if head[:1] != b"A":
+                    writer.write(head + rest)
+                if head[:1] == b"Z":
+                    self.answers.release()
+        writer.close()
+
+
 @asynccontextmanager
 async def kept_fresh(book: Book, database_url: str) -> AsyncGenerator[None]:
     task = asyncio.create_task(book.keep_fresh(database_url))
@@ -71,6 +116,20 @@ async def test_who_does_not_hear_of_changes_reads_each_time(engine: AsyncEngine)
     await rename(engine, "Acme")
     assert await reader.name() == "Acme"
     assert reader.reads == 3
+
+
+async def test_behind_a_pool_that_passes_no_news_on_everything_is_read_each_time(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    await provision(engine)
+    reader, pool = Reader(Book(engine)), Pool(database_url)
+    async with pool as url, kept_fresh(reader.book, url):
+        for _ in ("connected", "listening", "asked", "asked again"):
+            async with asyncio.timeout(30):
+                await pool.answers.acquire()
+        assert await reader.name() == "Acme Dental"
+        await rename(engine, "Acme")
+        assert await reader.name() == "Acme"
 
 
 async def test_who_has_not_heard_from_postgres_for_a_second_trusts_nothing(

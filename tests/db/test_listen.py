@@ -63,7 +63,7 @@ async def test_a_listener_whose_connection_half_died_listens_again(
             await c.execute(
                 text(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
-                    " where query ~* '^(listen|select 1$)'"
+                    " where query ~* '^(listen|select 1 where)'"
                 )
             )
         heard.clear()

@@ -33,7 +33,8 @@ async def listen(
 
     A lost connection is made again; what was said meanwhile is missed, and polling finds it.
     `begun`: called whenever it hears from then on. `alive`: told each time that Postgres answered
-    when it was asked, by `monotonic`: all that was said before then has been heard.
+    when it was asked, by `monotonic`: all that was said before then has been heard. Never where a
+    pool in between lends a session for each transaction: it answers, and passes nothing on.
     """
     url = address.plain(database_url)
 
@@ -43,7 +44,7 @@ async def listen(
     lost = False
     while True:
         try:
-            connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+            connection = await _connected(url, channel, told)
         except _LOST as error:
             if not lost:
                 log.warning("listen.lost", why=type(error).__name__)
@@ -51,16 +52,17 @@ async def listen(
             await asyncio.sleep(AGAIN_SECONDS)
             continue
         try:
-            await connection.add_listener(channel, told)
             if begun is not None:
                 begun()
             if lost:
                 log.info("listen.again")
             lost = False
+            # Pools make up the number of a client's session, because it has none of its own.
+            is_ours = f"select 1 where pg_backend_pid() = {connection.get_server_pid()}"
             while not connection.is_closed():
                 asked_at = monotonic()
-                await connection.execute("select 1", timeout=CONNECT_SECONDS)
-                if alive is not None:
+                answer = await connection.execute(is_ours, timeout=CONNECT_SECONDS)
+                if alive is not None and answer == "SELECT 1":
                     alive(asked_at)
                 await asyncio.sleep(check_seconds)
         except _LOST:
@@ -68,3 +70,16 @@ async def listen(
             log.warning("listen.lost", why="the connection broke")
         finally:
             connection.terminate()
+
+
+async def _connected(
+    url: str, channel: str, told: Callable[[object, int, str, object], None]
+) -> "asyncpg.Connection[asyncpg.Record]":
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await connection.add_listener(channel, told)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
