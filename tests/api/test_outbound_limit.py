@@ -160,6 +160,17 @@ async def test_a_changed_limit_holds_from_the_next_request_on(
     assert int(answer.headers["retry-after"]) <= 72  # a fiftieth of the hour
 
 
+async def test_what_was_used_up_of_an_hour_does_not_hold_back_those_who_have_a_limit_of_a_minute(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    for _ in range(5):
+        is_accepted(await send(http, asked=TIGHT))
+    is_refused(await send(http, asked=TIGHT), 429, counted=True)
+    minute = ODD_YAML.replace("requests: 5, per_seconds: 3600", "requests: 5, per_seconds: 60")
+    await provision(engine, minute, ODD_ENVIRONMENT)
+    is_accepted(await send(http, asked=TIGHT))
+
+
 # --- Without Redis -----------------------------------------------------------------------------
 
 

@@ -171,7 +171,9 @@ def _policy(rate: Rate) -> str:
 
 
 def _key(caller: Caller) -> str:
-    return f"project:{caller.project_id}"
+    # How empty a bucket is, is kept in seconds till it is full: an hour's, used up, would outlast
+    # a change to a minute's.
+    return f"project:{caller.project_id}:{caller.rate_limit.seconds:g}"
 
 
 def _remaining(answer: Granted | Denied) -> int:
