@@ -87,9 +87,11 @@ class Pool:
 @asynccontextmanager
 async def kept_fresh(book: Book, database_url: str) -> AsyncGenerator[None]:
     task = asyncio.create_task(book.keep_fresh(database_url))
-    yield
-    task.cancel()
-    await asyncio.wait([task])
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def test_a_change_is_known_at_once_and_what_did_not_change_is_not_read_again(
