@@ -14,7 +14,7 @@ from textback.log_lines import hide_in_path, hide_in_words
 
 LOG = structlog.stdlib.get_logger()
 MESSAGE = "msg_01m8415555019955501994qx7z"
-PLANTED = "\x1b[2J\x1b]0;owned\x07\x9b31m\x7f\rhello"
+PLANTED = "\x1b[2J\x1b]0;owned\x07\x9b31m\x7f\u202e\u2066\rhello"
 
 
 @pytest.fixture

@@ -28,8 +28,10 @@ _IN_PATHS = re.compile(rf"(?<![^/])({OUR_ID})(?![^/])|{_KEY}|([A-Za-z0-9_-]{{20,
 # Whatever else is long may be somebody's key: a UUID too.
 _NAME = re.compile("[a-z_-]+|[A-Z_-]+")
 
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-_CONTROLS_IN_LINES = {code: as_ for code, as_ in _CONTROLS.items() if code not in b"\t\n"}
+TURNS: Final = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""What turns the direction of the words around it, so that they read as what they are not."""
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | TURNS
+_CONTROLS_IN_LINES = {code: as_ for code, as_ in _CONTROLS.items() if code not in {0x09, 0x0A}}
 
 
 def hide(line: str) -> str:
@@ -60,7 +62,7 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def escaped(words: str) -> str:
-    """For a terminal: with its lines, but nothing in it moves the cursor or sets a colour."""
+    """For a terminal: with its lines, but nothing in it moves the cursor, or turns what is read."""
     return words.translate(_CONTROLS_IN_LINES)
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 from typer.testing import CliRunner, Result
 
+from tests.cli.test_agent import in_world
 from tests.support.deployment import NOW, USER
 from tests.support.in_thread import serving
 from tests.support.provision import SECRET_KEY
@@ -26,9 +28,10 @@ from textback.db.event_tail import Happened
 from textback.db.reads import EventRecord
 from textback.db.session import create_engine
 
-ORDERS = "\x1b[2J\x9b31m\x7f"
-WRITTEN = "\\x1b[2J\\x9b31m\\x7f"
-IN_JSON = "\\u001b[2J\\u009b31m\\u007f"
+ORDERS = "\x1b[2J\x9b31m\x7f\u202e\u2066"
+WRITTEN = "\\x1b[2J\\x9b31m\\x7f\\u202e\\u2066"
+IN_JSON = "\\u001b[2J\\u009b31m\\u007f\\u202e\\u2066"
+ALLOWED = "\t\n\u00a0\u200d"
 FAMILY = "Zo\u00eb\u00a0\U0001f469\u200d\U0001f467"
 """An emoji of two, joined by what is no letter either."""
 
@@ -41,7 +44,7 @@ FOUND = {
 
 
 def obeyed(printed: str) -> list[str]:
-    return [c for c in printed if (c < " " and c not in "\t\n") or "\x7f" <= c <= "\x9f"]
+    return [c for c in printed if (not c.isprintable() and c not in ALLOWED) or c in "\x7f\x9b"]
 
 
 def run(*arguments: str, typed: str = "") -> Result:
@@ -128,7 +131,7 @@ def test_conversations_are_listed_without_orders(conversation: Arrange) -> None:
 
     assert obeyed(listed) == []
     assert f"{one}  handed_off: {WRITTEN}{FAMILY}" in listed
-    assert f"  {WRITTEN}{FAMILY} bye" in listed
+    assert "  " + f"{WRITTEN}{FAMILY} bye"[:40] in listed
 
 
 def test_brackets_and_colons_of_a_text_are_no_markup(conversation: Arrange) -> None:
@@ -273,3 +276,91 @@ def test_what_a_server_refuses_is_said_without_orders() -> None:
 
     assert result.exit_code == 1
     assert result.stderr == f"The server says no: {WRITTEN}{FAMILY}\n"
+
+
+# --- textback export, agent, apply -------------------------------------------------------------
+
+
+def test_what_is_held_about_a_user_is_printed_without_orders(conversation: Arrange) -> None:
+    conversation("Hi", ORDERS + FAMILY)
+
+    shown = run("export", USER).stdout
+
+    assert obeyed(shown) == []
+    assert f'"{IN_JSON}{FAMILY}"' in shown
+
+
+def test_conversations_are_recorded_without_orders(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTBACK_DATABASE_URL", database_url)
+
+    async def answered(world: World) -> None:
+        await world.provision()
+        await world.accept("Hi")
+        await world.hear(ORDERS + FAMILY)
+        await world.think(now=NOW + timedelta(minutes=1))
+
+    in_world(database_url, answered)
+    shown = run("agent", "record", "bookings").stdout
+
+    assert obeyed(shown) == []
+    assert f'"{IN_JSON}{FAMILY}"' in shown
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With an agent whose words are orders."""
+    monkeypatch.setenv("ORDERS", ORDERS + FAMILY)
+    engine = {"kind": "scripted", "default": "${ORDERS} {text}"}
+    agent = {"id": "bookings", "greeting": "${ORDERS}", "engine": engine}
+    found = tmp_path / "textback.yaml"
+    found.write_text(json.dumps({"accounts": [{"id": "shy", "name": "Shy", "agents": [agent]}]}))
+    return found
+
+
+def test_a_version_of_an_agent_is_shown_without_orders(
+    file: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTBACK_DATABASE_URL", database_url)
+    monkeypatch.setenv("TEXTBACK_SECRET_KEY", SECRET_KEY)
+    applied = run("apply", str(file))
+    assert applied.exit_code == 0, applied.stderr
+
+    shown = run("agent", "show", "bookings").stdout
+
+    assert obeyed(shown) == []
+    assert f'"{IN_JSON}{FAMILY}"' in shown
+
+
+def test_what_is_wrong_with_a_file_is_said_without_orders(
+    file: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTBACK_DATABASE_URL", database_url)
+    monkeypatch.setenv("TEXTBACK_SECRET_KEY", SECRET_KEY)
+    file.write_text(json.dumps({"accounts": [{"id": "${ORDERS}", "agents": [{"id": ORDERS}]}]}))
+
+    said = run("apply", str(file))
+
+    assert said.exit_code == 1
+    assert obeyed(said.stdout + said.stderr) == []
+
+
+@pytest.mark.parametrize("way", [(), ("--json",)])
+def test_an_agent_is_tried_without_orders(file: Path, way: tuple[str, ...]) -> None:
+    given = ("agent", "try", "bookings", "--file", str(file), *way)
+    shown = run(*given, typed=f"{ORDERS}\n").stdout
+
+    assert obeyed(shown) == []
+    assert ("\ufffd[2J" if not way else IN_JSON) in shown
+
+
+def test_a_replay_is_told_without_orders(file: Path, tmp_path: Path) -> None:
+    recorded = tmp_path / "talks.jsonl"
+    recorded.write_text(json.dumps({"turns": [{"texts": [ORDERS], "said": [ORDERS + FAMILY]}]}))
+    given = ("agent", "replay", "bookings", "--file", str(file), "--conversations", str(recorded))
+
+    shown = run(*given, "--json").stdout
+
+    assert obeyed(shown) == []
+    assert f'"before": ["{IN_JSON}{FAMILY}"]' in shown

@@ -1,6 +1,5 @@
 """`textback agent record`: conversations that were held, as JSON lines without phone numbers."""
 
-import json
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import TextIO
 
 from textback.cli.agent_recording import Call, Earlier, Recording, Text, Turn
 from textback.cli.context import fail
+from textback.cli.words import in_json
 from textback.core.ids import AgentId
 from textback.db import agents, recorded
 from textback.db.recorded import AnyRow, Held
@@ -70,7 +70,7 @@ def line(held: Held) -> str:
         ),
         turns=tuple(_turns(held)),
     )
-    said = json.dumps(whole.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
+    said = in_json(whole.model_dump(mode="json", exclude_defaults=True))
     for number, instead in ((talk.user_number, "user"), (talk.agent_number, "agent")):
         said = said.replace(number, f"[number of the {instead}]")
     return said

@@ -11,6 +11,7 @@ from textback.cli.agent_compare import Made
 from textback.cli.agent_recording import Recording, Text, Turn
 from textback.cli.agent_report import Replayed
 from textback.cli.agent_subject import Subject, Wanted
+from textback.cli.words import in_json
 from textback.core.engine import (
     Do,
     Earlier,
@@ -71,7 +72,7 @@ async def run(
 
 def _print(turn: Replayed, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(agent_report.as_json(turn), ensure_ascii=False), flush=True)
+        print(in_json(agent_report.as_json(turn)), flush=True)
     elif turn.compared.verdict != "same" or turn.compared.unmet:
         agent_report.show(turn)
 

@@ -26,6 +26,7 @@ from textback.core.split import Part
 from textback.core.turn import usable
 from textback.db import agents, tenants
 from textback.db.session import create_engine, transaction
+from textback.log_lines import escaped
 from textback.provisioning_file import FileRefused, read_agent
 from textback.settings import Settings
 from textback.vault import FernetVault
@@ -91,7 +92,7 @@ def _from_file(wanted: Wanted, file: Path) -> Subject:
     except FileRefused as refused:
         for each in refused.problems:
             at = f"{each.path}: " if each.path else ""
-            print(f"{file}:{each.line}: {at}{each.problem}", file=sys.stderr)
+            print(escaped(f"{file}:{each.line}: {at}{each.problem}"), file=sys.stderr)
         raise fail(f"{file} is not right, so that the agent cannot be tried.") from None
     if wanted.version == "draft" and agent.draft is None:
         raise fail(f'Agent "{wanted.agent_id}" has no draft in {file}.')

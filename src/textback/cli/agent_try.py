@@ -12,6 +12,7 @@ from textback.cli import agent_subject
 from textback.cli.agent_subject import Answer, Subject, Wanted
 from textback.cli.agent_words import cost, readable, size, sized
 from textback.cli.context import fail
+from textback.cli.words import in_json
 from textback.core.engine import (
     Do,
     Role,
@@ -100,7 +101,7 @@ class _Trial:
             if line is None or line.strip() == "/quit":
                 break
             if not is_asking and line.strip() and not self.options.as_json:
-                print(f"you> {line}")
+                print(f"you> {readable(line)}")
             texts += [line.removesuffix(_MORE).strip()] if line.removesuffix(_MORE).strip() else []
             if texts and not line.endswith(_MORE):
                 goes_on = await self._turn(texts)
@@ -223,7 +224,7 @@ class _Trial:
             print(f"{self.turns} turns · {used}")
 
     def _print_json(self, **fields: object) -> None:
-        print(json.dumps(fields, ensure_ascii=False), flush=True)
+        print(in_json(fields), flush=True)
 
 
 class _Shown:
@@ -236,7 +237,7 @@ class _Shown:
         trial = self._trial
         call_id = f"{self._turn_id}.{len(trial.calls) + 1}"
         if not trial.options.as_json:
-            print(f"       {name} {json.dumps(dict(arguments), ensure_ascii=False)}", flush=True)
+            print(f"       {name} {in_json(dict(arguments))}", flush=True)
         result = NO_TOOLS if trial.options.no_tools else await do(call_id)
         trial.calls.append(
             ToolCall(

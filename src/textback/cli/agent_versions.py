@@ -1,7 +1,6 @@
 """`textback agent list`, `show`, `move`: versions, and who is on them."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from textback.cli.agent_words import readable
 from textback.cli.context import fail
+from textback.cli.words import in_json
 from textback.core.errors import UnknownAgent
 from textback.core.ids import AgentId
 from textback.core.policy import AgentLabel
@@ -47,7 +47,7 @@ async def show_all(settings: Settings, *, as_json: bool) -> None:
         for version in kinds[agent.id]
     ]
     if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print(in_json(rows, indent=2))
     elif not rows:
         print("No agents.")
     else:
@@ -92,7 +92,7 @@ async def show(settings: Settings, agent_id: AgentId, wanted: AgentLabel | int) 
             live = (await agents.live(c, {agent_id})).get(agent_id, {}).get(found.number, 0)
     finally:
         await db.dispose()
-    print(json.dumps(_shown(agent, found, live), indent=2, ensure_ascii=False))
+    print(in_json(_shown(agent, found, live), indent=2))
 
 
 def _shown(agent: Agent, version: AgentVersion, live: int) -> Mapping[str, object]:

@@ -1,6 +1,5 @@
 """`textback apply FILE`: the deployment becomes what the file says."""
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,14 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.cli import context
+from textback.cli.words import in_json
 from textback.core.errors import ProvisioningRefused
 from textback.core.ports import Vault
 from textback.db.session import create_engine
 from textback.engine_kinds import KINDS
 from textback.flows import provision as flow
 from textback.flows.provision_report import NewVersion, Report
+from textback.log_lines import escaped
 from textback.provisioning_file import FileRefused, Problem, read, reread
 from textback.settings import Settings
 from textback.vault import FernetVault
@@ -146,8 +147,8 @@ def _source(file: Path) -> bytes:
 def _say(name: str, problems: Sequence[Problem], what: str = "") -> None:
     for problem in problems:
         path = f"{problem.path}: " if problem.path else ""
-        print(f"{name}:{problem.line}: {what}{path}{problem.problem}", file=sys.stderr)
+        print(escaped(f"{name}:{problem.line}: {what}{path}{problem.problem}"), file=sys.stderr)
 
 
 def _print(value: Mapping[str, object]) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(in_json(value, indent=2))

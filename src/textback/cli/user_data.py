@@ -10,6 +10,7 @@ import typer
 
 from textback import wiring
 from textback.cli.context import fail
+from textback.cli.words import in_json
 from textback.core import phone
 from textback.core.errors import UnknownResource
 from textback.core.ids import AccountId
@@ -59,7 +60,7 @@ async def export(found: Settings, who: Phone, account: str | None, *, to: Path |
         raise fail(refusal.sentence) from None
     finally:
         await db.dispose()
-    text = json.dumps(told, default=_plain, indent=2, ensure_ascii=False)
+    text = in_json(told, default=_plain, indent=2)
     if to is None:
         print(text)
         return

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Callable
 
+from textback.log_lines import TURNS
+
 # The others are escaped by `json` itself.
-_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)} | TURNS
 
 
 def in_json(
