@@ -206,8 +206,20 @@ def test_a_handset_says_what_the_server_answered_without_orders(
         monkeypatch.setenv("TEXTBACK_PUBLIC_URL", url)
         result = run("phone", "--user", USER, "--wait", "0", typed="Hi\n")
 
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
     assert f"/hooks/sandbox/inbound answered 500: {WRITTEN}{FAMILY}\n" in result.stderr
     assert obeyed(result.stderr) == []
+
+
+def test_a_handset_whose_server_is_away_says_so_in_a_sentence(conversation: Arrange) -> None:
+    conversation("Hi", "Hello")
+
+    result = run("phone", "--user", USER, "--wait", "0", typed="Hi\n")
+
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.stderr.startswith("http://127.0.0.1:9/hooks/sandbox/inbound cannot be reached: ")
 
 
 # --- textback tail -----------------------------------------------------------------------------

@@ -77,15 +77,26 @@ class _Handset:
         interactive = sys.stdin.isatty()
         print(f"This is the handset of {self._user}. Type a text and press Enter; Ctrl-D leaves.")
         await self._show(past=True)
-        async with asyncio.TaskGroup() as group, httpx.AsyncClient(trust_env=False) as http:
-            watching = group.create_task(self._watch())
+        # Not in a group of tasks: what ends one of them is a sentence, and no group of errors.
+        typing = asyncio.create_task(self._type(wait, interactive=interactive))
+        watching = asyncio.create_task(self._watch())
+        try:
+            done, _ = await asyncio.wait([typing, watching], return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for each in (typing, watching):
+                each.cancel()
+            await asyncio.wait([typing, watching])
+
+    async def _type(self, wait: float, *, interactive: bool) -> None:
+        async with httpx.AsyncClient(trust_env=False) as http:
             async for line in _lines():
                 if line.strip():
                     await self._text(http, line.strip())
-            # Quiet is renewed by each text, so there is no event to wait for.
-            while not interactive and (left := self._quiet_since + wait - monotonic()) > 0:  # noqa: ASYNC110
-                await asyncio.sleep(left)
-            watching.cancel()
+        # Quiet is renewed by each text, so there is no event to wait for.
+        while not interactive and (left := self._quiet_since + wait - monotonic()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
 
     async def _watch(self) -> None:
         while True:
