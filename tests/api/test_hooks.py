@@ -198,6 +198,15 @@ async def test_a_text_is_stored_before_it_is_acknowledged(
     assert await rows(engine, "select state from turns") == [{"state": "waiting"}]
 
 
+async def test_the_log_of_a_text_says_which_turn_answers_it(
+    http: httpx.AsyncClient, engine: AsyncEngine, logged: StringIO
+) -> None:
+    for sid in ("SM" + "1" * 32, "SM" + "2" * 32):  # one begins the conversation, one goes on
+        is_acknowledged(await post(http, INBOUND, TEXT | {"MessageSid": sid}))
+    [turn] = await rows(engine, "select id from turns")
+    assert [line["turn_id"] for line in said(logged, "inbound.heard")] == [turn["id"]] * 2
+
+
 async def test_a_repeated_message_sid_changes_nothing(
     http: httpx.AsyncClient, engine: AsyncEngine, logged: StringIO
 ) -> None:

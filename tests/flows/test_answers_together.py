@@ -67,7 +67,7 @@ async def test_many_are_written_with_two_statements_as_each_is_alone(world: Worl
 
     async with asked_of(world.db) as asked, TaskGroup() as group:
         tasks = recording(world, group, turns)
-    assert [task.result() for task in tasks] == ["answered"] * 3
+    assert [task.result().came for task in tasks] == ["answered"] * 3
     assert [each.split()[0] for each in asked] == ["select", "with"]
 
     of_one = await told_apart(world, alone, 0)
@@ -146,7 +146,7 @@ async def test_one_that_somebody_has_locked_keeps_no_other_waiting(
         await wait([tasks[0], tasks[2]], timeout=20)
         assert [task.done() for task in tasks] == [True, False, True]
         await c.rollback()
-    assert [task.result() for task in tasks] == ["answered"] * 3
+    assert [task.result().came for task in tasks] == ["answered"] * 3
 
 
 async def test_one_that_cannot_be_stored_fails_alone(world: World) -> None:

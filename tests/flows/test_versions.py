@@ -14,7 +14,7 @@ from textback.core.ids import AccountId, AgentId
 from textback.core.phone import Phone
 from textback.db import tables
 from textback.db import thinking as thinking_rows
-from textback.flows import turn, versions
+from textback.flows import versions
 from textback.flows.versions import Moved
 
 BOOKINGS = AgentId("bookings")
@@ -120,7 +120,7 @@ async def test_a_turn_whose_answer_is_to_be_posted_is_left_too(world: World):
     await world.hear("Hello", now=second(1))
     (thinking,) = await world.claim_turns(now=second(2))
     later = Later(within=minute(9) - minute(0))
-    assert await turn.record(world.db, thinking, later, fallback=None, now=second(3)) == "awaiting"
+    assert await world.answer(thinking, later, now=second(3)) == "awaiting"
     await world.provision(agent={"engine": OTHER})
 
     assert await move(world) == Moved(to=3, moved=0, began_anew=0, left=1)

@@ -336,7 +336,8 @@ class World(Records):
     ) -> Recorded | None:
         """Record what the agent said to a turn."""
         said = TurnReply(texts=[answer]) if isinstance(answer, str) else answer
-        return await turn.record(self.db, thinking, said, fallback=fallback, now=now)
+        done = await turn.record(self.db, thinking, said, fallback=fallback, now=now)
+        return None if done is None else done.came
 
     async def think(
         self, *, now: datetime = NOW, engine: Engine | None = None, fallback: str | None = FALLBACK

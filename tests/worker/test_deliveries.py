@@ -123,7 +123,7 @@ async def test_the_log_of_a_post_says_its_trace_and_why_it_is_to_be_made_again(
             receiver.status = 500
             await to(shop, receiver.url, "message.queued")
             async with shop.working():
-                await shop.world.accept()
+                accepted = await shop.world.accept()
 
                 async def put_off() -> bool:
                     return await Postman(shop.world).deliveries() == [("waiting", 1)]
@@ -138,6 +138,8 @@ async def test_the_log_of_a_post_says_its_trace_and_why_it_is_to_be_made_again(
         ("again", 500, "HTTP 500"),
         ("delivered", 200, None),
     ]
+    ids = {(line["conversation_id"], line["message_id"]) for line in posted}
+    assert ids == {(accepted.conversation_id, accepted.message_id)}
     contexts = [s.context for s in kept.get_finished_spans() if s.name == "webhook.post"]
     spans = [(f"{c.trace_id:032x}", f"{c.span_id:016x}") for c in contexts if c is not None]
     assert [(line["trace_id"], line["span_id"]) for line in posted] == spans

@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from tests.support.api import captured_logs
+from tests.support.api import captured_logs, rows
 from tests.support.deployment import FALLBACK, HTTP
 from tests.support.doubles import EngineDouble
 from tests.support.running import Shop
@@ -66,3 +66,7 @@ async def test_the_log_of_a_turn_says_which_opener_it_wrote(shop: Shop) -> None:
     assert opened["message_id"] == promised.message_id
     (answered,) = told.values()
     assert answered["message_id"] is None
+    query = "select id from messages where kind = 'reply'"
+    [said] = await rows(shop.world.db, query)
+    assert (opened["message_ids"], answered["message_ids"]) == ([promised.message_id], [said["id"]])
+    assert {opened["agent_id"], answered["agent_id"]} == {"bookings"}

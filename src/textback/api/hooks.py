@@ -160,6 +160,7 @@ async def _inbound(rt: Runtime, hooks: Hooks, asked: HookRequest, account: Carri
             outcome=heard.outcome,
             conversation_id=heard.conversation_id,
             message_id=heard.message_id,
+            turn_id=heard.turn_id,
             why=heard.why,
             agent_number=phone.masked(said.agent_number),
         )

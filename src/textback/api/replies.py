@@ -87,7 +87,14 @@ async def _take_once(
         outcome = await turn.answer_later(rt.db, turn_id, run, answer, now=rt.now())
         span.set(outcome="failed" if isinstance(outcome, TurnFailed) else outcome)
     told = outcome.reason if isinstance(outcome, TurnFailed) else outcome
-    log.info("reply.posted", turn_id=turn_id, run=run, outcome=told)
+    log.info(
+        "reply.posted",
+        turn_id=turn_id,
+        run=run,
+        agent_id=found.agent_id,
+        conversation_id=found.conversation_id,
+        outcome=told,
+    )
     match outcome:
         case TurnFailed():
             return _refused(400, f"This is no answer that can be used: {told}.")

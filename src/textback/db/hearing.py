@@ -19,7 +19,7 @@ from textback.core.ids import (
     ConversationId,
     MessageId,
     ProjectId,
-    new_turn_id,
+    TurnId,
     on_record,
 )
 from textback.core.optout import every_number_of
@@ -150,7 +150,7 @@ def _standing(rows: Sequence[asyncpg.Record]) -> Standing:
     waiting, busy = None, None
     for row in rows:
         if row["turn_state"] == "waiting":
-            waiting = Waiting(row["turn_id"], row["turn_first_text_at"])
+            waiting = Waiting(TurnId(row["turn_id"]), row["turn_first_text_at"])
         elif row["turn_state"] is not None:
             busy = under_way.held_of(row, "turn_")
     return Standing(waiting=waiting, under_way=busy)
@@ -182,12 +182,13 @@ class Taking:
     policy: IdlePolicy
     standing: Standing
     landing: Landing
+    turn_id: TurnId | None
+    """Of the turn that it begins, puts off or makes run again."""
     due_at: datetime
     now: datetime
 
     def given(self, version: str | None) -> dict[str, object]:
-        said, waiting, busy = self.said, self.standing.waiting, self.standing.under_way
-        landing = self.landing
+        said, landing, turn = self.said, self.landing, self.turn_id
         return {
             "pair": locks.number_of_pair(said.agent_number, said.user_number),
             "conversation": self.before.id,
@@ -205,9 +206,9 @@ class Taking:
             "note": said.note,
             "said_at": said.at,
             "traceparent": tracing.current(),
-            "new": new_turn_id(self.now) if landing == "new" else None,
-            "waiting": waiting.id if waiting is not None and landing == "put off" else None,
-            "thinking": busy.id if busy is not None and landing == "again" else None,
+            "new": turn if landing == "new" else None,
+            "waiting": turn if landing == "put off" else None,
+            "thinking": turn if landing == "again" else None,
             "due_at": self.due_at,
             "events": events.rows(self.told()),
             "channel": events.CHANNEL,

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback.core.frozen import frozen
-from textback.core.ids import AgentId, TurnId
+from textback.core.ids import AgentId, ConversationId, TurnId
 from textback.db.session import transaction
 from textback.db.tables import conversations
 from textback.db.tables import turns as t
@@ -13,6 +13,7 @@ from textback.db.tables import turns as t
 @frozen
 class TurnRecord:
     id: TurnId
+    conversation_id: ConversationId
     agent_id: AgentId
     agent_version: int
     """The one that its conversation is on."""
@@ -25,7 +26,15 @@ class TurnRecord:
 async def find(db: AsyncEngine, turn_id: TurnId) -> TurnRecord | None:
     talk = conversations.c
     query = (
-        select(t.c.id, talk.agent_id, talk.agent_version, t.c.run, t.c.state, t.c.outcome)
+        select(
+            t.c.id,
+            t.c.conversation_id,
+            talk.agent_id,
+            talk.agent_version,
+            t.c.run,
+            t.c.state,
+            t.c.outcome,
+        )
         .join(conversations, talk.id == t.c.conversation_id)
         .where(t.c.id == turn_id)
     )

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from textback.core import turn as rule
 from textback.core.events import Event
 from textback.core.frozen import frozen
-from textback.core.ids import ConversationId, MessageId, new_turn_id
+from textback.core.ids import ConversationId, MessageId, TurnId, new_turn_id
 from textback.core.policy import WhileThinking
 from textback.core.turn import Landing
 from textback.db import events, under_way
@@ -26,7 +26,7 @@ _NEXT: Final = Statement(
 
 @frozen(kw_only=False)
 class Waiting:
-    id: str
+    id: TurnId
     first_text_at: datetime
 
 
@@ -46,6 +46,18 @@ class Standing:
             restarts=0 if busy is None else busy.restarts,
             policy=while_thinking,
         )
+
+    def turn_of(self, landing: Landing, *, now: datetime) -> TurnId | None:
+        """The one that the text comes to."""
+        match landing:
+            case "new":
+                return new_turn_id(now)
+            case "put off":
+                return self.waiting and self.waiting.id
+            case "again" | "restart":
+                return self.under_way and self.under_way.id
+            case "nothing":
+                return None
 
     def due_at(
         self, landing: Landing, *, now: datetime, delay: timedelta, not_before: datetime | None
@@ -77,7 +89,7 @@ async def text_came(
             .with_for_update()
         )
     ).one_or_none()
-    waiting = None if row is None else Waiting(row.id, row.first_text_at)
+    waiting = None if row is None else Waiting(TurnId(row.id), row.first_text_at)
     busy = await under_way.hold_of(c, conversation_id)  # after the above: it may just be claimed
     standing = Standing(waiting=waiting, under_way=busy)
     landing = standing.landing(while_thinking)

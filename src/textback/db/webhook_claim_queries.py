@@ -179,7 +179,9 @@ LOCK: Final = text("""
 
 STILL: Final = text(f"""
     with {_UNDER_WAY}
-    select d.id, d.endpoint_id, d.event_id, d.body, d.tries, coalesce(u.n, 0) as under_way
+    select d.id, d.endpoint_id, d.event_id, d.conversation_id, d.body, d.tries,
+        (select e.message_id from events e where e.id = d.event_id) as message_id,
+        coalesce(u.n, 0) as under_way
     from unnest(cast(:ids as bigint[])) as found (id)
     cross join lateral (
         select * from webhook_deliveries where id >= found.id order by id limit 1

@@ -14,7 +14,7 @@ from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from textback.core.frozen import frozen
-from textback.core.ids import EndpointId
+from textback.core.ids import ConversationId, EndpointId, MessageId
 from textback.core.webhook import DOWN_AFTER, Answered, Health, NotAnswered
 from textback.db import webhook_claim_queries as q
 from textback.db.tables import webhook_attempts
@@ -45,6 +45,8 @@ class Held:
 
     id: int
     event_id: int
+    conversation_id: ConversationId | None
+    message_id: MessageId | None
     endpoint_id: EndpointId
     target: str
     """Whose, and which host: what may be slow together."""
@@ -185,6 +187,8 @@ def _held(
     return Held(
         id=row["id"],
         event_id=row["event_id"],
+        conversation_id=row["conversation_id"],
+        message_id=row["message_id"],
         endpoint_id=EndpointId(row["endpoint_id"]),
         target=target,
         url=entry["url"],

@@ -15,6 +15,7 @@ from textback.core.ids import (
     AccountId,
     ConversationId,
     MessageId,
+    TurnId,
     new_conversation_id,
     new_message_id,
 )
@@ -38,6 +39,8 @@ class Heard:
     conversation_id: ConversationId | None = None
     message_id: MessageId | None = None
     why: str | None = None
+    turn_id: TurnId | None = None
+    """Of the turn that is to answer it."""
 
 
 @frozen(kw_only=False)

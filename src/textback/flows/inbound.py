@@ -66,7 +66,7 @@ async def _at_once(db: AsyncEngine, text: Arrived, lately: Lately) -> Heard | No
         UniqueViolationError
     ):  # another one was faster: the same text, or one that is to be joined
         return None
-    return Heard("heard", taking.before.id, text.id) if taken else None
+    return Heard("heard", taking.before.id, text.id, turn_id=taking.turn_id) if taken else None
 
 
 async def _with_locks(c: AsyncConnection, text: Arrived, lately: Lately) -> Heard:
@@ -172,6 +172,7 @@ def _landing(text: Arrived, live: Live, engaged: Engaged, met: Met, left: Left) 
         policy=policy.idle,
         standing=standing,
         landing=landing,
+        turn_id=standing.turn_of(landing, now=text.now),
         due_at=standing.due_at(
             landing, now=text.now, delay=policy.reply_delay, not_before=left.not_before
         ),
@@ -231,7 +232,7 @@ class _ForTheAgent(Text):
         greeting = self.agent.greeting if greets else None
         taking = _landing(self, live, engaged, self.met, left)
         if greeting is not None:
-            taking = replace(taking, landing="nothing")
+            taking = replace(taking, landing="nothing", turn_id=None)
         seq = await hearing.take_in(self.c, taking)
         if greeting is not None:
             await self.say(live.id, "reply", greeting, due_at=left.not_before)
@@ -239,4 +240,4 @@ class _ForTheAgent(Text):
         elif taking.landing == "restart":
             standing, due_at = taking.standing, taking.due_at
             await turns.land(self.c, standing, "restart", due_at=due_at, now=self.now)
-        return Heard("heard", live.id, self.id)
+        return Heard("heard", live.id, self.id, turn_id=taking.turn_id)

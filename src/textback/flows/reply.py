@@ -133,6 +133,7 @@ class Reply(Saying):
             if behind is None and promise is not None:
                 after = written(promise, part.text, now=self.now)
                 await messages.save(self.c, promise, after, saved=part.saved, now=self.now)
+                self.texts.append(after.id)
             else:
                 after = await self._add("reply" if promise is None else "opener", part, behind)
             behind = Behind(after.id, wait)

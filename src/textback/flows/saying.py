@@ -11,7 +11,7 @@ from textback.core import turn as rule
 from textback.core.budget import Reached, Spent
 from textback.core.conversation import Closed, Live
 from textback.core.engine import Later, TurnFailed, TurnReply, Usage
-from textback.core.ids import new_message_id
+from textback.core.ids import MessageId, new_message_id
 from textback.core.message import Kind as MessageKind
 from textback.core.message import Queued, write
 from textback.core.policy import MAX_TEXT
@@ -34,6 +34,8 @@ class Saying:
     saved: int = 0
     """Segments, by writing smart punctuation plainly."""
     traceparent: str | None = field(default_factory=tracing.current)
+    texts: list[MessageId] = field(default_factory=list[MessageId])
+    """That it is said with."""
 
     def __post_init__(self) -> None:
         self.held, self.project = self.turn.held, self.turn.project
@@ -108,7 +110,7 @@ class Saying:
         return self.plain(said, parts[0], after, heard_upto=held.upto_seq)
 
     def text(self, kind: MessageKind, part: Part) -> Queued:
-        return write(
+        queued = write(
             self.conversation,
             kind,
             part.text,
@@ -117,6 +119,8 @@ class Saying:
             validity=self.project.policy.validity,
             now=self.now,
         )
+        self.texts.append(queued.id)
+        return queued
 
     def spent(self, answer: TurnReply | Later | TurnFailed) -> Spent:
         used = Usage() if isinstance(answer, Later) else answer.usage

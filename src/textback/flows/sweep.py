@@ -155,6 +155,7 @@ async def _take_in(
             agent_number=phone.masked(held.number),
             message_id=heard.message_id,
             conversation_id=heard.conversation_id,
+            turn_id=heard.turn_id,
             outcome=heard.outcome,
             age_seconds=round(age.total_seconds()),
             why="its webhook never reached us; a healthy sweep finds none",

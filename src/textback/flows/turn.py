@@ -19,7 +19,8 @@ from textback.core.engine import (
     TurnReply,
     TurnRequest,
 )
-from textback.core.ids import AgentId, ConversationId, TurnId
+from textback.core.frozen import frozen
+from textback.core.ids import AgentId, ConversationId, MessageId, TurnId
 from textback.core.turn import Recorded
 from textback.db import agents, answering, conversations, thinking, turns, under_way, usage
 from textback.db.session import transaction
@@ -32,6 +33,14 @@ MOST_ATTEMPTS = 5
 """A turn that kills its worker this often is not run again: the fallback is sent instead."""
 
 Late: TypeAlias = Literal["recorded", "late", "unknown"] | TurnFailed
+
+
+@frozen(kw_only=False)
+class Done:
+    """What became of a turn with an answer, and the texts that say it."""
+
+    came: Recorded
+    texts: Sequence[MessageId] = ()
 
 
 class Engines(Protocol):
@@ -103,7 +112,7 @@ async def record(
     fallback: str | None,
     together: Answers | None = None,
     now: datetime,
-) -> Recorded | None:
+) -> Done | None:
     """Queue what the agent said, if it may still be said; None when the lease was lost.
 
     It may not when the user said more meanwhile: then the turn waits to run again, with all of it.
@@ -115,7 +124,7 @@ async def record(
         said = await together.write(turn, usable, now=now)
         if said is not None:
             _meter(usable, said, "answered", now=now)
-            return "answered"
+            return Done("answered", said.texts)
     async with transaction(db) as c:
         reply = await _open(c, turn.conversation_id, turn.id, now=now)
         if reply is None or not is_ours(reply.turn, turn):
@@ -125,7 +134,7 @@ async def record(
         reply.asked = without_asking(turn) is None
         recorded = await reply.take(usable)
     _meter(usable, reply, recorded, now=now)
-    return recorded
+    return Done(recorded, reply.texts)
 
 
 async def await_answer(
@@ -136,7 +145,8 @@ async def await_answer(
     Bounded by 1 s and 24 h. None when the lease was lost, or the answer was there first.
     Raises Unavailable.
     """
-    return await record(db, turn, Later(within=within), fallback=None, now=now)
+    done = await record(db, turn, Later(within=within), fallback=None, now=now)
+    return None if done is None else done.came
 
 
 async def answer_later(

@@ -100,6 +100,8 @@ class Deliveries:
             endpoint_id=held.endpoint_id,
             delivery_id=held.id,
             event_id=held.event_id,
+            conversation_id=held.conversation_id,
+            message_id=held.message_id,
             tries=held.tries,
             status=outcome.status if isinstance(outcome, Answered) else None,
             why=posted.why,

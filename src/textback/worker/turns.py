@@ -147,10 +147,11 @@ class Turns:
             log.exception(
                 "turn.engine_failed",
                 turn_id=thinking.id,
+                agent_id=thinking.agent_id,
                 conversation_id=thinking.conversation_id,
             )
             answer = TurnFailed(f"the engine raised {type(error).__name__}")
-        outcome = await persist(
+        done = await persist(
             lambda: turn.record(
                 rt.db,
                 thinking,
@@ -160,17 +161,20 @@ class Turns:
                 now=rt.now(),
             )
         )
-        metrics.TURNS.labels(outcome or "lost").inc()
+        outcome = "lost" if done is None else done.came
+        metrics.TURNS.labels(outcome).inc()
         log.info(
             "turn.ended",
-            outcome=outcome or "lost",
+            outcome=outcome,
             turn_id=thinking.id,
             run=thinking.run,
+            agent_id=thinking.agent_id,
             conversation_id=thinking.conversation_id,
             message_id=thinking.opener_id,
+            message_ids=() if done is None else done.texts,
             why=answer.reason if isinstance(answer, TurnFailed) else None,
         )
-        return outcome or "lost"
+        return outcome
 
     async def _give_back(self, thinking: Thinking) -> None:
         await turn.give_back(self.rt.db, thinking, due_at=self.rt.now())
