@@ -83,6 +83,33 @@ async def test_how_long_the_oldest_text_has_been_due_is_told(
     assert ("swept_seconds", "") in after
 
 
+async def test_a_text_that_is_put_off_again_and_again_is_late_all_the_same(
+    http: httpx.AsyncClient,
+    engine: AsyncEngine,
+    clock: Clock,
+    gauges: Callable[[], Awaitable[Gauges]],
+) -> None:
+    await send(http)
+    clock.pass_(timedelta(seconds=300))
+    await execute(engine, "update messages set due_at = due_at + interval '330 seconds'")
+
+    late = (await gauges())["oldest_due_seconds", "messages"]
+    assert late == pytest.approx(300, abs=5)
+
+
+async def test_an_opener_that_its_agent_has_yet_to_write_is_not_late(
+    http: httpx.AsyncClient,
+    engine: AsyncEngine,
+    clock: Clock,
+    gauges: Callable[[], Awaitable[Gauges]],
+) -> None:
+    await send(http)
+    clock.pass_(timedelta(seconds=300))
+    await execute(engine, "update messages set due_at = '9999-01-01'")
+
+    assert (await gauges())["oldest_due_seconds", "messages"] == 0
+
+
 async def test_without_a_database_the_rest_is_still_told(redis_url: str) -> None:
     nobody = settings(f"postgresql://postgres@127.0.0.1:{free_port()}/textback", redis_url)
     async with started(nobody) as rt, client(rt) as alone:

@@ -84,7 +84,12 @@ QUERY: Final = text("""
         where w.state = 'active' and w.failures = 0 and w.url is not null
     )
     select
-        (select min(due_at) from messages where state = 'queued') as messages,
+        -- What is put off again and again, as while Redis is away, is never due for long: of those
+        -- that expire first it counts since when they are written.
+        least((select min(due_at) from messages where state = 'queued'),
+            (select min(created_at) from (select created_at, due_at from messages
+                where state = 'queued' order by expires_at limit 100) few
+                where due_at < '9000-01-01')) as messages,
         (select min(due_at) from turns where state = 'waiting') as turns,
         (select min(deadline_at) from conversations where deadline_at is not null)
             as conversations,
