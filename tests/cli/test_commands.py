@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -318,3 +320,19 @@ def test_without_conversations_there_is_an_empty_list(database_url: str) -> None
 def test_before_the_first_migration_a_command_says_to_migrate(empty_database_url: str) -> None:
     [line] = failed(invoke("conversations", TEXTBACK_DATABASE_URL=empty_database_url))
     assert "textback migrate" in line
+
+
+# --- Streams -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["input", "output"])
+def test_a_standard_stream_that_is_closed_is_no_reason_to_abort(
+    number: int, database_url: str
+) -> None:
+    given = {**os.environ, "TEXTBACK_DATABASE_URL": database_url}
+    command = (sys.executable, "-m", "textback", "conversations")
+    shell = ("sh", "-c", f'exec "$@" {number}>&-', "sh", *command)
+
+    done = subprocess.run(shell, env=given, stderr=subprocess.PIPE, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")

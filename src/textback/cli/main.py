@@ -1,5 +1,7 @@
 """Every command, and the words that teach them."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -101,8 +103,6 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes to serve with.")] = 1,
 ) -> None:
     """Serve the API and take the carriers' webhooks."""
-    import os  # noqa: PLC0415
-
     # Options are settings that were given for once.
     os.environ |= {"TEXTBACK_HOST": host} if host else {}
     os.environ |= {"TEXTBACK_PORT": str(port)} if port is not None else {}
@@ -259,4 +259,16 @@ app.add_typer(key_commands.app)
 
 
 def main() -> None:
+    _stand_in()
     app()
+
+
+def _stand_in() -> None:
+    """For standard streams that whoever started us closed: libuv aborts over the first socket."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.dup2(opened, number)
+            if opened != number:
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
