@@ -258,6 +258,13 @@ async def test_a_port_that_is_taken_is_one_sentence(
     assert "Traceback" not in said
 
 
+def test_an_address_that_is_not_this_machines_is_not_the_ports_fault() -> None:
+    for host in ("nowhere.invalid", "192.0.2.1"):
+        [line] = failed(invoke("serve", **GOOD | {"TEXTBACK_HOST": host}))
+        assert line.startswith(f"Cannot listen on {host}:8000 (")
+        assert line.endswith("; set TEXTBACK_HOST to an address of this machine.")
+
+
 async def test_processes_told_to_stop_before_they_have_begun_stop_with_0_too(
     engine: AsyncEngine, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """`textback serve` and `textback work`: the two kinds of process of a deployment."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -68,9 +69,13 @@ def listen(found: Settings) -> socket.socket:
     except OSError as error:
         listening.close()
         where = f"{found.host}:{found.port}"
-        raise context.fail(
-            f"Cannot listen on {where} ({error.strerror}); set TEXTBACK_PORT to a free port."
-        ) from None
+        taken = error.errno in {errno.EADDRINUSE, errno.EACCES}
+        fix = (
+            "TEXTBACK_PORT to a free port"
+            if taken
+            else "TEXTBACK_HOST to an address of this machine"
+        )
+        raise context.fail(f"Cannot listen on {where} ({error.strerror}); set {fix}.") from None
     return listening
 
 
