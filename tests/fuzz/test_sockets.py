@@ -67,13 +67,15 @@ async def serving(
         assert errors(process.log) == []
 
 
-async def exchange(port: int, sent: bytes) -> bytes:
+async def exchange(port: int, *pieces: bytes) -> bytes:
     """All that comes back, until the other side closes or waits for more."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     got = b""
     try:
         async with asyncio.timeout(1):
-            writer.write(sent)
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.02 if len(pieces) > 1 else 0)
             while read := await reader.read(65_536):
                 got += read
     except (ConnectionError, TimeoutError):
@@ -242,6 +244,36 @@ async def test_hundreds_of_slow_and_half_requests_hold_up_nobody(
     for writer in slow:
         writer.close()
     assert await rows(engine, "select count(*) n from messages") == [{"n": 4}]
+
+
+INNER: Final = GOOD.replace(b"+14155550123", b"+14155550124")
+H2C: Final = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("asks", [H2C, b"Connection: upgrade\r\nupgrade: websocket\r\n"])
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+async def test_a_request_that_asks_for_another_protocol_is_answered_in_ours(
+    serving: tuple[int, Running], asks: bytes, pieces: int
+) -> None:
+    """Java's own client asks for HTTP/2 with its first request, which has a body."""
+    port, _ = serving
+    sent = GOOD.replace(b"Connection: close\r\n", asks) * 3 + GOOD
+    step = -(-len(sent) // pieces)
+    got = await exchange(port, *(sent[at : at + step] for at in range(0, len(sent), step)))
+    assert answers(got) == [202, 202, 202, 202]
+
+
+@pytest.mark.parametrize("method", [b"POST", b"CONNECT"])
+async def test_a_body_is_no_request_because_the_one_it_is_of_asks_for_another_protocol(
+    serving: tuple[int, Running], engine: AsyncEngine, method: bytes
+) -> None:
+    port, _ = serving
+    length = b"Content-Length: %d" % len(INNER)
+    asked = (b"Upgrade: h2c", b"Connection: Upgrade", length)
+    head = line(ROUTE.encode(), method, *asked).replace(b"Connection: close\r\n", b"")
+    got = await exchange(port, head, INNER)
+    assert answers(got) in ([401], [405], [])  # none: what came after it broke the connection
+    assert await rows(engine, "select count(*) n from messages") == [{"n": 0}]
 
 
 # --- Limits of the protocol --------------------------------------------------------------------

@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from textback import __version__, wiring
 from textback.api.headers import API
 from textback.cli.cycle import Cycle
+from textback.cli.parser import CONNECT, Parser
 from textback.core.ids import new_correlation_id
 from textback.settings import Settings
 
@@ -57,6 +58,8 @@ class Protocol(HttpToolsProtocol):
     _in_head = True
     _head = 0
 
+    parser: Parser
+
     def __init__(
         self,
         config: uvicorn.Config,
@@ -65,6 +68,7 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser = Parser(self)
         # uvicorn's own way is a plain text 503, on a connection that is taken all the same.
         self._most, self.limit_concurrency = self.limit_concurrency, None
 
@@ -91,10 +95,18 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response(f"The headers of a request may have {MAX_HEAD} bytes at most.")
 
     def on_headers_complete(self) -> None:
+        other = self.parser.should_upgrade()
+        if other and self.parser.get_method() != CONNECT:
+            self.parser.read_again(self.url, self.headers)
+            return
         super().on_headers_complete()
+        if other:
+            self.cycle.keep_alive = False
         self._in_head = False
 
     def on_message_complete(self) -> None:
+        if self.parser.again:
+            return
         super().on_message_complete()
         self._arrived()
 
