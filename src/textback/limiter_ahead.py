@@ -139,7 +139,9 @@ class _Reserve:
             return None
         self.left -= 1
         back = self.left * self.rate.seconds / self.rate.amount + now - self.told_at
-        return Granted(self.told.remaining + self.left, reset=max(0.0, self.told.reset - back))
+        # Time has refilled some of what was taken ahead; no bucket holds more than it can.
+        remaining = min(self.told.remaining + self.left, int(self.rate.amount - 1))
+        return Granted(remaining, reset=max(0.0, self.told.reset - back))
 
     def wanted(self) -> int:
         """How many should be taken ahead."""

@@ -83,6 +83,13 @@ async def test_what_is_left_is_told_as_if_each_had_asked_by_itself() -> None:
         assert each.reset == pytest.approx(used * 3.6 - (used - 1) * 0.001, abs=0.01)
 
 
+async def test_no_more_is_told_to_be_left_than_a_bucket_can_hold_that_refills_meanwhile() -> None:
+    caller = Caller(Rate(100_000, 60))
+    answers = await caller.calls(300, apart=0.002)
+    assert len(caller.behind.asked) < 150
+    assert max(each.remaining for each in answers if isinstance(each, Granted)) == 99_999
+
+
 async def test_with_less_than_half_of_the_bucket_left_nothing_is_taken_ahead() -> None:
     caller = Caller(Rate(100, 3600))
     await caller.calls(60, apart=0.001)
