@@ -214,7 +214,7 @@ def _retry_after(value: str | None, date: str | None) -> timedelta | None:
         return timedelta(seconds=int(value))
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(date or "")
-    except (ValueError, TypeError):  # no date, or one without a zone
+    except (ValueError, TypeError, OverflowError):  # no date, one without a zone, or of no year
         return None
     return max(wait, timedelta(0))
 

@@ -97,6 +97,8 @@ async def test_of_a_long_answer_only_the_beginning_is_read(stage: Stage) -> None
         ),
         ({"retry-after": "Mon, 02 Mar 2026 09:01:00 GMT"}, None),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "Mon, 02 Mar 99999999999 09:01:00 GMT"}, None),
+        ({"retry-after": "Mon, 02 Mar 2026 09:01:00 +99999999999999"}, None),
         ({"retry-after": "9" * 30}, None),
         ({"retry-after": "-5"}, None),
     ],
