@@ -246,6 +246,20 @@ async def test_hundreds_of_slow_and_half_requests_hold_up_nobody(
     assert await rows(engine, "select count(*) n from messages") == [{"n": 4}]
 
 
+async def test_blanks_after_a_header_are_no_part_of_it(
+    serving: tuple[int, Running], engine: AsyncEngine
+) -> None:
+    port, _ = serving
+    for blanks in (b"", b" ", b" \t "):
+        first, *lines = GOOD.replace(b"Connection", b"Idempotency-Key: once\r\nConnection").split(
+            b"\r\n"
+        )
+        padded = [each + blanks if b": " in each and each != BODY else each for each in lines]
+        got = await exchange(port, b"\r\n".join([first, *padded]))
+        assert answers(got) == [202]
+    assert await rows(engine, "select count(*) n from messages") == [{"n": 1}]
+
+
 INNER: Final = GOOD.replace(b"+14155550123", b"+14155550124")
 H2C: Final = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 

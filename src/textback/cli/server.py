@@ -94,6 +94,9 @@ class Protocol(HttpToolsProtocol):
         if self._head > MAX_HEAD and not self.transport.is_closing():
             self.send_400_response(f"The headers of a request may have {MAX_HEAD} bytes at most.")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value.rstrip(b" \t"))  # RFC 9112, 5.1; httptools leaves it to us
+
     def on_headers_complete(self) -> None:
         other = self.parser.should_upgrade()
         if other and self.parser.get_method() != CONNECT:
