@@ -47,8 +47,12 @@ async def test_every_answer_of_the_api_tells_browsers_to_leave_it_alone(rt: Runt
             await http.get("/metrics"),
             await http.get("/v1/messages", headers={"authorization": "Bearer wrong"}),
             await http.post("/hooks/twilio/inbound"),
+            await http.get("/docs/nothing"),
+            await http.get("/docs/assets/nothing"),
+            await http.post("/openapi.json"),
         ]
-    assert [a.status_code for a in answers] == [202, 401, 400, 405, 404, 200, 200, 401, 403]
+    statuses = [a.status_code for a in answers]
+    assert statuses == [202, 401, 400, 405, 404, 200, 200, 401, 403, 404, 404, 405]
     with captured_logs():
         async with client(replace(rt, book=cast("Book", Broken()))) as http:
             answers.append(await http.get("/v1/messages", headers={"authorization": "Bearer x"}))

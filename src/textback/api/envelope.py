@@ -63,8 +63,7 @@ class Envelope:
         """Gives the status; 0: nobody was there any more."""
         correlation_id = new_correlation_id(self.now())
         scope.setdefault("state", {})["correlation_id"] = correlation_id
-        always = self.headers.of(scope["path"])
-        extra = [*always, (b"x-polyai-correlation-id", correlation_id.encode())]
+        answer_id = (b"x-polyai-correlation-id", correlation_id.encode())
         status = 0
         began = perf_counter()
 
@@ -72,7 +71,8 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *extra]
+                always = self.headers.of(scope["path"], status)
+                message["headers"] = [*message.get("headers", []), *always, answer_id]
             await send(message)
 
         with logs.Request(correlation_id) as about:

@@ -24,6 +24,8 @@ API: Final[Raw] = (
 OPEN: Final = ("/docs", "/openapi")
 """Paths of what is the same for everybody, and says itself what a browser may do with it."""
 
+_FAULT: Final = 400
+
 # Includes subdomains for nobody: they are not ours to decide for.
 _HTTPS_ONLY: Final[Raw] = ((b"strict-transport-security", b"max-age=31536000"),)
 
@@ -38,8 +40,8 @@ class Headers:
         https = _HTTPS_ONLY if public_url.startswith("https://") else ()
         self._api, self._open = (*API, *https), (*_EVERY, *https)
 
-    def of(self, path: str) -> Raw:
-        return self._open if path.startswith(OPEN) else self._api
+    def of(self, path: str, status: int) -> Raw:
+        return self._open if path.startswith(OPEN) and status < _FAULT else self._api
 
 
 def of_page(html: str) -> dict[str, str]:
