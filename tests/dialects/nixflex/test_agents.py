@@ -21,9 +21,13 @@ from tests.support.api import Clock, rows
 from tests.support.provision import NOW
 from tests.support.webhooks import Postman
 from tests.support.world import World
-from textback.core.ids import CarrierId, MessageId
+from textback.api import managing
+from textback.core.ids import AccountId, CarrierId, MessageId
 from textback.core.ports import Receipt
+from textback.flows import manage_keys
+from textback.flows.admit import Holder
 from textback.flows.receipt import Receipts
+from textback.runtime import Runtime
 
 CONFIG = "select config from numbers where number = :number"
 NEW: dict[str, Any] = {
@@ -225,3 +229,16 @@ async def test_a_key_is_made_only_by_who_may_and_its_secret_changes_at_once(
     token = {"Authorization": f"Bearer {rotated['key_id']}:{rotated['key_secret']}"}
     assert (await http.get("/v1/agents", headers=token)).status_code == 200
     assert (await http.get("/v1/agents", headers={"Authorization": f"Bearer {KEY}"})).is_success
+
+
+async def test_a_key_is_made_that_may_do_what_its_maker_may(
+    http: httpx.AsyncClient, rt: Runtime
+) -> None:
+    by = Holder(account_id=AccountId("dental"), key_id="", scopes=None)
+    pair = await manage_keys.create_pair(managing.managing(rt, by), scopes=["manage", "read"])
+    maker = {"Authorization": f"Bearer {pair.key.id}:{pair.secret}"}
+    made = await http.post("/v1/keys", json={"name": "Ann"}, headers=maker)
+    assert made.status_code == 201, made.text
+    token = {"Authorization": f"Bearer {made.json()['key_id']}:{made.json()['key_secret']}"}
+    assert (await http.get("/v1/agents", headers=token)).status_code == 200
+    assert (await http.post("/v1/sms", json=SMS, headers=token)).status_code == 403

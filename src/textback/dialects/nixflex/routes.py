@@ -1,6 +1,7 @@
 """Nixflex' routes: parse -> flow -> render."""
 
 from dataclasses import replace
+from typing import cast
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -9,7 +10,7 @@ from starlette.responses import Response
 from textback import metrics
 from textback.api import deps
 from textback.api.dialect import Dialect
-from textback.core.commands import Accepted, SendText
+from textback.core.commands import Accepted, Scope, SendText
 from textback.core.errors import Conflict, MissingScope, Refusal
 from textback.core.ids import AgentId
 from textback.core.phone import Phone
@@ -80,10 +81,11 @@ async def _accepted(asked: Asked, command: SendText, number: HeldNumber) -> Acce
 async def create_key(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         wanted = reading.read(NewKey, await asked.json())
+        same = cast("frozenset[Scope] | None", asked.by.scopes)  # it may do what its maker may
         try:
-            made = await manage_keys.create_pair(asked.managing, name=wanted.name)
+            made = await manage_keys.create_pair(asked.managing, name=wanted.name, scopes=same)
         except Conflict:  # nobody said that names differ
-            made = await manage_keys.create_pair(asked.managing)
+            made = await manage_keys.create_pair(asked.managing, scopes=same)
         return asked.answer(created(made), 201)
 
     return await serving.answer(request, "manage", act, rate=serving.KEYS, instead=_by_whom)
