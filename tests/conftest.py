@@ -20,6 +20,7 @@ from hypothesis import settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.keeper import Keeper
+from tests.support.valkey import Valkey
 from textback.db.migrate import upgrade
 from textback.db.session import create_engine
 from textback.embedded import Servers, running
@@ -95,6 +96,15 @@ def redis_url(servers: Servers) -> Generator[str]:
         client.connect(servers.redis_url.removeprefix("unix://"))
         client.sendall(b"FLUSHALL\r\n")
         assert client.recv(100) == b"+OK\r\n"
+
+
+@pytest.fixture
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Generator[Valkey]:
+    """A Redis of a test's own, to kill."""
+    valkey = Valkey(tmp_path_factory.mktemp("mortal"))
+    valkey.start()
+    yield valkey
+    valkey.kill()
 
 
 def on_database(database_url: str, statement: str) -> None:

@@ -2,23 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Generator
 from io import StringIO
 
-import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import client, is_accepted, send, settings, started, until
 from tests.support.valkey import Valkey
-
-
-@pytest.fixture
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Generator[Valkey]:
-    valkey = Valkey(tmp_path_factory.mktemp("mortal"))
-    valkey.start()
-    yield valkey
-    valkey.kill()
 
 
 def is_local() -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -172,14 +172,6 @@ async def test_what_was_used_up_of_an_hour_does_not_hold_back_those_who_have_a_l
 
 
 # --- Without Redis -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Generator[Valkey]:
-    valkey = Valkey(tmp_path_factory.mktemp("mortal"))
-    valkey.start()
-    yield valkey
-    valkey.kill()
 
 
 def events(logged: StringIO, prefix: str) -> list[str]:

@@ -18,13 +18,13 @@ from tests.cli.test_agent import in_world
 from tests.support.deployment import NOW, USER
 from tests.support.in_thread import serving
 from tests.support.provision import SECRET_KEY
+from tests.support.tailed import happened
 from tests.support.world import World
 from textback.cli.listen import line
 from textback.cli.main import app
 from textback.cli.narrate import told
 from textback.cli.tail import as_line, as_record
 from textback.core.ids import ConversationId
-from textback.db.event_tail import Happened
 from textback.db.reads import EventRecord
 from textback.db.session import create_engine
 
@@ -81,21 +81,6 @@ def conversation(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Arrange:
         return asyncio.run(arranged(said, heard, analysis))
 
     return arrange
-
-
-def happened(**data: object) -> Happened:
-    return Happened(
-        id=7,
-        at=datetime(2026, 3, 2, 9, tzinfo=UTC),
-        kind="message.sent",
-        account_id="acme",
-        project_id="reminders",
-        conversation_id="conv_1",
-        message_id="msg_1",
-        agent_number="+14155550100",
-        user_number="+14155550123",
-        data=data,
-    )
 
 
 def event(kind: str, text: str | None = None, **data: object) -> EventRecord:
@@ -226,14 +211,16 @@ def test_a_handset_whose_server_is_away_says_so_in_a_sentence(conversation: Arra
 
 
 def test_an_event_is_a_line_without_orders() -> None:
-    shown = as_line(happened(error=f"{ORDERS}{FAMILY}\nbye", several=[ORDERS + FAMILY]))
+    shown = as_line(
+        happened("message.sent", error=f"{ORDERS}{FAMILY}\nbye", several=[ORDERS + FAMILY])
+    )
 
     assert obeyed(shown) == []
     assert shown.endswith(f'  error={WRITTEN}{FAMILY}\nbye  several=["{IN_JSON}{FAMILY}"]')
 
 
 def test_an_event_in_json_keeps_its_letters_and_escapes_orders() -> None:
-    record = as_record(happened(error=ORDERS + FAMILY))
+    record = as_record(happened("message.sent", error=ORDERS + FAMILY))
 
     assert obeyed(record) == []
     assert f'{{"error": "{IN_JSON}{FAMILY}"}}' in record

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.log_lines import lines
@@ -13,12 +14,15 @@ from tests.support.provision import SECRET_KEY, provision
 from textback import __version__
 
 
-def _given(database_url: str, redis_url: str) -> dict[str, str]:
+@pytest.fixture
+async def given(engine: AsyncEngine, database_url: str, redis_url: str) -> dict[str, str]:
+    await provision(engine)
     return {
         "TEXTBACK_DATABASE_URL": database_url,
         "TEXTBACK_REDIS_URL": redis_url,
         "TEXTBACK_PUBLIC_URL": "https://sms.example.com",
         "TEXTBACK_SECRET_KEY": SECRET_KEY,
+        "TEXTBACK_PORT": str(free_port()),
     }
 
 
@@ -33,44 +37,39 @@ async def _said(folder: Path, given: Mapping[str, str], *arguments: str) -> list
 
 
 async def test_a_server_that_starts_and_stops_says_so_and_no_library_does(
-    engine: AsyncEngine, database_url: str, redis_url: str, tmp_path: Path
+    given: dict[str, str], tmp_path: Path
 ) -> None:
-    await provision(engine)
-    port = free_port()
-    given = _given(database_url, redis_url) | {"TEXTBACK_PORT": str(port)}
     started, *_, stopped = said = await _said(tmp_path, given)
     assert (started["event"], started["version"]) == ("serve.started", __version__)
-    assert (started["port"], started["workers"]) == (port, 1)
+    assert (str(started["port"]), started["workers"]) == (given["TEXTBACK_PORT"], 1)
     assert (stopped["event"], stopped["level"]) == ("serve.stopped", "info")
     assert [line for line in said if "logger" in line] == []
 
 
 async def test_each_of_several_workers_says_so_with_its_pid(
-    engine: AsyncEngine, database_url: str, redis_url: str, tmp_path: Path
+    given: dict[str, str], tmp_path: Path
 ) -> None:
-    await provision(engine)
-    port = free_port()
-    given = _given(database_url, redis_url) | {"TEXTBACK_PORT": str(port)}
     said = await _said(tmp_path, given, "--workers", "2")
     for event in ("serve.started", "serve.stopped"):
         pids = {line["pid"] for line in said if line["event"] == event}
         assert len(pids) == 2
     started = [line for line in said if line["event"] == "serve.started"]
-    assert {(line["port"], line["workers"]) for line in started} == {(port, 2)}
+    assert {(str(line["port"]), line["workers"]) for line in started} == {
+        (given["TEXTBACK_PORT"], 2)
+    }
 
 
 async def test_no_secret_is_in_what_a_server_says_at_the_level_that_tells_most(
-    engine: AsyncEngine, database_url: str, redis_url: str, tmp_path: Path
+    given: dict[str, str], redis_url: str, tmp_path: Path
 ) -> None:
-    await provision(engine)
-    url = database_url.replace("postgres@", "postgres:planted-password@")
-    assert url != database_url
-    given = _given(url, redis_url) | {
-        "TEXTBACK_PORT": str(free_port()),
+    url = given["TEXTBACK_DATABASE_URL"].replace("postgres@", "postgres:planted-password@")
+    assert url != given["TEXTBACK_DATABASE_URL"]
+    planted = {
+        "TEXTBACK_DATABASE_URL": url,
         "TEXTBACK_METRICS_TOKEN": "planted-metrics-token",
         "TEXTBACK_LOG_LEVEL": "debug",
     }
-    said = str(await _said(tmp_path, given))
+    said = str(await _said(tmp_path, given | planted))
     assert "serve.started" in said
     for secret in (SECRET_KEY, "planted-metrics-token", "planted-password", redis_url):
         assert secret not in said

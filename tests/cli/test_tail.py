@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.api import until
 from tests.support.deployment import NOW, USER
 from tests.support.processes import Textback
+from tests.support.tailed import happened
 from tests.support.world import World
 from textback.cli.tail import as_line, since
 from textback.core.phone import masked
-from textback.db.event_tail import Happened
 from textback.db.session import transaction
 
 CUT = text(
@@ -46,18 +46,7 @@ def test_a_length_of_time_is_written_short(span: str, before: int) -> None:
 
 
 def test_a_person_reads_what_happened_between_whom_and_why() -> None:
-    event = Happened(
-        id=7,
-        at=datetime(2026, 3, 2, 9, tzinfo=UTC),
-        kind="message.failed",
-        account_id="acme",
-        project_id="reminders",
-        conversation_id="conv_1",
-        message_id="msg_1",
-        agent_number="+14155550100",
-        user_number="+14155550123",
-        data={"error_code": "30005", "segments": 2},
-    )
+    event = happened("message.failed", error_code="30005", segments=2)
     line = re.sub(r"\x1b\[[0-9;]*m", "", as_line(event))
     assert re.sub(r"^\d\d:\d\d:\d\d", "TIME", line) == (
         "TIME  message.failed            +14155550100 ↔ +14155550123  conv_1  msg_1"

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -70,23 +70,14 @@ class Deployment:
 
 
 @pytest.fixture
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Generator[Valkey]:
-    """The deployment's own, to kill."""
-    valkey = Valkey(tmp_path_factory.mktemp("redis"))
-    valkey.start()
-    yield valkey
-    valkey.kill()
-
-
-@pytest.fixture
 async def deployment(
-    engine: AsyncEngine, database_url: str, redis: Valkey, tmp_path: Path
+    engine: AsyncEngine, database_url: str, mortal: Valkey, tmp_path: Path
 ) -> AsyncGenerator[Deployment]:
     port, worker_port = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     given = {
         "TEXTBACK_DATABASE_URL": database_url,
-        "TEXTBACK_REDIS_URL": redis.url,
+        "TEXTBACK_REDIS_URL": mortal.url,
         "TEXTBACK_PUBLIC_URL": url,
         "TEXTBACK_SECRET_KEY": SECRET_KEY,
         "TEXTBACK_METRICS_PORT": str(worker_port),
@@ -166,10 +157,10 @@ async def test_a_conversation_is_counted_over_all_processes_and_nobody_is_named(
 
 
 async def test_each_process_hears_that_redis_is_back_though_nobody_asks_it_for_anything(
-    deployment: Deployment, redis: Valkey
+    deployment: Deployment, mortal: Valkey
 ) -> None:
     d, keys = deployment, count()
-    redis.kill()
+    mortal.kill()
 
     async def all_lost_it() -> bool:
         await _send(d, f"key-{next(keys)}")
@@ -177,7 +168,7 @@ async def test_each_process_hears_that_redis_is_back_though_nobody_asks_it_for_a
 
     await until(all_lost_it)
     assert (await d.said(d.url)).of("textback_limiter_local") == 1
-    redis.start()
+    mortal.start()
 
     async def all_have_it() -> bool:
         return (await d.said(d.url)).of("textback_limiter_local") == 0

@@ -95,19 +95,24 @@ async def test_a_receiver_that_hangs_keeps_nobody_elses_events_and_no_worker_fro
     assert sorted(states) == [("delivered", 1)] * (SHARE + 2) + [("waiting", 0)] * (SHARE + 2)
 
 
+async def put_off(shop: Shop, receiver: Receiver) -> None:
+    """Once a delivery has failed, the receiver is well and the time has come to try again."""
+
+    async def failed() -> bool:
+        return await Postman(shop.world).deliveries() == [("waiting", 1)]
+
+    await shop.until(failed)
+    receiver.status = 200
+    shop.clock.now += timedelta(minutes=1)
+
+
 async def test_what_failed_is_tried_again_in_time(shop: Shop) -> None:
     async with Receiver() as receiver:
         receiver.status = 500
         await to(shop, receiver.url, "message.queued")
         async with shop.working():
             await shop.world.accept()
-
-            async def put_off() -> bool:
-                return await Postman(shop.world).deliveries() == [("waiting", 1)]
-
-            await shop.until(put_off)
-            receiver.status = 200
-            shop.clock.now += timedelta(minutes=1)
+            await put_off(shop, receiver)
             got = await receiver.arrived(2)
     assert got[0].body == got[1].body
     assert got[0].headers["webhook-id"] == got[1].headers["webhook-id"]
@@ -124,13 +129,7 @@ async def test_the_log_of_a_post_says_its_trace_and_why_it_is_to_be_made_again(
             await to(shop, receiver.url, "message.queued")
             async with shop.working():
                 accepted = await shop.world.accept()
-
-                async def put_off() -> bool:
-                    return await Postman(shop.world).deliveries() == [("waiting", 1)]
-
-                await shop.until(put_off)
-                receiver.status = 200
-                shop.clock.now += timedelta(minutes=1)
+                await put_off(shop, receiver)
                 await receiver.arrived(2)
     lines = [json.loads(line) for line in logged.getvalue().splitlines()]
     posted = [line for line in lines if line["event"] == "webhook.posted"]
