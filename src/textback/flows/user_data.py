@@ -3,7 +3,7 @@
 Opt-outs stay: without them the next send would text somebody who said STOP.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -78,6 +78,13 @@ async def erase_user(
     First nobody texts the user any more, whatever can be erased by now; then one conversation goes
     after the other. Who stops it half-way begins again, so what leads to one goes before it.
     """
+
+    def quiet(talk: ConversationId) -> Awaitable[None]:
+        return hush(db, talk, who=OPERATOR, now=now)
+
+    def forget(talk: ConversationId) -> Awaitable[None]:
+        return erase_conversation(db, talk, who=OPERATOR, now=now)
+
     users = addresses(user)
     before = await count(db, user, account_id)
     in_the_way: dict[ConversationId, str] = {}
@@ -90,17 +97,9 @@ async def erase_user(
             break
         for owner, send_id in plans:
             await _cancel(db, owner, send_id, now=now)
-        silent = await _hush(db, talks, in_the_way, now=now)
+        silent = await _each(talks, quiet, in_the_way)
         keys += await _forget_keys(db, users, account_id, gone=silent, kept=in_the_way)
-        for talk in silent:
-            try:
-                await erase_conversation(db, talk, who=OPERATOR, now=now)
-            except Conflict as why:
-                in_the_way[talk] = f"{talk}: {why.sentence}"
-            except UnknownConversation:  # somebody else erases it, too
-                continue
-            else:
-                gone += 1
+        gone += len(await _each(silent, forget, in_the_way))
     keys += await _forget_keys(db, users, account_id, gone=[], kept=in_the_way)
     async with transaction(db) as c:
         removed = await user_data.erase(c, users, account_id)
@@ -114,26 +113,24 @@ async def erase_user(
     )
 
 
-async def _hush(
-    db: AsyncEngine,
+async def _each(
     talks: Collection[ConversationId],
+    do: Callable[[ConversationId], Awaitable[None]],
     in_the_way: dict[ConversationId, str],
-    *,
-    now: datetime,
 ) -> list[ConversationId]:
-    """Those that can be erased now; why the others cannot is noted."""
-    silent: list[ConversationId] = []
+    """Those to which it was done; why it cannot be done to others now is noted."""
+    done: list[ConversationId] = []
     for talk in talks:
         in_the_way.pop(talk, None)
         try:
-            await hush(db, talk, who=OPERATOR, now=now)
+            await do(talk)
         except Conflict as why:
             in_the_way[talk] = f"{talk}: {why.sentence}"
         except UnknownConversation:  # somebody else erases it, too
             continue
         else:
-            silent.append(talk)
-    return silent
+            done.append(talk)
+    return done
 
 
 async def _forget_keys(
