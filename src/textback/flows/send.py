@@ -78,8 +78,8 @@ async def claim(
 
     Of a carrier in `room` no more are taken than that: they would wait out their lease. `held` is
     what the worker has under way of each, `units` how many segments are to be had of numbers of
-    which that is known, and `round_` where its claims go on. `steady` is `now` on
-    a clock that goes on evenly when somebody sets the other one.
+    which that is known, and `round_` where its claims go on. `steady` is `now` on a clock that goes
+    on evenly when somebody sets the other one.
     """
     scope = Scope(
         limit=limit,
