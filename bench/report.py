@@ -41,6 +41,11 @@ class Check:
         return f"<= {shown(self.at_most)} {self.unit}"
 
 
+def no_errors(bad: float, what: str = "answers that were errors") -> Check:
+    """With some, no other figure counts: they are answered sooner than what was asked for."""
+    return Check(what, bad, "", at_most=0)
+
+
 @dataclass(slots=True, kw_only=True)
 class Result:
     name: str

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from bench.measure import medians
 from bench.options import Deployment, Options, deployed
 from bench.place import KEY, LOCALHOST, ONE, Process, apart, free_port
-from bench.report import Check, Result
+from bench.report import Check, Result, no_errors
 
 CONNECTIONS = 64
 
@@ -67,6 +67,7 @@ def _busy(d: Deployment, options: Options, core: Collection[int]) -> Result:
         Check("accept against the bare endpoint", ours["x_bare"], "x", at_least=0.8),
         Check("accept against the textbook's way", ours["x_textbook"], "x", at_least=10),
         Check("accept p99", ours["p99_ms"], "ms", at_most=50),
+        no_errors(sum(each["bad"] for each in figures.values())),
     ]
     result.notes.append("CPU is microseconds a request, of whole process trees.")
     if core:
@@ -102,14 +103,18 @@ def _idle(d: Deployment, options: Options, result: Result) -> None:
             ]
         )
     added = figures["together"]["p50_ms"] - figures["alone"]["p50_ms"]
-    result.checks.append(Check("1 connection: p50 that batches add", added, "ms", at_most=2))
+    bad = sum(each["bad"] for each in figures.values())
+    result.checks += [
+        Check("1 connection: p50 that batches add", added, "ms", at_most=2),
+        no_errors(bad, "1 connection: answers that were errors"),
+    ]
     result.figures["accept_alone_p50_ms"] = figures["together"]["p50_ms"]
 
 
 def _rounds(
     d: Deployment, options: Options, served: dict[str, tuple[int, Process]], connections: int
 ) -> dict[str, dict[str, float]]:
-    """Medians of each, with its ratios to others of the same round."""
+    """Medians of each, with its ratios to others of the same round, and all its errors."""
     measured: dict[str, list[dict[str, float]]] = defaultdict(list)
     # Short turns, in one order and in the other: a machine's speed may change within seconds.
     rounds, seconds = options.pick(1, 8), options.pick(1.0, 2.0)
@@ -141,4 +146,7 @@ def _rounds(
                     f[f"x_{other}"] = f["per_second"] / this[other]["per_second"]
             measured[name].append(f)
             options.tell(f"{nth + 1}/{rounds} {NAMES[name]}: {f['per_second']:,.0f}/s")
-    return {name: medians(rounds) for name, rounds in measured.items()}
+    return {
+        name: medians(turns) | {"bad": sum(turn["bad"] for turn in turns)}
+        for name, turns in measured.items()
+    }

@@ -3,7 +3,7 @@
 from bench.measure import medians
 from bench.options import Options, deployed
 from bench.place import LOCALHOST, MANY, free_port
-from bench.report import Check, Result
+from bench.report import Check, Result, no_errors
 from bench.what.accept import sms
 
 RATE = 200.0
@@ -60,13 +60,15 @@ def run(options: Options) -> Result:
         "answered": "textback, with a worker that answers them all",
     }
     for name, each in found.items():
-        f = medians(each)
+        f = medians(each) | {"bad": sum(turn["bad"] for turn in each)}
         result.rows.append(
             [words[name], f["p50"], f["p99"], f["server"], f["postgres"], int(f["bad"])]
         )
         result.figures |= {f"{name}_p99_ms": f["p99"], f"{name}_server_us": f["server"]}
+        result.figures[f"{name}_bad"] = f["bad"]
     result.figures["ours_postgres_us"] = medians(found["ours"])["postgres"]
     result.checks = [
-        Check("inbound webhook acknowledged, p99", result.figures["ours_p99_ms"], "ms", at_most=30)
+        Check("inbound webhook acknowledged, p99", result.figures["ours_p99_ms"], "ms", at_most=30),
+        no_errors(result.figures["ours_bad"] + result.figures["answered_bad"]),
     ]
     return result

@@ -7,7 +7,7 @@ import time
 from bench.measure import percentile, user
 from bench.options import Options, deployed
 from bench.place import KEY, LOCALHOST, ONE, free_port
-from bench.report import Check, Result
+from bench.report import Check, Result, no_errors
 
 GAP = 0.04
 """Seconds between two texts: the one before is done by then."""
@@ -48,9 +48,11 @@ def run(options: Options) -> Result:
         words = "textback" if name == "ours" else "HTTP, commit + NOTIFY, HTTP"
         result.rows.append([words, *figures, *answered, lost])
         result.figures |= {f"{name}_p50_ms": figures[0], f"{name}_p99_ms": figures[1]}
+        result.figures[f"{name}_lost"] = lost
     result.checks = [
         Check("accept to carrier, p50", result.figures["ours_p50_ms"], "ms", at_most=15),
         Check("accept to carrier, p99", result.figures["ours_p99_ms"], "ms", at_most=60),
+        no_errors(result.figures["ours_lost"], "texts that never came to the carrier"),
     ]
     return result
 

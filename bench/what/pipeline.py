@@ -50,7 +50,8 @@ class Step:
         quick = self.behind <= max(0.5 * self.rate, 20)
         quick = quick and self.drained < 2 + 0.05 * self.seconds
         in_time = self.loaded.worst("p99_ms") < 1000
-        return accepted and whole and quick and in_time and not self.loaded.bad
+        errors = self.loaded.bad + self.counts["refused"]
+        return accepted and whole and quick and in_time and not errors
 
 
 def run(options: Options) -> Result:

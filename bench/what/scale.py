@@ -17,7 +17,7 @@ import psutil
 from bench.carrier import Twilio
 from bench.options import Deployment, Options
 from bench.place import LOCALHOST, MANY, SID, TOKEN, Meter, Process, free_port, place, remove
-from bench.report import Check, Result
+from bench.report import Check, Result, no_errors
 from bench.what.accept import CONNECTIONS, sms
 from bench.what.growth import LATER
 from bench.what.pipeline import EMPTY
@@ -79,7 +79,13 @@ def run(options: Options) -> Result:
         title="processes of each kind, on hosts of their own, one Postgres and one Redis",
         columns=[
             *("processes", "accepts/s", "p99 ms", "API cores", "Postgres cores", "Redis cores"),
-            *("sends/s", "workers cores", "Postgres cores when sending", "saturates first"),
+            *(
+                "sends/s",
+                "workers cores",
+                "Postgres cores when sending",
+                "saturates first",
+                "errors",
+            ),
         ],
     )
     folder = Path(tempfile.mkdtemp(prefix="textback-bench-"))
@@ -113,7 +119,10 @@ def run(options: Options) -> Result:
         f"machine's {cores} cores, so past what those carry more processes add nothing here."
     )
     nothing = sum(not row[column] for row in result.rows for column in (1, 6))
-    result.checks.append(Check("sizes that did not accept or send", nothing, "", at_most=0))
+    result.checks += [
+        Check("sizes that did not accept or send", nothing, "", at_most=0),
+        no_errors(sum(int(row[-1] or 0) for row in result.rows)),
+    ]
     result.figures = {f"accepts_per_second_{row[0]}": float(row[1] or 0) for row in result.rows}
     result.figures |= {f"sends_per_second_{row[0]}": float(row[6] or 0) for row in result.rows}
     return result
@@ -175,6 +184,7 @@ def _measured(
         *(cpu["API"], cpu["Postgres"], cpu["Redis"]),
         *(sent / spent.seconds, sending["workers"], sending["Postgres"]),
         saturated(cpu, processes=len(api), cores=psutil.cpu_count() or 1),
+        accepted.bad,
     ]
 
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bench import plot
-from bench.report import BEGIN, END, Check, Result, replaced, section, shown, table
+from bench.report import BEGIN, END, Check, Result, no_errors, replaced, section, shown, table
 from bench.what.scale import saturated
 
 
@@ -42,6 +42,8 @@ def test_a_promise_holds_up_to_its_limit_and_never_for_nothing() -> None:
     assert Check("rate", 400, "/s", at_least=400).holds
     assert not Check("rate", 399, "/s", at_least=400).holds
     assert not Check("p99", math.nan, "ms", at_most=50).holds
+    assert no_errors(0).holds
+    assert not no_errors(1).holds
 
 
 def test_a_section_says_what_does_not_hold() -> None:
