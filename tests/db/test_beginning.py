@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.wire import Wire
@@ -98,6 +101,37 @@ async def test_a_beginning_that_was_cut_short_is_nobody_elses(
     for n in (3, 4):
         await after(db, n)
     assert await all_of(db) == [1, 3, 4]
+
+
+async def test_who_goes_on_after_a_beginning_that_failed_writes_nothing(
+    db: AsyncEngine, wire: Wire
+) -> None:
+    await by_driver(db, 1)
+
+    async def write() -> None:
+        async with transaction(db) as c:
+            wire.freeze()
+            with suppress(TimeoutError):
+                await NOTE.rows(c, n=2)
+            wire.thaw()
+            await NOTE.rows(c, n=3)
+
+    with pytest.raises(ResourceClosedError):
+        await write()
+    assert await all_of(db) == [1]
+
+
+async def test_what_the_driver_says_as_a_transaction_begins_is_heard_in_its_own_words(
+    db: AsyncEngine, wire: Wire
+) -> None:
+    async def begin() -> None:
+        async with transaction(db) as c:
+            wire.break_()
+            await NOTE.rows(c, n=2)
+
+    with pytest.raises(Unavailable) as refused:
+        await begin()
+    assert isinstance(refused.value.__cause__, asyncpg.PostgresError | asyncpg.InterfaceError)
 
 
 @pytest.mark.parametrize("deliver", [False, True])
