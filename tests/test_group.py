@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -65,6 +66,42 @@ async def test_an_error_of_the_whole_is_raised_to_each_and_the_next_ones_are_don
         with pytest.raises(OSError, match="gone"):
             await task
     assert await group.do("c") == "c"
+
+
+async def test_whoever_answers_too_few_answers_nobody() -> None:
+    async def forget(items: Sequence[str]) -> list[str | Exception]:
+        return list(items[1:])
+
+    tasks = await started(Group(forget, most=9), "a", "b")
+    async with asyncio.timeout(2):
+        for task in tasks:
+            with pytest.raises(ValueError, match="not every item"):
+                await task
+
+
+async def test_a_batch_is_nobodys_request() -> None:
+    whose = ContextVar("whose", default="nobody's")
+    seen: list[str] = []
+
+    async def see(items: Sequence[str]) -> list[str | Exception]:
+        seen.append(whose.get())
+        return list(items)
+
+    whose.set("the first one's")
+    await Group[str, str](see, most=9).do("a")
+    assert seen == ["nobody's"]
+
+
+async def test_behind_those_of_its_key_that_are_under_way_it_goes_with_the_next() -> None:
+    done = Done()
+    group = Group(done, most=9, enough=3, key=lambda item: item[0])
+    tasks = await started(group, "a0", "b0", "c0", "d0")
+    assert done.batches == [["a0", "b0", "c0"]]
+    tasks += await started(group, "a1")
+    done.free.set()
+    for task in tasks:
+        await task
+    assert done.batches == [["a0", "b0", "c0"], ["d0", "a1"]]
 
 
 async def test_who_goes_away_takes_nobody_along() -> None:
