@@ -106,3 +106,16 @@ def test_nobody_comes_back_before_a_token_can_be_there(seconds: float) -> None:
     paces = Paces()
     paces.heard(NUMBER, Denied(retry_after=seconds, reset=seconds), SLOW, now=NOW)
     assert paces.next_end() == NOW + after(seconds)
+
+
+def test_of_a_fast_number_that_refuses_several_tokens_are_waited_for_too() -> None:
+    paces = Paces()
+    paces.heard(NUMBER, Denied(retry_after=0.01, reset=1), FAST, now=NOW)
+    assert paces.next_end() == NOW + LEAST
+
+
+def test_of_two_ends_the_later_one_counts() -> None:
+    paces = Paces()
+    paces.until(NUMBER, NOW + after(2))
+    paces.until(NUMBER, NOW + after(1))
+    assert paces.next_end() == NOW + after(2)

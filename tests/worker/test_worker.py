@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from tests.support.deployment import FALLBACK, HTTP, SECOND, USER, hour, second
+from tests.support.deployment import AGENT, FALLBACK, HTTP, SECOND, USER, hour, number, second
 from tests.support.doubles import (
     NO_ANSWER,
     CarrierDouble,
@@ -327,6 +327,34 @@ async def test_without_redis_texts_wait_and_go_out_when_it_is_back(shop: Shop):
         switch.here = True
         shop.clock.now = second(5)
         await shop.until_said("One")
+
+
+async def test_without_redis_a_number_is_asked_about_once_and_then_left_alone(shop: Shop):
+    class OneIsGone(Plenty):
+        asked = 0
+
+        async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
+            if SECOND not in key:
+                return await super().take(key, rate, units)
+            self.asked += 1
+            return await Gone().take(key, rate, units)
+
+    pace = OneIsGone()
+    shop.rt = replace(shop.rt, pace=pace)
+    numbers = [number(AGENT), number(SECOND, segments_per_second=1)]
+    await shop.world.provision(numbers=numbers)
+    users = [Phone(f"+141555502{n:02}") for n in range(12)]
+    texts = [await shop.world.accept(agent_number=SECOND, user=user) for user in users]
+
+    async def is_put_off() -> bool:
+        due = (await shop.world.text(texts[0].message_id)).due_at
+        return due is not None and due > shop.clock.now
+
+    async with shop.working(concurrency=4):
+        await shop.until(is_put_off)
+        await shop.world.accept("Quick", user=USER, agent_number=AGENT)
+        await shop.until_said("Quick")
+    assert pace.asked == 1
 
 
 async def test_a_number_without_tokens_does_not_hold_up_the_others(shop: Shop):

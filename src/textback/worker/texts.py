@@ -101,6 +101,8 @@ class Texts:
         accounts, carrier_id = self._accounts, job.message.carrier_id
         try:
             outcome = await self._hand_over(job)
+            if isinstance(outcome, Wait):
+                self._paces.until(job.message.agent_number, outcome.until)
         except BaseException:  # cut off
             accounts.end(carrier_id, ticket, None, self.rt.now())
             raise
@@ -139,8 +141,6 @@ class Texts:
     async def _record(self, m: Sending, outcome: Outcome) -> None:
         rt = self.rt
         after = await persist(lambda: self._recording.record(m, outcome, now=rt.now()))
-        if isinstance(outcome, Wait) and outcome.until > rt.now():
-            self._paces.until(m.agent_number, outcome.until)
         metrics.SENDS.labels(send.word(outcome)).inc()
         self._tell_of_redis(lost=isinstance(outcome, Wait) and outcome.pace_unknown)
         if not isinstance(outcome, Wait):
