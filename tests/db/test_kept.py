@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.support.deployment import AGENT, USER
 from tests.support.wire import Wire
 from textback.core.errors import NothingToSay, Unavailable
-from textback.db import locks
+from textback.db import kept, locks
 from textback.db.kept import Driver
 from textback.db.session import create_engine, single, transaction
 
@@ -174,6 +174,25 @@ async def test_one_that_does_not_answer_is_closed_and_the_others_stay(database_u
             await wait()
         assert first.is_closed()
         assert await at_hand(db) is second
+        await db.dispose()
+
+
+async def test_one_of_which_nobody_knows_whether_it_began_a_transaction_is_not_handed_out(
+    database_url: str,
+) -> None:
+    async with Wire(database_url) as wire:
+        db = create_engine(wire.url, pool_size=1)
+        pool = kept.of(db)
+        connection = await pool.take(db)
+        driver = kept.driver_of(connection)
+        wire.freeze()
+        begin = asyncio.create_task(driver.transaction().start())
+        await asyncio.sleep(0)
+        await pool.give_back(connection, None)
+        assert driver.is_closed()
+        await asyncio.wait([begin])
+        wire.thaw()
+        assert await at_hand(db) is not driver
         await db.dispose()
 
 
