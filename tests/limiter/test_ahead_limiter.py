@@ -98,6 +98,13 @@ async def test_with_less_than_half_of_the_bucket_left_nothing_is_taken_ahead() -
     assert set(caller.behind.asked) == {1}
 
 
+async def test_what_is_taken_ahead_leaves_half_of_the_bucket() -> None:
+    caller = Caller(Rate(100, 3600))
+    await caller.calls(45, apart=0.001)
+    taken = sum(caller.behind.asked)
+    assert 45 < taken <= 51
+
+
 async def test_requests_of_several_units_and_of_buckets_that_lend_go_straight_on() -> None:
     caller = Caller()
     lending = Rate(1000, 3600, lends=True)

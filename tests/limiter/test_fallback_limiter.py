@@ -125,16 +125,27 @@ async def test_an_answer_that_was_on_its_way_when_redis_was_lost_does_not_prove_
     fallback.primary.hold.clear()
     early = asyncio.create_task(fallback.take())
     await asyncio.sleep(0)
-    fallback.primary.is_up = False
-    late = asyncio.create_task(fallback.take())
-    await asyncio.sleep(0)
+    held, fallback.primary.hold = fallback.primary.hold, asyncio.Event()
     fallback.primary.hold.set()
-    await late
+    fallback.primary.is_up = False
+    await fallback.take()
+    assert fallback.changes == [True]
+    held.set()
     await early
+    assert fallback.changes == [True]
     fallback.primary.is_up = True
     await fallback.take()
     assert fallback.primary.asked == 2
-    assert fallback.changes == [True]
+
+
+async def test_who_closes_it_while_redis_is_lost_leaves_nothing_behind() -> None:
+    fallback = Fallback()
+    before = asyncio.all_tasks()
+    fallback.primary.is_up = False
+    await fallback.take()
+    assert asyncio.all_tasks() != before
+    await fallback.limiter.close()
+    assert asyncio.all_tasks() == before
 
 
 async def test_a_quota_outlives_the_death_of_redis_and_its_return(mortal: Valkey) -> None:
