@@ -329,17 +329,21 @@ async def test_without_redis_texts_wait_and_go_out_when_it_is_back(shop: Shop):
         await shop.until_said("One")
 
 
+class SecondIs(Plenty):
+    """Of the second number another limiter is asked, which is counted."""
+
+    def __init__(self, other: Plenty) -> None:
+        self._other, self.asked = other, 0
+
+    async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
+        if SECOND not in key:
+            return await super().take(key, rate, units)
+        self.asked += 1
+        return await self._other.take(key, rate, units)
+
+
 async def test_without_redis_a_number_is_asked_about_once_and_then_left_alone(shop: Shop):
-    class OneIsGone(Plenty):
-        asked = 0
-
-        async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
-            if SECOND not in key:
-                return await super().take(key, rate, units)
-            self.asked += 1
-            return await Gone().take(key, rate, units)
-
-    pace = OneIsGone()
+    pace = SecondIs(Gone())
     shop.rt = replace(shop.rt, pace=pace)
     numbers = [number(AGENT), number(SECOND, segments_per_second=1)]
     await shop.world.provision(numbers=numbers)
@@ -358,16 +362,7 @@ async def test_without_redis_a_number_is_asked_about_once_and_then_left_alone(sh
 
 
 async def test_a_number_without_tokens_does_not_hold_up_the_others(shop: Shop):
-    class OneIsSlow(Plenty):
-        asked = 0
-
-        async def take(self, key: str, rate: Rate, units: float = 1) -> Granted | Denied:
-            if SECOND not in key:
-                return await super().take(key, rate, units)
-            self.asked += 1
-            return await Spent(60).take(key, rate, units)
-
-    pace = OneIsSlow()
+    pace = SecondIs(Spent(60))
     shop.rt = replace(shop.rt, pace=pace)
     for n in range(12):
         await shop.world.accept(agent_number=SECOND, user=Phone(f"+141555502{n:02}"))
