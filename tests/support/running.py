@@ -162,7 +162,7 @@ class Shop:
         async def listening() -> bool:
             query = text(
                 "select count(*) from pg_stat_activity"
-                " where (query ilike 'listen %' or query = 'select 1') and state = 'idle'"
+                " where query ~* '^(listen|select 1 where pg_backend_pid)' and state = 'idle'"
                 " and backend_start > :began"
             )
             async with transaction(self.world.db) as c:

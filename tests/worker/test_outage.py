@@ -47,7 +47,8 @@ async def settle_down(shop: Shop, carrier: Away) -> None:
         async with shop.world.transaction() as c:
             rows = (await c.execute(LOOK)).all()
         now = (rows, carrier.asked_in_vain, len(carrier.took), len(carrier.asked))
-        quiet = quiet + 1 if now == seen else 0
+        under_way = any(row.state == "sending" for row in rows)
+        quiet = quiet + 1 if now == seen and not under_way else 0
         seen = now
 
 
