@@ -111,26 +111,23 @@ async def hand_over(
     public_url: str,
     clock: Callable[[], datetime],
     steady: Callable[[], float],
-    heard: Callable[[Granted | Denied, Rate], None] | None = None,
+    heard: Callable[[Granted | Denied, Rate, int], None] | None = None,
 ) -> Outcome:
     """Give it to the carrier, once, if the number's pace and our lease allow.
 
-    `heard`: told what the pace said, before the carrier is asked.
+    `heard`: told what the pace said to how many units, before the carrier is asked.
 
     A worker that stalled must not send any more: others think it dead. Both clocks are asked, as
     one may have been set back, and the other may not count a pause of the machine.
     """
     m, bucket = job.message, _bucket(job.sender.segments_per_second)
+    units = segments.of_ours(m.text, m.agent_number, m.template)
     try:
-        token = await pace.take(
-            f"pace:{m.agent_number}",
-            bucket,
-            segments.of_ours(m.text, m.agent_number, m.template),
-        )
+        token = await pace.take(f"pace:{m.agent_number}", bucket, units)
     except Unreachable:  # nobody knows the pace: the text waits (ADR 8)
         return Wait(clock() + PACE_UNREACHABLE_WAIT, pace_unknown=True)
     if heard is not None:
-        heard(token, bucket)
+        heard(token, bucket, units)
     if isinstance(token, Denied):
         return Wait(clock() + timedelta(seconds=token.retry_after))
     carrier, kind = await carriers.get(m.carrier_id)

@@ -26,8 +26,42 @@ MOST: Final = timedelta(seconds=4)
 class _Bucket:
     rate: Rate
     full_at: float
+    heard_at: float
     denied: int = 0
     """In a row."""
+    ours: float = 0
+    others: float = 0
+    """Units lately taken from it."""
+
+    def hear(self, answer: Granted | Denied, units: int, at: float) -> None:
+        """What it is emptier by than we know of, others have taken.
+
+        Clocks that differ by milliseconds make that a little more now and a little less then.
+        """
+        full_at, a_unit = at + answer.reset, self.rate.seconds / self.rate.amount
+        ours = units if isinstance(answer, Granted) else 0
+        theirs = (full_at - max(self.full_at, at)) / a_unit - ours
+        aged = 0.5 ** max(0.0, at - self.heard_at)
+        self.ours = self.ours * aged + ours
+        self.others = max(0.0, self.others * aged + theirs)
+        self.full_at, self.heard_at = full_at, at
+        self.denied = 0 if ours else self.denied
+
+    def share(self) -> float:
+        """Of what comes into it, by what came of it lately."""
+        return self.ours / (self.ours + self.others) if self.others else 1.0
+
+    def worth_it(self) -> float:
+        """So many units that one of them should be ours.
+
+        But never more than half of what it holds: a full one loses what comes.
+        """
+        return max(1.0, min(1 / max(self.share(), 1e-9), self.rate.amount / 2))
+
+    def seconds_until(self, units: float) -> float:
+        """From when it was heard of."""
+        wanted_at = self.full_at - self.rate.seconds + units * self.rate.seconds / self.rate.amount
+        return max(0.0, wanted_at - self.heard_at)
 
 
 class Paces:
@@ -49,20 +83,23 @@ class Paces:
         if not asking:
             del self._asking[number]
 
-    def heard(self, number: Phone, answer: Granted | Denied, rate: Rate, *, now: datetime) -> None:
+    def heard(
+        self, number: Phone, answer: Granted | Denied, rate: Rate, units: int, *, now: datetime
+    ) -> None:
+        """What was said to who asked for so many units."""
         at = now.timestamp()
-        before = self._buckets.get(number)
-        bucket = self._buckets[number] = _Bucket(rate, at + answer.reset)
+        bucket = self._buckets.get(number)
+        if bucket is None or bucket.rate != rate:
+            bucket = self._buckets[number] = _Bucket(rate, full_at=at, heard_at=at)
+        bucket.hear(answer, units, at)
+        wait = bucket.seconds_until(bucket.worth_it())
         if isinstance(answer, Denied):
-            bucket.denied = before.denied if before else 0
             if number not in self._until or self._until[number] <= now:
                 bucket.denied += 1
-            patience = answer.retry_after * 2 ** min(bucket.denied - 1, 10)
+            patience = max(wait, answer.retry_after) * 2 ** min(bucket.denied - 1, 10)
             wait = max(answer.retry_after, min(patience, MOST.total_seconds()))
+        if wait:
             self.until(number, now + max(LEAST, timedelta(seconds=wait)))
-        elif answer.remaining < 1:
-            next_one = answer.reset + rate.seconds / rate.amount - rate.seconds
-            self.until(number, now + max(LEAST, timedelta(seconds=next_one)))
 
     def until(self, number: Phone, at: datetime) -> None:
         """Leave it alone till then."""
@@ -74,12 +111,16 @@ class Paces:
         return [*{*self._until, *self._asking}]
 
     def units(self, now: datetime) -> dict[Phone, int]:
-        """What may be sent now, of those whose bucket is not known to be full again."""
+        """What may be sent now, of those that were lately asked about.
+
+        Not what others will take of it, who look at the same moment: claimed, it would come back.
+        """
         at = now.timestamp()
-        for number in [number for number, each in self._buckets.items() if each.full_at <= at]:
+        over = at - MOST.total_seconds()
+        for number in [number for number, each in self._buckets.items() if each.full_at <= over]:
             del self._buckets[number]
         return {
-            number: max(1, gcra.units_left(each.full_at, each.rate, now=at))
+            number: max(1, round(gcra.units_left(each.full_at, each.rate, now=at) * each.share()))
             for number, each in self._buckets.items()
         }
 

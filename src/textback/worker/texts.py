@@ -116,8 +116,8 @@ class Texts:
     async def _hand_over(self, job: Job) -> Outcome:
         rt, m = self.rt, job.message
 
-        def heard(answer: Granted | Denied, rate: Rate) -> None:
-            self._paces.heard(m.agent_number, answer, rate, now=rt.now())
+        def heard(answer: Granted | Denied, rate: Rate, units: int) -> None:
+            self._paces.heard(m.agent_number, answer, rate, units, now=rt.now())
             self._paces.asked(m.agent_number, m.id)
 
         try:
