@@ -119,6 +119,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Connections that each process of `serve` takes at once; more are closed",
     )
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="How long `serve` keeps a connection without requests; longer than the proxy "
+        "in front keeps its own to us, or it now and then sends on one that we are closing",
+    )
     data: Path = Field(Path(".textback"), description="Folder where `demo` keeps its state")
     dialects: Annotated[tuple[DialectName, ...], NoDecode] = Field(
         DIALECTS, description="Whose routes there are; leave one out to switch it off"

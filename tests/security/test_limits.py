@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -29,9 +30,9 @@ class Hasty(Protocol):
 
 
 @asynccontextmanager
-async def serving(rt: Runtime) -> AsyncGenerator[tuple[Server, int]]:
+async def serving(rt: Runtime, **more: Any) -> AsyncGenerator[tuple[Server, int]]:
     """The application, by a server that waits for nobody and has `MOST` connections; its port."""
-    found = settings(rt.database_url, "redis://unused", max_connections=MOST)
+    found = settings(rt.database_url, "redis://unused", max_connections=MOST, **more)
     given: dict[str, Any] = options(found) | {"http": Hasty}
     server = Server(uvicorn.Config(wiring.application(rt, owns=False), **given))
     async with asyncio.TaskGroup() as group:
@@ -94,6 +95,33 @@ async def test_who_takes_no_answer_loses_the_connection(rt: Runtime) -> None:
             finally:
                 writer.transport.abort()
         assert await answered(port) == b"HTTP/1.1 200 OK\r\n"
+
+
+async def held(port: int, then: bytes) -> float:
+    """Seconds until a connection is closed on which `then` follows an answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(LIVE)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(then)
+    began = time.monotonic()
+    async with asyncio.timeout(10):
+        while await reader.read(1000):
+            pass
+    writer.close()
+    return time.monotonic() - began
+
+
+async def test_a_connection_without_requests_is_kept_for_as_long_as_it_is_said(rt: Runtime) -> None:
+    async with serving(rt, keep_alive_seconds=1) as (_, port):
+        assert await held(port, b"") == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize("then", [b"\r\n", b"\r", b"G", b"GET / HTTP/1.1\r\nHost: "])
+async def test_what_is_no_whole_request_does_not_keep_a_connection(
+    rt: Runtime, then: bytes
+) -> None:
+    async with serving(rt, keep_alive_seconds=3) as (_, port):
+        assert await held(port, then) < 2
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/opt-outs/import", "/v1/batches"])

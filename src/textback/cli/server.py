@@ -87,6 +87,9 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        at = self._answering
+        if self._arrives_by == _NEVER and (at is None or at.response_complete):
+            self._expect()  # blank lines before a request: uvicorn does not count as idle any more
         if not self._in_head:
             self._head = 0
             return
@@ -284,6 +287,7 @@ def options(found: Settings, *, workers: int = 1) -> dict[str, Any]:
         # on the loopback otherwise.
         "proxy_headers": False,
         "limit_concurrency": found.max_connections,
+        "timeout_keep_alive": found.keep_alive_seconds,
         "timeout_graceful_shutdown": ceil(found.drain_seconds),
         "loop": "uvloop",
         "http": Protocol,
