@@ -26,7 +26,8 @@ pool_mode = transaction
 default_pool_size = 20
 max_client_conn = 1000
 ignore_startup_parameters = extra_float_digits, idle_in_transaction_session_timeout, \
-tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, default_transaction_read_only
+client_connection_check_interval, tcp_keepalives_idle, tcp_keepalives_interval, \
+tcp_keepalives_count, default_transaction_read_only
 query_wait_timeout = 5
 server_login_retry = 1
 {more}

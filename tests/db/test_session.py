@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -107,6 +108,29 @@ async def test_whoever_is_cut_off_while_nobody_answers_ends_as_one_who_was_cut_o
 async def test_the_limits_are_those_of_every_session(engine: AsyncEngine) -> None:
     async with transaction(engine) as c:
         assert await c.scalar(text("show idle_in_transaction_session_timeout")) == "10s"
+
+
+@pytest.mark.parametrize("way", [transaction, single])
+async def test_a_statement_that_was_given_up_does_not_go_on_to_wait_in_postgres(
+    database_url: str,
+    engine: AsyncEngine,
+    way: Callable[[AsyncEngine], AbstractAsyncContextManager[Any]],
+) -> None:
+    """Else each repetition takes another of its connections, until there is none for anybody."""
+    wait = Statement("select pg_advisory_xact_lock(4711)")
+    waiting = text("select count(*) from pg_locks where locktype = 'advisory' and not granted")
+    impatient = create_engine(database_url, statement_seconds=SHORT)
+    async with transaction(engine) as holding:
+        await holding.execute(text("select pg_advisory_xact_lock(4711)"))
+        with pytest.raises(Unavailable):
+            async with way(impatient) as c:
+                await (
+                    wait.rows(c) if way is transaction else c.fetch("select pg_advisory_lock(4711)")
+                )
+        async with asyncio.timeout(8):
+            while await holding.scalar(waiting):  # noqa: ASYNC110 - Postgres tells nobody
+                await asyncio.sleep(0.1)
+    await impatient.dispose()
 
 
 @pytest.mark.parametrize("way", [transaction, single])

@@ -60,6 +60,9 @@ def create_engine(
     # there until somebody notices; by default that takes two hours.
     noticed = {
         "idle_in_transaction_session_timeout": f"{idle_seconds:g}s",
+        # A statement that nobody waits for any more would wait on for its lock, and with each
+        # repetition another one, until Postgres has no connection left for anybody.
+        "client_connection_check_interval": "2s",
         "tcp_keepalives_idle": f"{IDLE_SECONDS:g}",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
