@@ -113,17 +113,24 @@ async def test_what_came_of_a_text_reads_little_however_much_was_sent_since_it_w
     assert await sent(2) < MANY / 100
 
 
-async def test_a_claim_reads_little_however_much_is_being_sent_since_it_was_planned(
-    fresh: AsyncConnection,
+@pytest.mark.parametrize(
+    ("state", "index", "columns"),
+    [
+        ("sending", "uq_messages_sending", "lease_until = now()"),
+        ("uncertain", "ix_messages_in_doubt", "uncertain_at = now(), look_up_at = now()"),
+    ],
+)
+async def test_a_claim_reads_little_however_much_is_under_way_or_in_doubt_since_it_was_planned(
+    fresh: AsyncConnection, state: str, index: str, columns: str
 ) -> None:
     # As when that index had grown, and was empty again: others seemed to cost less.
-    await fresh.execute(sql("drop index uq_messages_sending"))
+    await fresh.execute(sql(f"drop index {index}"))
     await fresh.commit()
     assert (await claim(fresh, limit=1)).sending != []
     await fresh.execute(
         sql(
-            "update messages set state = 'sending', due_at = null, claimed_at = now(),"
-            " lease_until = now() where state = 'queued' and right(id, 1) <> '0'"
+            f"update messages set state = '{state}', due_at = null, claimed_at = now(), {columns}"  # noqa: S608 - ours
+            " where state = 'queued' and right(id, 1) <> '0'"
         )
     )
     await fresh.commit()

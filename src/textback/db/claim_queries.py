@@ -51,7 +51,7 @@ _MAY_GO: Final = """
             limit 1) is null
         and (select o.seq from messages o
             where o.agent_number = {m}.agent_number and o.user_number = {m}.user_number
-                and o.state = 'uncertain' and coalesce(o.look_up_at, '-infinity') <> '-infinity'
+                and o.state = 'uncertain' and o.look_up_at is not null
             limit 1) is null
 """
 # A new one is due at once, even if the clock that wrote it is ahead.

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 _NEXT: Final = text("""
     select
         (select min(due_at) from messages where state = 'queued') as texts,
-        (select min(look_up_at) from messages where state = 'uncertain') as look_ups,
+        (select min(look_up_at) from messages where uncertain_at is not null) as look_ups,
         (select min(due_at) from turns where state = 'waiting') as turns,
         (select min(analysis_due_at) from conversations) as analyses,
         (select min(deadline_at) from conversations) as deadlines,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,6 +38,8 @@ from textback.db.message_rows import (
 from textback.db.parts import Behind
 from textback.db.tables import events as events_table
 from textback.db.tables import messages as t
+
+_IN_DOUBT: Final = t.c.uncertain_at.is_not(None)  # the words of the index of look-ups
 
 
 async def add(
@@ -148,7 +151,7 @@ async def claim_look_ups(
     """Take up to `limit` uncertain texts that are due to be looked up, each for `lease`."""
     rows = await c.execute(
         select(t)
-        .where(t.c.state == "uncertain", t.c.look_up_at <= now)
+        .where(_IN_DOUBT, t.c.look_up_at <= now)
         .order_by(t.c.look_up_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -172,7 +175,7 @@ async def leases_run_out(c: AsyncConnection, *, now: datetime, limit: int) -> li
 
 
 async def next_look_up(c: AsyncConnection) -> datetime | None:
-    return await c.scalar(select(func.min(t.c.look_up_at)).where(t.c.state == "uncertain"))
+    return await c.scalar(select(func.min(t.c.look_up_at)).where(_IN_DOUBT))
 
 
 async def drop_queued(

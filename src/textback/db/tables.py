@@ -261,7 +261,8 @@ messages = Table(
         "user_number",
         postgresql_where=text("state = 'uncertain'"),
     ),
-    Index("ix_messages_look_up", "look_up_at", postgresql_where=text("state = 'uncertain'")),
+    # Those that are in doubt, as with leases: only who asks for look-ups can use it.
+    Index("ix_messages_doubted", "look_up_at", postgresql_where=text("uncertain_at is not null")),
     Index(
         "ix_messages_heard",
         "project_id",

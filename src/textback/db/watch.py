@@ -110,10 +110,10 @@ QUERY: Final = text("""
             order by d.endpoint_id, d.id limit 1) oldest) as deliveries,
         (select min(swept_until) from numbers where removed_at is null) as swept_until,
         (select count(*) from (select from messages
-            where state = 'uncertain' and look_up_at is not null
+            where uncertain_at is not null and look_up_at is not null
             order by look_up_at limit :most) few) as looked_up,
         (select count(*) from (select from messages
-            where state = 'uncertain' and look_up_at is null
+            where uncertain_at is not null and look_up_at is null
             order by look_up_at limit :most) few) as unsettled,
         -- Not those that their agents have yet to write.
         (select count(*) from (select from messages
