@@ -223,6 +223,56 @@ async def test_the_key_of_what_is_in_flight_stays_with_it(world: World) -> None:
     assert await keys(world) == set()
 
 
+async def test_so_does_the_key_of_a_plan_that_went_on_with_what_there_is(world: World) -> None:
+    """It was promised another conversation than the one its text came to be in."""
+    talk = (await world.accept()).conversation_id
+    await world.send()
+    wish = {"thread": "resume", "idempotency": named("of a plan"), "send_at": second(2)}
+    plan = await plans.send(world, now=second(1), **wish)
+    assert await plans.singles(world, now=second(2)) == ["accepted"]
+    (job,) = await world.claim(now=second(3))
+    assert (job.message.id, job.message.conversation_id) == (plan.message_id, talk)
+    assert plan.conversation_id != talk
+
+    await erase(world, now=second(3))
+
+    again = await plans.send(world, now=second(4), **wish)
+    assert (again.message_id, again.replayed) == (plan.message_id, True)
+    await world.record(job, await world.hand_over(job, now=second(4)), now=second(4))
+    await erase(world, now=second(5))
+    assert await keys(world) == set()
+
+
+async def test_so_does_the_key_of_what_the_agent_is_to_say_and_goes_with_its_conversation(
+    world: World,
+) -> None:
+    await world.accept()
+    (job,) = await world.claim()
+    names = {"of the agent", f"of the agent, {USER}"}
+    for each in names:  # no text leads from these to the user
+        goes_on = await plans.send(
+            world, text=None, thread="resume", idempotency=named(each), now=second(1)
+        )
+        assert goes_on.message_id is None
+    await erase(world, now=second(2))
+    assert await keys(world) == names
+    await world.record(job, await world.hand_over(job, now=second(3)), now=second(3))
+    await erase(world, now=second(4))
+    assert await keys(world) == set()
+
+
+async def test_a_key_of_ours_that_names_what_was_erased_goes_wherever_it_leads(
+    world: World,
+) -> None:
+    talk = (await world.accept()).conversation_id
+    await world.send()
+    alert = Idempotency(route="alert", key=f"{talk}:2026-03-02", fingerprint=b"")
+    await world.accept("A person is needed", user=NEIGHBOUR, idempotency=alert)
+    await erase(world, now=second(1))
+    assert await keys(world) == set()
+    assert [each.user_number for each in await world.talks()] == [NEIGHBOUR]
+
+
 # --- What it says -------------------------------------------------------------------------------
 
 
