@@ -16,9 +16,11 @@ from textback.core.errors import Unavailable
 from textback.core.message import Delivered, Failed, Message, Queued, Sending, Sent, Uncertain
 from textback.core.phone import Phone
 from textback.core.ports import ReceiptStatus, Taken
+from textback.db import events
+from textback.db.listen import listen
 from textback.db.session import create_engine
 from textback.flows import recording
-from textback.flows.recording import Recording, Wait
+from textback.flows.recording import Outcome, Recording, Wait
 from textback.flows.send import Job
 
 
@@ -142,6 +144,37 @@ async def test_what_is_behind_a_text_of_an_answer_waits_for_the_report_or_goes(w
         await world.record(job, outcome, now=second(2))
         assert (await world.text(two.id)).due_at == due
         await world.claim(now=second(20))
+
+
+async def test_who_sends_is_told_of_what_may_go_now_and_of_nothing_else(
+    world: World, database_url: str
+):
+    sent, alone, refused, again = await jobs(world, 4)
+    await world.accept("And more.", user=refused.message.user_number)
+    async with world.transaction() as c:
+        follow = "update messages set follows = :one, part_wait = '8 s' where text = 'And more.'"
+        await c.execute(sql(follow), {"one": refused.message.id})
+    told, begun = asyncio.Queue[str](), asyncio.Event()
+    listening = asyncio.create_task(listen(database_url, told.put_nowait, begun=begun.set))
+    await begun.wait()
+
+    async def heard(job: Job, outcome: Outcome) -> list[str]:
+        came = [(job.message, outcome, second(2))]
+        await recording.record_all(world.db, came, policy=world.policy)
+        async with world.transaction() as c:
+            await events.wake(c, "turns")  # what was said before has been heard before
+        said = list[str]()
+        async with asyncio.timeout(60):
+            while (each := await told.get()) != "turns":
+                said.append(each)
+        return said
+
+    assert await heard(sent, Taken("SM0")) == []
+    assert await heard(alone, NEVER) == []
+    assert await heard(refused, NEVER) == ["messages"]  # what is behind it may go
+    assert await heard(again, LATER) == ["messages"]
+    listening.cancel()
+    await asyncio.wait([listening])
 
 
 async def test_a_wait_is_no_attempt(world: World):
