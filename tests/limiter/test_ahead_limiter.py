@@ -105,6 +105,18 @@ async def test_what_is_taken_ahead_leaves_half_of_the_bucket() -> None:
     assert 45 < taken <= 51
 
 
+async def test_after_a_refusal_nothing_is_taken_ahead_whatever_was_left_before() -> None:
+    caller = Caller()
+    await caller.calls(100, apart=0.001)
+    left = 1000 - sum(caller.behind.asked)
+    assert isinstance(await caller.behind.take("project", WIDE, left), Granted)  # by another one
+    await caller.calls(100, apart=0.001)
+    caller.behind.asked.clear()
+    answers = await caller.calls(60, apart=0.001)
+    assert {type(each) for each in answers} == {Denied}
+    assert caller.behind.asked == [1] * 60
+
+
 async def test_requests_of_several_units_and_of_buckets_that_lend_go_straight_on() -> None:
     caller = Caller()
     lending = Rate(1000, 3600, lends=True)
