@@ -343,3 +343,32 @@ def test_a_standard_stream_that_is_closed_is_no_reason_to_abort(
     done = subprocess.run(shell, env=given, stderr=subprocess.PIPE, check=False)
 
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"), [("--help", ""), ("--version", "1"), ("conversations --json", "")]
+)
+def test_what_cannot_be_written_is_said_in_a_sentence(
+    arguments: str, unbuffered: str, database_url: str
+) -> None:
+    more = {"TEXTBACK_DATABASE_URL": database_url, "PYTHONUNBUFFERED": unbuffered}
+    given = {**os.environ, **more}
+    command = [sys.executable, "-m", "textback", *arguments.split()]
+
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, env=given, stdout=full, stderr=subprocess.PIPE, check=False)
+
+    assert done.stderr.decode() == "Standard output cannot be written: No space left on device.\n"
+    assert done.returncode == 1
+
+
+def test_who_reads_no_further_is_told_nothing(database_url: str) -> None:
+    given = {**os.environ, "TEXTBACK_DATABASE_URL": database_url}
+    nobody, writes = os.pipe()
+    os.close(nobody)
+
+    command = (sys.executable, "-m", "textback", "conversations", "--json")
+    done = subprocess.run(command, env=given, stdout=writes, stderr=subprocess.PIPE, check=False)
+    os.close(writes)
+
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -1,7 +1,6 @@
 """Every command, and the words that teach them."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,14 @@ import typer
 
 from textback import __version__
 from textback.cli import agent as agents
-from textback.cli import context, hand_commands, key_commands, operation_commands, user_commands
+from textback.cli import (
+    context,
+    hand_commands,
+    key_commands,
+    operation_commands,
+    streams,
+    user_commands,
+)
 
 app = typer.Typer(
     name="textback",
@@ -259,16 +265,4 @@ app.add_typer(key_commands.app)
 
 
 def main() -> None:
-    _stand_in()
-    app()
-
-
-def _stand_in() -> None:
-    """For standard streams that whoever started us closed: libuv aborts over the first socket."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            opened = os.open(os.devnull, os.O_RDWR)
-            os.dup2(opened, number)
-            if opened != number:
-                os.close(opened)
-            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+    streams.run(app)
