@@ -144,6 +144,56 @@ async def test_the_log_of_a_post_says_its_trace_and_why_it_is_to_be_made_again(
     assert [(line["trace_id"], line["span_id"]) for line in posted] == spans
 
 
+class Keyring:
+    """As `VAULT`, while it has its key."""
+
+    has_key = True
+
+    def seal(self, secret: str) -> str:
+        return VAULT.seal(secret)
+
+    def open(self, sealed: str) -> str:
+        if not self.has_key:
+            raise ValueError("no key fits")
+        return VAULT.open(sealed)
+
+
+async def test_an_endpoint_whose_secret_no_key_opens_is_told_of_once_until_one_does(
+    shop: Shop,
+) -> None:
+    keys = Keyring()
+    shop.rt = replace(shop.rt, vault=keys)
+    postman = Postman(shop.world)
+
+    async def put_off() -> bool:
+        rows = await postman.rows("select due_at from webhook_deliveries where state = 'waiting'")
+        return bool(rows) and all(row["due_at"] > shop.clock() for row in rows)
+
+    with captured_logs() as logged:
+        async with Receiver() as receiver:
+            made = await to(shop, receiver.url, "message.queued")
+            async with shop.working():
+                keys.has_key = False
+                for n in range(3):
+                    await shop.world.accept(user=Phone(f"+1415555020{n}"))
+                await shop.until(put_off)
+                shop.clock.now += timedelta(seconds=30)
+                await shop.until(put_off)
+                keys.has_key = True
+                shop.clock.now += timedelta(seconds=30)
+                await receiver.arrived(3)
+                keys.has_key = False
+                await shop.world.accept(user=Phone("+14155550203"))
+                await shop.until(put_off)
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    told = [line for line in lines if line["event"] == "webhook.unsigned"]
+    assert [(line["endpoint_id"], line["level"]) for line in told] == 2 * [
+        (made.endpoint.id, "error")
+    ]
+    assert {line["why"] for line in told} == {"no key of ours opens its secret"}
+    assert not any("exception" in line for line in told)
+
+
 class LosesTheDatabase(NativeFormat):
     """The database goes while the first body is written."""
 

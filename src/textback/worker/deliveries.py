@@ -49,6 +49,7 @@ class Deliveries:
     def __init__(self, rt: Runtime) -> None:
         self.rt = rt
         self._under_way = Counter[str]()
+        self._unsigned = set[str]()
         self._round = Round()
         self._posts = Loop(
             "deliver", self._claim, self._deliver, concurrency=AT_ONCE, poll=rt.poll, now=rt.now
@@ -118,11 +119,20 @@ class Deliveries:
             return written
         try:
             post = deliver.signed(held, written, rt.formats, rt.vault, now=rt.now())
-        except (KeyError, ValueError):
-            log.exception("webhook.unsigned", endpoint_id=held.endpoint_id)
+        except (KeyError, ValueError) as error:
+            self._tell_of(held.endpoint_id, error)
             await deliver.give_back(rt.db, held, until=rt.now() + UNSIGNED_WAIT)
             return Recorded(came="lost")
+        self._unsigned.discard(held.endpoint_id)
         return await self._post(held, post, began)
+
+    def _tell_of(self, endpoint_id: str, error: KeyError | ValueError) -> None:
+        """Once, until it works again: each delivery to it comes again and again."""
+        if endpoint_id not in self._unsigned:
+            self._unsigned.add(endpoint_id)
+            sealed = isinstance(error, ValueError)
+            why = "no key of ours opens its secret" if sealed else "its format is none of ours"
+            log.error("webhook.unsigned", endpoint_id=endpoint_id, why=why)
 
     async def _post(self, held: Held, post: Post, began: float) -> _Posted:
         parent = await traces.of_event(self.rt.db, held.event_id)
