@@ -8,7 +8,6 @@ from pathlib import Path
 
 import typer
 
-from textback import wiring
 from textback.cli.context import fail
 from textback.cli.words import in_json
 from textback.core import phone
@@ -55,7 +54,7 @@ async def export(found: Settings, who: Phone, account: str | None, *, to: Path |
         found.need("database_url")["database_url"], pool_size=2, statement_seconds=SECONDS
     )
     try:
-        told = await user_data.export(db, who, _account(account), now=wiring.clock())
+        told = await user_data.export(db, who, _account(account), now=_now())
     except UnknownResource as refusal:
         raise fail(refusal.sentence) from None
     finally:
@@ -84,7 +83,7 @@ async def erase(
             if not sys.stdin.isatty():
                 raise fail("Nothing is erased: say --yes.")
             typer.confirm("Erase all of it, for good?", abort=True, err=True)
-        done = await user_data.erase_user(db, who, _account(account), now=wiring.clock())
+        done = await user_data.erase_user(db, who, _account(account), now=_now())
     except UnknownResource as refusal:
         raise fail(refusal.sentence) from None
     finally:
@@ -102,6 +101,12 @@ async def erase(
         for sentence in done.in_the_way:
             print(f"Still there: {sentence}", file=sys.stderr)
     return 1 if done.in_the_way else 0
+
+
+def _now() -> datetime:
+    from textback.wiring import clock  # noqa: PLC0415 - it knows every edge, and is slow
+
+    return clock()
 
 
 def _write(to: Path, text: str) -> None:
