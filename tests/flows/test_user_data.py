@@ -25,7 +25,7 @@ from tests.support.doubles import NO_ANSWER, CarrierDouble
 from tests.support.webhooks import BROKEN, Postman
 from tests.support.world import World
 from textback.cli.main import app
-from textback.core.commands import Notify
+from textback.core.commands import Idempotency, Notify
 from textback.core.ids import AccountId, new_file_id
 from textback.core.phone import Phone
 from textback.db import uploads, webhook_deliveries
@@ -233,3 +233,31 @@ async def test_another_accounts_conversation_with_the_same_user_stays(world: Wor
     assert done.removed["conversations"] == 0
     assert len(await world.talks()) == 1
     assert await world.may_text(agent_number=AGENT)
+
+
+async def test_what_another_account_holds_beside_conversations_stays(world: World) -> None:
+    await everywhere(world)
+    name = Idempotency(route="/v1/messages", key=f"key-{USER}", fingerprint=b"")
+    await plans.send(world, idempotency=name, send_at=hour(24), now=second(9))
+    kept = {
+        "planned_sends": "user_number <> ''",
+        "events": "account_id is not null",
+        "uploads": "true",
+        "idempotency_keys": "true",
+    }
+
+    async def there() -> dict[str, int]:
+        async with world.transaction() as c:
+            count = "select count(*) from {} where {}"
+            return {t: await c.scalar(sql(count.format(t, w))) or 0 for t, w in kept.items()}
+
+    before = await there()
+    assert all(before.values())
+    async with world.transaction() as c:
+        await c.execute(sql("insert into accounts (id, name) values ('globex', 'Globex')"))
+    done = await user_data.erase_user(world.db, USER, AccountId("globex"), now=hour(1))
+    assert set(done.removed.values()) == {0}
+    assert await there() == before
+    told = await user_data.export(world.db, USER, AccountId("globex"), now=hour(1))
+    assert not any(told[table] for table in OF_USER)
+    assert await plans.singles(world, now=hour(24)) != []  # nothing was cancelled
