@@ -49,6 +49,8 @@ def test_a_number_that_the_carriers_own_words_hold_is_masked_without_a_plus_too(
         ("to%2B14155550199", "to%2B1415***0199"),
         ("tel:14155550199;ext=1", "tel:1415***0199;ext=1"),
         ("no such key tb_Qm9va2luZ3MtYW5kLXJl", "no such key [hidden]"),
+        ("no such key nxfs_Qm9va2luZ3MtYW5kLXJl", "no such key [hidden]"),
+        ("no such key whsec_Qm9va2luZ3MtYW5k/XJl", "no such key [hidden]"),
         ("error 21211, 999999 of them", "error 21211, 999999 of them"),
     ],
 )

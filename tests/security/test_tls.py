@@ -210,6 +210,9 @@ def test_asyncpg_is_told_the_same_by_its_own_url(
     assert found.drivername == "postgresql"
     assert (found.username, found.password, found.host, found.port) == ("u", "p@ss", "db", 5433)
     assert dict(found.query) == {"sslmode": "verify-full", "sslrootcert": str(trusted[0])}
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    found = make_url(address.plain("postgres://db/x"))
+    assert dict(found.query) == {"sslrootcert": str(trusted[0])}
 
 
 async def test_a_postgres_without_tls_is_not_talked_to_where_tls_is_wanted() -> None:
@@ -235,6 +238,18 @@ def test_what_the_url_says_of_tls_is_kept_from_sqlalchemy_and_the_rest_is_not() 
     assert dict(url.query) == {"passfile": "/c"}
     assert arguments == {"dsn": "postgresql://?sslmode=verify-full&sslrootcert=%2Fa+b.pem"}
     assert address.read("postgres://db/x")[1] == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl"),
+        *("sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version"),
+    ],
+)
+def test_each_parameter_of_tls_reaches_asyncpg_and_of_two_the_last_one(name: str) -> None:
+    url, arguments = address.read(f"postgresql://db/x?{name}=no&{name}=yes")
+    assert (dict(url.query), arguments) == ({}, {"dsn": f"postgresql://?{name}=yes"})
 
 
 async def test_redis_is_talked_to_only_as_who_the_authority_says(
