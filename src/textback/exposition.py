@@ -15,12 +15,13 @@ import structlog
 from prometheus_client import CollectorRegistry, Metric, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from textback import metrics
 from textback.core.errors import Unavailable
 from textback.core.gcra import Rate
 from textback.core.ports import Unreachable
-from textback.db import watch
+from textback.db import reads, watch
 from textback.db.watch import Queues
 from textback.runtime import Runtime
 
@@ -100,24 +101,32 @@ class Standing:
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._postgres = _Look(partial(watch.queues, rt.db))
+        # Not by what the queues tell: to look at them takes longer where they are long or locked.
+        self._postgres = _Look(partial(_reached, rt.db))
         self._redis = _Look(partial(rt.pace.take, "health", Rate(1000, 1)))
+        self._queues = _Look(partial(watch.queues, rt.db))
 
     async def families(self) -> list[Metric]:
         """Takes never much longer than PATIENCE."""
         looks = {"postgres": self._postgres, "redis": self._redis}
         async with asyncio.TaskGroup() as group:
-            for look in looks.values():
+            for look in (*looks.values(), self._queues):
                 group.create_task(look.fresh())
         values = {
             "textback_reachable": {
                 store: float(look.found is not None) for store, look in looks.items()
             }
         }
-        known = self._postgres.known
+        known = self._queues.known
         if known is not None and monotonic() - known[0] < TOO_OLD:
             values |= _values(known[1], now=self._rt.now())
         return list(_families(values))
+
+
+async def _reached(db: AsyncEngine) -> bool:
+    """Raises Unavailable."""
+    await reads.revision(db)
+    return True
 
 
 async def text(standing: Standing) -> bytes:

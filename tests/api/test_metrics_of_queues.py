@@ -9,6 +9,7 @@ from functools import partial
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import Clock, client, execute, send, settings, started, until
@@ -16,6 +17,7 @@ from tests.support.doubles import Plenty
 from tests.support.ports import free_port
 from tests.support.wire import Wire
 from textback.core.gcra import Denied, Granted, Rate
+from textback.db.session import transaction
 
 Gauges = dict[tuple[str, str], float]
 
@@ -134,6 +136,16 @@ async def test_a_store_that_hangs_is_not_taken_for_two(database_url: str, redis_
             found = await gauges_of(http)
         assert (found["reachable", "postgres"], found["reachable", "redis"]) == (1, 0)
         assert ("uncertain", "operator") in found
+
+
+async def test_a_database_whose_queues_are_locked_is_reached(
+    http: httpx.AsyncClient, engine: AsyncEngine, gauges: Callable[[], Awaitable[Gauges]]
+) -> None:
+    async with transaction(engine) as c:
+        await c.execute(text("lock table messages"))
+        found = await gauges()
+    assert found["reachable", "postgres"] == 1
+    assert ("waiting", "messages") not in found
 
 
 async def test_a_look_that_was_broken_off_is_not_the_last_one(

@@ -177,6 +177,12 @@ async def test_one_that_does_not_answer_is_closed_and_the_others_stay(database_u
         await db.dispose()
 
 
+async def test_one_that_comes_back_after_all_were_let_go_is_closed(db: AsyncEngine) -> None:
+    async with single(db) as driver:
+        await db.dispose()
+    assert driver.is_closed()
+
+
 async def test_one_of_which_nobody_knows_whether_it_began_a_transaction_is_not_handed_out(
     database_url: str,
 ) -> None:

@@ -55,9 +55,9 @@ class KeptPool(AsyncAdaptedQueuePool):
 
     async def give_back(self, connection: AsyncConnection, error: BaseException | None) -> None:
         """`error`: what it failed with, if that does not say that the connection is lost."""
-        if not _is_clean(connection):
+        if not _is_clean(connection) or connection.engine.pool is not self:  # or all were let go
             lose(connection)
-        elif self._waiting or connection.engine.pool is not self:
+        elif self._waiting:
             await asyncio.shield(connection.close())
         elif error is None or isinstance(error, Exception):
             self._idle.append(connection)
