@@ -139,7 +139,7 @@ async def test_a_store_that_hangs_is_not_taken_for_two(database_url: str, redis_
 
 
 async def test_a_database_whose_queues_are_locked_is_reached(
-    http: httpx.AsyncClient, engine: AsyncEngine, gauges: Callable[[], Awaitable[Gauges]]
+    engine: AsyncEngine, gauges: Callable[[], Awaitable[Gauges]]
 ) -> None:
     async with transaction(engine) as c:
         await c.execute(text("lock table messages"))

@@ -109,6 +109,17 @@ async def test_everything_about_a_user_is_exported_and_nothing_about_another(
     assert (await user_data.count(world.db, NEIGHBOUR, ACME))["conversations"] == 1
 
 
+async def test_a_planned_send_that_goes_with_its_conversation_is_counted_too(world: World) -> None:
+    await world.provision()
+    await plans.create(world, [USER], text="Hi.", send_at=hour(1))
+    assert await plans.batch_turns(world, now=hour(1)) == [["accepted"]]
+    await world.send_all(now=hour(1))
+
+    done = await user_data.erase_user(world.db, USER, ACME, now=hour(2))
+
+    assert (done.removed["conversations"], done.removed["planned_sends"]) == (1, 1)
+
+
 async def test_what_is_erased_is_nowhere_any_more_and_who_opted_out_still_has(
     world: World,
 ) -> None:

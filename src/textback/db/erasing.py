@@ -161,15 +161,14 @@ async def forget_old(c: AsyncConnection, *, before: datetime, limit: int) -> int
     return (await c.execute(delete(t).where(these))).rowcount
 
 
-async def blank_plans(c: AsyncConnection, which: ColumnElement[bool]) -> int:
-    """Of those that are over nothing stays of what they said and to whom; gives how many."""
+async def blank_plans(c: AsyncConnection, which: ColumnElement[bool]) -> None:
+    """Of those that are over nothing stays of what they said and to whom."""
     p = planned_sends.c
-    done = await c.execute(
+    await c.execute(
         update(planned_sends)
         .where(which, p.state != "planned")
         .values(user_number="", command=p.command.concat(cast(_BLANK, JSONB)), error=None)
     )
-    return done.rowcount
 
 
 async def deliveries(c: AsyncConnection, which: ColumnElement[bool]) -> None:

@@ -131,14 +131,17 @@ async def count(
 async def erase(
     c: AsyncConnection, users: Sequence[Phone], account_id: AccountId | None
 ) -> dict[str, int]:
-    """What is not in conversations; plans are over by now. Opt-outs stay. Gives how many."""
+    """What is not in conversations; plans are over by now. Opt-outs stay.
+
+    Gives how many there were of what is counted nowhere else.
+    """
     which = _beside(users, account_id)
-    blanked = await erasing.blank_plans(c, which["planned_sends"])
+    await erasing.blank_plans(c, which["planned_sends"])
     told = list(await c.scalars(select(events.c.id).where(which["events"])))
     await erasing.deliveries(c, webhook_deliveries.c.event_id.in_(told))
     await c.execute(delete(events).where(events.c.id.in_(told)))
     files = (await c.execute(delete(uploads).where(which["uploads"]))).rowcount
-    return {"planned_sends": blanked, "events": len(told), "uploads": files}
+    return {"events": len(told), "uploads": files}
 
 
 async def keys(

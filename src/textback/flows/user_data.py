@@ -105,9 +105,10 @@ async def erase_user(
         removed = await user_data.erase(c, users, account_id)
         opt_outs = await user_data.standing_opt_outs(c, users, account_id)
     left = await count(db, user, account_id)
-    texts = max(0, before["texts"] - left["texts"])
+    # Also what went together with its conversation.
+    both = {name: max(0, before[name] - left[name]) for name in ("texts", "planned_sends")}
     return Erased(
-        removed={"conversations": gone, "texts": texts, **removed, "idempotency_keys": keys},
+        removed={"conversations": gone, **both, **removed, "idempotency_keys": keys},
         opt_outs=opt_outs,
         in_the_way=list(in_the_way.values()),
     )
