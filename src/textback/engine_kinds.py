@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from textback.core import secret_paths
 from textback.core.engine import Engine
 from textback.core.frozen import frozen
+from textback.public_network import ANY_WAY, Way
 
 
 @frozen
@@ -23,8 +24,8 @@ class EngineKind:
     """Of its settings; what is a secret in them is a SecretStr."""
     deadline: Callable[[Any], timedelta]
     """How long a turn may take in all."""
-    make: Callable[[Any, Callable[[], datetime]], Engine]
-    """With the clock that dates signatures. Nothing connects yet."""
+    make: Callable[[Any, Callable[[], datetime], Way], Engine]
+    """With the clock that dates signatures, and the way to what is called. Nothing connects yet."""
     can_open: Callable[[Any], bool] = lambda _: False
     can_analyse: Callable[[Any], bool] = lambda _: False
     nodes: Callable[[Any], Sequence[str]] = lambda _: ()
@@ -37,7 +38,7 @@ class EngineKind:
 def _scripted() -> EngineKind:
     from textback.engines.scripted import ScriptedConfig, ScriptedEngine  # noqa: PLC0415
 
-    def make(config: ScriptedConfig, _clock: object) -> Engine:
+    def make(config: ScriptedConfig, _clock: object, _way: object) -> Engine:
         return ScriptedEngine(config)
 
     def deadline(config: ScriptedConfig) -> timedelta:
@@ -50,8 +51,8 @@ def _scripted() -> EngineKind:
 def _http() -> EngineKind:
     from textback.engines.http import HttpConfig, HttpEngine  # noqa: PLC0415
 
-    def make(config: HttpConfig, clock: Callable[[], datetime]) -> Engine:
-        return HttpEngine(config, clock=clock)
+    def make(config: HttpConfig, clock: Callable[[], datetime], way: Way) -> Engine:
+        return HttpEngine(config, clock=clock, transport=way.transport(config.url))
 
     def deadline(config: HttpConfig) -> timedelta:
         return timedelta(seconds=2 * config.timeout_seconds)  # HttpEngine's; one opens a pool
@@ -70,10 +71,10 @@ def _http() -> EngineKind:
 def _llm() -> EngineKind:
     from textback.llm.settings import LlmConfig  # noqa: PLC0415
 
-    def make(config: LlmConfig, clock: Callable[[], datetime]) -> Engine:
+    def make(config: LlmConfig, clock: Callable[[], datetime], way: Way) -> Engine:
         from textback.engines.llm import LlmEngine  # noqa: PLC0415
 
-        return LlmEngine(config, clock=clock)
+        return LlmEngine(config, clock=clock, way=way)
 
     def deadline(config: LlmConfig) -> timedelta:
         return timedelta(seconds=config.timeout_seconds)
@@ -92,11 +93,11 @@ def _llm() -> EngineKind:
 def _flow() -> EngineKind:
     from textback.engines.flow import FlowConfig, FlowEngine  # noqa: PLC0415
 
-    def make(config: FlowConfig, clock: Callable[[], datetime]) -> Engine:
+    def make(config: FlowConfig, clock: Callable[[], datetime], way: Way) -> Engine:
         from textback.llm.model import make_model  # noqa: PLC0415
 
-        model = None if config.model is None else make_model(config.model)
-        return FlowEngine(config, model=model, clock=clock)
+        model = None if config.model is None else make_model(config.model, way)
+        return FlowEngine(config, model=model, clock=clock, way=way)
 
     def deadline(config: FlowConfig) -> timedelta:
         return timedelta(seconds=config.deadline_seconds)
@@ -138,7 +139,11 @@ KINDS: Final[Mapping[str, EngineKind]] = _Kinds(
 
 
 def make(
-    engine: Mapping[str, object], secrets: Mapping[str, str], *, clock: Callable[[], datetime]
+    engine: Mapping[str, object],
+    secrets: Mapping[str, str],
+    *,
+    clock: Callable[[], datetime],
+    way: Way = ANY_WAY,
 ) -> Engine:
     """From stored settings, and the opened secrets by their paths in them.
 
@@ -146,4 +151,4 @@ def make(
     """
     kind = KINDS[str(engine["kind"])]
     settings = kind.model.model_validate(secret_paths.put(engine, secrets))
-    return kind.make(settings, clock)
+    return kind.make(settings, clock, way)

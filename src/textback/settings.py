@@ -137,8 +137,8 @@ class Settings(BaseSettings):
     )
     private_webhooks: bool = Field(
         default=False,
-        description="true: webhooks, and what agents given through the API call, may lead to "
-        "private addresses, and be plain http; for development",
+        description="true: webhooks, and what agents and carriers given through the API call, may "
+        "lead to private addresses, and be plain http; for development",
     )
 
     @classmethod

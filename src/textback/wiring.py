@@ -17,7 +17,7 @@ from textback.carriers.sandbox.hooks import SandboxHooks
 from textback.carriers.sandbox.importing import SandboxNumbers
 from textback.carriers.twilio.hooks import TwilioHooks
 from textback.carriers.twilio.importing import TwilioNumbers
-from textback.core import ids
+from textback.core import ids, reach
 from textback.core.engine import Engine
 from textback.core.policy import SendPolicy
 from textback.core.ports import Carrier, CarrierAccount, Hooks, Vault
@@ -36,6 +36,7 @@ from textback.flows.receipt import Receipts
 from textback.limiter import FallbackLimiter, LocalLimiter, RedisLimiter
 from textback.limiter_ahead import AheadLimiter
 from textback.provisioning_file.single import OneEntry
+from textback.public_network import CarrierWay, PublicNetwork, Way
 from textback.runtime import Carriers, Engines, Runtime
 from textback.settings import Settings
 from textback.vault import FernetVault
@@ -110,6 +111,8 @@ def runtime(settings: Settings) -> Runtime:
         else None
     )
     redis = RedisLimiter(given["redis_url"])
+    public = None if settings.private_webhooks else PublicNetwork()
+    way = CarrierWay(public, settings.twilio_url)
     shared, stopwatch = SharedClock(clock, steady), Stopwatch(lambda: (steady(), time.time()))
 
     async def set_clock() -> None:
@@ -127,8 +130,8 @@ def runtime(settings: Settings) -> Runtime:
         accepting=Accepting(db, book, observe=metrics.GROUP.labels("accept").observe),
         receipts=Receipts(db),
         lately=Lately(),
-        carriers=Carriers(db, vault, carrier_maker(policy, shared, stopwatch)),
-        engines=Engines(db, engine_maker(vault)),
+        carriers=Carriers(db, vault, carrier_maker(policy, shared, stopwatch, way)),
+        engines=Engines(db, engine_maker(vault, public)),
         hooks=HOOKS,
         vault=vault,
         quota=AheadLimiter(
@@ -150,10 +153,11 @@ def runtime(settings: Settings) -> Runtime:
         private_webhooks=settings.private_webhooks,
         dialects=settings.dialects,
         importers={
-            "twilio": TwilioNumbers(timeout=policy.carrier_timeout),
+            "twilio": TwilioNumbers(timeout=policy.carrier_timeout, way=way),
             "sandbox": SandboxNumbers(),
         },
         twilio_url=settings.twilio_url,
+        public=public,
         poll=timedelta(seconds=settings.poll_seconds),
         sweep=timedelta(seconds=settings.sweep_seconds),
         drain=timedelta(seconds=settings.drain_seconds),
@@ -197,7 +201,10 @@ def dialect(name: str) -> "Dialect":
 
 
 def carrier_maker(
-    policy: SendPolicy, now: Callable[[], datetime], stopwatch: Callable[[], float]
+    policy: SendPolicy,
+    now: Callable[[], datetime],
+    stopwatch: Callable[[], float],
+    way: CarrierWay,
 ) -> Callable[[CarrierAccount], Carrier]:
     def make(account: CarrierAccount) -> Carrier:
         match account.kind:
@@ -205,7 +212,12 @@ def carrier_maker(
                 # Here and not above: the API never sends, and the SDK is heavy.
                 from textback.carriers.twilio.client import TwilioCarrier  # noqa: PLC0415
 
-                return TwilioCarrier(account, timeout=policy.carrier_timeout, steady=stopwatch)
+                return TwilioCarrier(
+                    account,
+                    timeout=policy.carrier_timeout,
+                    steady=stopwatch,
+                    transport=way.transport(account),
+                )
             case "sandbox":
                 return SandboxCarrier(account, clock=now)
             case "chat":
@@ -216,10 +228,13 @@ def carrier_maker(
     return make
 
 
-def engine_maker(vault: Vault) -> Callable[[AgentVersion], Engine]:
+def engine_maker(vault: Vault, public: PublicNetwork | None) -> Callable[[AgentVersion], Engine]:
+    """`public`: the way to what an API said; None: the same as to what the file said."""
+
     def make(agent: AgentVersion) -> Engine:
         opened = {path: vault.open(sealed) for path, sealed in agent.secrets.items()}
-        return engine_kinds.make(agent.engine, opened, clock=clock)
+        way = Way(public, reach.open_origins(agent.engine, agent.private_urls))
+        return engine_kinds.make(agent.engine, opened, clock=clock, way=way)
 
     return make
 

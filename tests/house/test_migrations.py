@@ -1,8 +1,10 @@
 """Migrations lead from nothing to what `db/tables.py` declares, and back."""
 
 import asyncio
+import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import cast
 
 import asyncpg
@@ -180,3 +182,81 @@ def test_agents_become_first_versions_and_back(config: Config, empty_database_ur
     assert found == (None, '{"kind": "http", "secret": "sealed"}', True)
     assert asyncio.run(row(url, "select state from conversations")) == ("engaged",)
     assert asyncio.run(row(url, "select state, due_at is null from turns")) == ("waiting", False)
+
+
+def test_what_an_api_said_before_0010_is_limited_but_for_what_the_file_says_too(
+    config: Config, empty_database_url: str
+) -> None:
+    command.upgrade(config, "0009")
+    agents = {
+        "template": ("file", {"model": {"base_url": "http://10.0.0.5/v1"}}),
+        "copy": (
+            "api",
+            {
+                "model": {"base_url": "http://10.0.0.5/v1"},
+                "tools": [{"url": "https://a.example/"}, {"url": "https://b.example/"}],
+            },
+        ),
+        "alone": ("api", {"url": "https://a.example/"}),
+        "scripted": ("api", {"kind": "scripted"}),
+    }
+    found = asyncio.run(_limited(config, empty_database_url, agents))
+    assert found["agents"] == {
+        "alone": "[]",
+        "copy": '["http://10.0.0.5/v1"]',
+        "scripted": "[]",
+        "template": None,
+    }
+    assert found["carriers"] == {
+        "file": False,
+        "own": True,
+        "sandbox": False,
+        "twilio": False,
+    }
+
+
+async def _limited(
+    config: Config, database_url: str, agents: Mapping[str, tuple[str, object]]
+) -> dict[str, dict[str, object]]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("insert into accounts (id, name) values ('acme', 'Acme')")
+        async with connection.transaction():
+            for name, (source, engine) in agents.items():
+                await connection.execute(
+                    "insert into agents (id, account_id, production, source)"
+                    " values ($1, 'acme', 1, $2)",
+                    *(name, source),
+                )
+                await connection.execute(
+                    "insert into agent_versions"
+                    " (agent_id, number, created_at, engine, can_open, deadline_seconds)"
+                    " values ($1, 1, now(), $2, false, 1)",
+                    *(name, json.dumps(engine)),
+                )
+        for name, source, base_url in (
+            ("file", "file", "https://gateway.example/"),
+            ("own", "api", "https://gateway.example/"),
+            ("sandbox", "api", ""),
+            ("twilio", "api", "https://api.twilio.com"),
+        ):
+            await connection.execute(
+                "insert into carriers (id, account_id, kind, account_sid, auth_token, base_url,"
+                " source) values ($1, 'acme', 'twilio', $1, 't', $3, $2)",
+                *(name, source, base_url),
+            )
+        await asyncio.to_thread(command.upgrade, config, "0010")
+        return {
+            "agents": {
+                row["agent_id"]: row["private_urls"]
+                for row in await connection.fetch(
+                    "select agent_id, private_urls::text from agent_versions"
+                )
+            },
+            "carriers": {
+                row["id"]: row["public_only"]
+                for row in await connection.fetch("select id, public_only from carriers")
+            },
+        }
+    finally:
+        await connection.close()

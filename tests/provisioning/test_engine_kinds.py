@@ -49,13 +49,14 @@ def stored(content: AgentContent) -> AgentVersion:
         can_open=content.can_open,
         nodes=content.nodes,
         analysis=None,
+        private_urls=None,
     )
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: str(engine)[:60])
 async def test_an_engine_is_as_its_settings_say(engine: dict[str, Any]) -> None:
     content = content_of(engine)
-    made = engine_maker(VAULT)(stored(content))
+    made = engine_maker(VAULT, None)(stored(content))
     try:
         assert (made.can_open, made.deadline) == (content.can_open, content.deadline)
         kind = KINDS[engine["kind"]]
@@ -76,4 +77,4 @@ def test_settings_of_another_release_raise_what_the_worker_expects(change: dict[
     version = stored(content_of(ENGINES[1]))
     fields = {name: getattr(version, name) for name in version.__dataclass_fields__} | change
     with pytest.raises((ValueError, LookupError, TypeError)):
-        engine_maker(VAULT)(AgentVersion(**fields))
+        engine_maker(VAULT, None)(AgentVersion(**fields))

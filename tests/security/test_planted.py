@@ -211,7 +211,7 @@ def logged() -> Generator[StringIO]:
 
 def raising(rt: Runtime) -> Engines:
     """Of one agent the engine quotes its key, and what it was told, when it fails."""
-    make = wiring.engine_maker(rt.vault)
+    make = wiring.engine_maker(rt.vault, None)
 
     def made(row: AgentVersion) -> Engine:
         real = make(row)

@@ -1,17 +1,17 @@
 """The sender against servers that misbehave, and names that lead where they must not."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
 
-import httpcore
 import pytest
 
 from tests.support.fake_twilio.server import Answer, HangUp, LoopbackServer, Request
+from tests.support.network import Names, Network
 from tests.support.tls import vouched_for
 from textback.core.webhook import Answered, NotAnswered
+from textback.public_network import Checked
 from textback.webhook_sender import MOST_READ, HttpSender
 
 
@@ -158,49 +158,6 @@ async def test_nobody_there(stage: Stage) -> None:
 # --- Where it does not go ------------------------------------------------------------------------
 
 
-_ANYIO = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
-
-
-class Network(httpcore.AsyncNetworkBackend):
-    """Notes where it is to connect to, and connects to the stage."""
-
-    def __init__(self, port: int) -> None:
-        self.to: list[str] = []
-        self._port = port
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's name
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        del port
-        self.to.append(host)
-        if host.endswith(".99"):
-            raise httpcore.ConnectError("nobody there")
-        return await _ANYIO.connect_tcp(
-            "127.0.0.1", self._port, timeout, local_address, socket_options
-        )
-
-
-class Names:
-    """A resolver whose answers change."""
-
-    def __init__(self, *answers: Sequence[str]) -> None:
-        self.asked: list[str] = []
-        self._answers = list(answers)
-
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
-        del port
-        self.asked.append(host)
-        found = self._answers.pop(0)
-        if not found:
-            raise OSError("no such name")
-        return found
-
-
 def outside(stage: Stage, names: Names, network: Network) -> HttpSender:
     """As in production: nothing private is allowed."""
     stage.sender = HttpSender(resolve=names, network=network, whole_seconds=2)
@@ -272,6 +229,14 @@ async def test_a_url_that_was_kept_when_it_was_allowed_is_checked_again(
     assert done.why.startswith("nothing was sent: the URL ")
     assert network.to == []
     await sender.close()
+
+
+async def test_an_address_that_is_silent_leaves_time_for_the_next(stage: Stage) -> None:
+    network = Network(stage.server.port)
+    names = Names(["93.184.215.98", "93.184.215.14"])
+    stream = await Checked(names, network, each_seconds=0.01).connect_tcp("two.example", 443)
+    assert network.to == ["93.184.215.98", "93.184.215.14"]
+    await stream.aclose()
 
 
 async def test_an_unknown_name_is_no_answer(stage: Stage) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from textback import engine_kinds
 from textback.cli.context import fail
-from textback.core import split
+from textback.core import reach, split
 from textback.core.engine import (
     AnalysisSettings,
     Engine,
@@ -28,6 +28,7 @@ from textback.db import agents, tenants
 from textback.db.session import create_engine, transaction
 from textback.log_lines import escaped
 from textback.provisioning_file import FileRefused, read_agent
+from textback.public_network import PublicNetwork, Way
 from textback.settings import Settings
 from textback.vault import FernetVault
 from textback.wiring import clock
@@ -129,7 +130,9 @@ async def _from_database(settings: Settings, wanted: Wanted) -> Subject:
         raise fail(f'Agent "{wanted.agent_id}" has no version {number}.')
     secrets = _opened(settings, found.secrets) if found.secrets else {}
     try:
-        engine = engine_kinds.make(found.engine, secrets, clock=clock)
+        public = None if settings.private_webhooks else PublicNetwork()
+        way = Way(public, reach.open_origins(found.engine, found.private_urls))
+        engine = engine_kinds.make(found.engine, secrets, clock=clock, way=way)
     except (ValueError, LookupError, TypeError):  # not its words: they may quote the settings
         raise fail(
             f"Version {number} of the agent cannot be run by this release: its settings are of"

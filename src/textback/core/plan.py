@@ -75,6 +75,8 @@ class Carrier:
     """None: keep the one that is there, or make one (only the sandbox can)."""
     base_url: str
     """Empty for the sandbox, which calls nobody."""
+    public_only: bool = False
+    """An API said `base_url`: it may lead to public addresses only."""
 
 
 @frozen
@@ -93,6 +95,8 @@ class AgentContent:
     """Of how many earlier conversations with the same user it is told."""
     nodes: tuple[str, ...] = ()
     analysis: AnalysisSettings | None = None
+    private_urls: tuple[str, ...] | None = None
+    """Of those in `engine` these may lead to private addresses; None: all, as in the file."""
 
 
 @frozen

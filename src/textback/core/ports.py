@@ -122,8 +122,7 @@ class Receipt:
     status: ReceiptStatus
     error_code: str | None = None
     opted_out: bool = False
-    read: bool = False
-    """The user has seen it (WhatsApp, RCS)."""
+    read: bool = False  # by the user (WhatsApp, RCS)
 
 
 @frozen(kw_only=False)
@@ -211,6 +210,7 @@ class CarrierAccount:
     base_url: str
     previous: tuple[str, datetime] | None = field(default=None, repr=False)
     """The token before; until then its webhooks may be signed with it."""
+    public_only: bool = False  # an API said `base_url`: no private address is called
 
 
 # --- Numbers taken over from a carrier -----------------------------------------------------------

@@ -1,6 +1,6 @@
 """Agents and their numbered versions. A conversation stays on the version it began with."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,8 @@ class AgentVersion:
     nodes: Collection[str]
     """Where its flow, if it is one, can be told to start."""
     analysis: AnalysisSettings | None
+    private_urls: Sequence[str] | None
+    """Those in `engine` that may lead to private addresses; None: all."""
 
 
 @frozen
@@ -144,4 +146,5 @@ def _version(row: RowMapping) -> AgentVersion:
         can_open=row["can_open"],
         nodes=row["nodes"],
         analysis=None if row["analysis"] is None else ANALYSIS.validate_python(row["analysis"]),
+        private_urls=row["private_urls"],
     )

@@ -181,6 +181,7 @@ class HeldCarrier:
     """Sealed."""
     base_url: str
     source: str
+    public_only: bool
     is_removed: bool
 
 
@@ -195,7 +196,16 @@ async def carrier_of(db: AsyncEngine, carrier_id: str) -> HeldCarrier | None:
 
 async def _carrier(db: AsyncEngine, which: ColumnElement[bool]) -> HeldCarrier | None:
     t = carriers.c
-    columns = [t.id, t.account_id, t.kind, t.account_sid, t.auth_token, t.base_url, t.source]
+    columns = [
+        t.id,
+        t.account_id,
+        t.kind,
+        t.account_sid,
+        t.auth_token,
+        t.base_url,
+        t.source,
+        t.public_only,
+    ]
     query = select(*columns, t.removed_at.is_not(None).label("is_removed")).where(which)
     async with transaction(db) as c:
         found = (await c.execute(query)).mappings().one_or_none()

@@ -228,7 +228,7 @@ async def list_carriers(db: AsyncEngine) -> list[CarrierRow]:
     t = carriers
     async with transaction(db) as c:
         rows = await c.execute(
-            select(t.c.id, t.c.kind, t.c.account_sid, t.c.auth_token, t.c.base_url)
+            select(t.c.id, t.c.kind, t.c.account_sid, t.c.auth_token, t.c.base_url, t.c.public_only)
             .where(t.c.removed_at.is_(None))
             .order_by(t.c.id)
         )

@@ -88,6 +88,8 @@ carriers = Table(
     Column("previous_until", WHEN),
     Column("base_url", Text, nullable=False),
     Column("removed_at", WHEN),
+    # An API said base_url: no private address is called.
+    Column("public_only", Boolean, nullable=False, server_default=text("false")),
     _source(),
 )
 
@@ -129,6 +131,9 @@ agent_versions = Table(  # a row is never changed, but for secrets that were rot
     Column("earlier", SmallInteger, nullable=False, server_default=text("0")),
     Column("nodes", JSONB, nullable=False, server_default=text("'[]'")),  # a flow can start there
     Column("analysis", JSONB(none_as_null=True)),
+    # URLs in `engine` that may lead to private addresses; none: all of them, the operator's file
+    # gave them.
+    Column("private_urls", JSONB(none_as_null=True)),
 )
 
 projects = Table(

@@ -89,6 +89,7 @@ class CarrierRow:
     previous_token: str | None = None
     """Sealed, and good until then for what the carrier signs."""
     previous_until: datetime | None = None
+    public_only: bool = False
 
 
 async def get_project(c: AsyncConnection, project_id: ProjectId) -> ProjectRow:
@@ -230,6 +231,7 @@ def opened(row: CarrierRow, vault: Vault) -> CarrierAccount:
         auth_token=vault.open(row.auth_token),
         base_url=row.base_url,
         previous=_previous(row, vault),
+        public_only=row.public_only,
     )
 
 
@@ -272,6 +274,7 @@ def _carrier(row: RowMapping | None) -> CarrierRow | None:
             account_sid=row["account_sid"],
             auth_token=row["auth_token"],
             base_url=row["base_url"],
+            public_only=row["public_only"],
             previous_token=row["previous_token"],
             previous_until=row["previous_until"],
         )

@@ -34,6 +34,7 @@ from textback.llm.talk import (
     talk,
 )
 from textback.llm.toolbox import Toolbox
+from textback.public_network import ANY_WAY, Way
 
 __all__ = ["LlmConfig", "LlmEngine"]
 
@@ -78,11 +79,12 @@ class LlmEngine:
         *,
         clock: Callable[[], datetime],
         pauses: Sequence[float] = PAUSES,
+        way: Way = ANY_WAY,
     ) -> None:
         """`clock` dates signatures; `pauses`: seconds before a model is asked again."""
         self._config = config
-        self._model = PydanticAiModel(config.model, pauses=pauses)
-        self._toolbox = Toolbox(config.tools, config.mcp, clock)
+        self._model = PydanticAiModel(config.model, pauses=pauses, way=way)
+        self._toolbox = Toolbox(config.tools, config.mcp, clock, way)
         self.deadline = timedelta(seconds=config.timeout_seconds)
 
     async def reply(self, request: TurnRequest) -> TurnReply | TurnFailed:

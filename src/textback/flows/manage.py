@@ -14,6 +14,7 @@ from textback.core.entries import Entry, EntryKind
 from textback.core.errors import BadRequest, Conflict, ProvisioningError, UnknownResource
 from textback.core.merge import merged
 from textback.core.plan import Plan
+from textback.core.reach import Given, limited
 from textback.db import managed, provisioning
 from textback.db.provisioning import Changes, Kind, Row
 from textback.db.session import transaction
@@ -34,15 +35,16 @@ async def create(
     entry: Entry,
     *,
     own: Mapping[str, object] | None = None,
-    trusted: Sequence[Entry] = (),
+    trusted: Sequence[Given] = (),
 ) -> Managed:
     """Add one entry. `own`: what the dialect keeps of an agent or a number.
 
-    `trusted`: entries that were there before; the addresses in them may be private. One that was
-    removed comes back. Raises BadRequest with `faults`, Conflict (the id, the number or the Twilio
-    account is taken), Unavailable.
+    `trusted`: entries that were there before; the addresses in them may be written as private
+    ones. One that was removed comes back. Raises BadRequest with `faults`, Conflict (the id, the
+    number or the Twilio account is taken), Unavailable.
     """
-    plan = _with_own(_read(m, kind, entry, trusted), own or {})
+    plan = _read(m, kind, entry, [each.entry for each in trusted])
+    plan = _with_own(limited(plan, trusted), own or {})
     async with transaction(m.db) as c:
         await provisioning.alone(c)
         there = await _around(c, plan, m)
@@ -75,7 +77,7 @@ async def update(
             name = "number" if kind == "number" else "id"
             said = "cannot be changed: make another, and remove this one"
             raise _bad({name: said})
-        plan = _read(m, kind, changed, [before.base])
+        plan = limited(_read(m, kind, changed, [before.base]), before.given)
         if own is not None:
             plan = _with_own(plan, cast("Entry", merged(before.shown.own, own)))
         await _bring_about(c, m, plan, await _around(c, plan, m))

@@ -1,6 +1,6 @@
 """Agents that come with nothing but a prompt, and the versions of agents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import cast
 
@@ -10,6 +10,7 @@ from textback.core.errors import Conflict, UnknownResource
 from textback.core.frozen import frozen
 from textback.core.ids import AgentId
 from textback.core.policy import DEFAULT_FALLBACK
+from textback.core.reach import Given
 from textback.db import agents, managed
 from textback.db.session import transaction
 from textback.flows import manage
@@ -32,7 +33,8 @@ async def create_from_template(
     it. Raises as `manage.create`, and Conflict with what to do when the account has no template
     (`agent_template`), or one whose engine takes no prompt.
     """
-    engine = await _template(m)
+    template = await _template(m)
+    engine = template.entry
     if "prompt" not in engine:
         raise Conflict(
             "The account's agent_template takes no prompt: name an agent of kind llm there."
@@ -43,7 +45,9 @@ async def create_from_template(
         "fallback": fallback,
         "engine": {**engine, "prompt": prompt},
     }
-    return await manage.create(m, "agent", entry, own=own, trusted=[entry])
+    return await manage.create(
+        m, "agent", entry, own=own, trusted=[Given(entry, template.private_urls)]
+    )
 
 
 @frozen
@@ -85,7 +89,7 @@ async def versions(
     ]
 
 
-async def _template(m: Managing) -> Entry:
+async def _template(m: Managing) -> Given:
     """The engine with its secrets in the clear."""
     async with transaction(m.db) as c:
         account = await managed.account(c, m.account_id)
@@ -107,4 +111,5 @@ async def _template(m: Managing) -> Entry:
     if None in opened.values():
         raise Conflict("The secrets of the account's agent_template cannot be opened any more.")
     known = {path: secret for path, secret in opened.items() if secret is not None}
-    return secret_paths.put(cast("Entry", version["engine"]), known)
+    engine = secret_paths.put(cast("Entry", version["engine"]), known)
+    return Given(engine, cast("Sequence[str] | None", version["private_urls"]))

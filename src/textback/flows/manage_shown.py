@@ -13,6 +13,7 @@ from textback.core.ids import AccountId
 from textback.core.phone import Phone
 from textback.core.plan import CarrierKind, usual_opt_out_replies, usual_pace
 from textback.core.ports import Vault
+from textback.core.reach import Given
 from textback.db.provisioning import Row
 from textback.db.tenants import POLICY
 
@@ -62,6 +63,14 @@ class AsIs:
     """Of an agent: its production and its draft."""
     base: Entry
     """What a change is merged into: what was not said is not said in it."""
+
+    @property
+    def given(self) -> Sequence[Given]:
+        """Where what it names may lead."""
+        if self.shown.kind == "carrier":
+            return [Given(self.base, () if self.row["public_only"] else None)]
+        rows = cast("Sequence[Mapping[str, Any]]", self.versions)
+        return [Given(row["engine"], row["private_urls"]) for row in rows]
 
 
 def shown(m: Managing, kind: EntryKind, row: Row, versions: Mapping[int, Row]) -> AsIs:

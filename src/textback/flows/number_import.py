@@ -15,6 +15,7 @@ from textback.core.frozen import frozen
 from textback.core.ids import AccountId, CarrierId
 from textback.core.phone import Phone
 from textback.core.ports import CarrierAccount, FoundNumber, NotDone, NumberImporter
+from textback.core.reach import Given
 from textback.db import holdings
 from textback.db.holdings import HeldCarrier
 from textback.flows import manage
@@ -126,6 +127,7 @@ def _opened(known: HeldCarrier, auth_token: str) -> CarrierAccount:
         account_sid=known.account_sid,
         auth_token=auth_token,
         base_url=known.base_url,
+        public_only=known.public_only,
     )
 
 
@@ -140,7 +142,7 @@ async def _carrier(m: Managing, wanted: Wanted) -> str:
             "auth_token": wanted.auth_token,
             "base_url": wanted.base_url,
         }
-        return (await manage.create(m, "carrier", entry, trusted=[entry])).id
+        return (await manage.create(m, "carrier", entry, trusted=[Given(entry, None)])).id
     if known.source == "api" and known.kind == "twilio" and not _has(m, known, wanted.auth_token):
         await manage.update(m, "carrier", known.id, {"auth_token": wanted.auth_token})
     return known.id

@@ -196,7 +196,10 @@ class Versions:
     def _derive(self, number: int, wanted: AgentContent) -> None:
         """What follows from the content may follow otherwise in another release."""
         known = self._all[number].derived
-        if other := {name: v for name, v in _derived(wanted).items() if known[name] != v}:
+        now = _derived(wanted)
+        # Whoever says the same takes nothing from what the file gave.
+        now["private_urls"] = _either(known["private_urls"], now["private_urls"])
+        if other := {name: v for name, v in now.items() if known[name] != v}:
             self._change(number, **other)
 
     def _change(self, number: int, **columns: object) -> None:
@@ -231,7 +234,7 @@ class Versions:
             return None
 
 
-_DERIVED: Final = ("can_open", "deadline_seconds", "earlier", "nodes")
+_DERIVED: Final = ("can_open", "deadline_seconds", "earlier", "nodes", "private_urls")
 
 
 def _content(wanted: AgentContent) -> dict[str, object]:
@@ -250,7 +253,15 @@ def _derived(wanted: AgentContent) -> dict[str, object]:
         "deadline_seconds": wanted.deadline.total_seconds(),
         "earlier": wanted.earlier,
         "nodes": list(wanted.nodes),
+        "private_urls": None if wanted.private_urls is None else list(wanted.private_urls),
     }
+
+
+def _either(one: object, other: object) -> list[str] | None:
+    """None is all of them."""
+    if one is None or other is None:
+        return None
+    return sorted({*cast("list[str]", one), *cast("list[str]", other)})
 
 
 def _places(engine: Mapping[str, object], secrets: Mapping[str, object]) -> dict[str, Place]:

@@ -143,6 +143,7 @@ class Comparison(Ledger):
             "account_sid": new.account_sid,
             "auth_token": sealed,
             "base_url": new.base_url,
+            "public_only": new.public_only,
         }
         if there is not None and there["auth_token"] != sealed:
             # Until the new one is promoted there, the carrier signs with the one before.

@@ -26,6 +26,7 @@ from pydantic_ai.settings import ModelSettings as RequestSettings
 from pydantic_ai.tools import ToolDefinition
 
 from textback.core.engine import Usage
+from textback.llm import public
 from textback.llm.settings import ModelSettings
 from textback.llm.talk import (
     Answer,
@@ -39,6 +40,7 @@ from textback.llm.talk import (
     storable,
 )
 from textback.llm.tools import tls
+from textback.public_network import Way, refusal
 
 _VENDORS: Final = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
 _THEIR_FAULT: Final = 500
@@ -47,7 +49,7 @@ _THEIR_FAULT: Final = 500
 class Backend:
     """One model over pydantic-ai. Holds a pool of connections until `close`."""
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(self, settings: ModelSettings, way: Way) -> None:
         self._settings = settings
         self._base_url = settings.base_url or _VENDORS[settings.provider]
         self._client = httpx2.AsyncClient(
@@ -55,6 +57,7 @@ class Backend:
             follow_redirects=False,  # the key goes where it was addressed, nowhere else
             trust_env=False,
             verify=tls(),
+            transport=public.transport(way, settings.base_url, tls()),
             event_hooks={"request": [_say_no_more]},
         )
         self._model = _model(settings, self._base_url, self._client)
@@ -264,6 +267,8 @@ _KINDS: Final[tuple[tuple[type[exceptions.ModelAPIError], str, bool], ...]] = (
 
 
 def _told(error: exceptions.ModelAPIError) -> NoAnswerError:
+    if (why := refusal(error)) is not None:
+        return NoAnswerError(f"the model was not asked: {why}")
     fits = (rest for kind, *rest in _KINDS if isinstance(error, kind))
     reason, may_pass = next(fits, ("the model's answer broke off, or is none", True))
     if isinstance(error, exceptions.ModelHTTPError):

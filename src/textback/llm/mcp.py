@@ -17,6 +17,7 @@ from textback.llm.schema import object_schema
 from textback.llm.settings import McpSettings
 from textback.llm.talk import NoAnswerError, Tool
 from textback.llm.tools import MAX_BODY, tls
+from textback.public_network import ANY_WAY, Way, refusal
 
 if TYPE_CHECKING:
     from fastmcp import Client
@@ -31,8 +32,10 @@ _log = structlog.get_logger()
 
 
 class McpServer:
-    def __init__(self, settings: McpSettings, clock: Callable[[], datetime]) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: McpSettings, clock: Callable[[], datetime], way: Way = ANY_WAY
+    ) -> None:
+        self.settings, self._way = settings, way
         self._clock = clock
         self._token = settings.token.get_secret_value() if settings.token else None
         self._listed_at: datetime | None = None
@@ -45,16 +48,19 @@ class McpServer:
         if self._listed_at is None or now - self._listed_at >= _FRESH:
             try:
                 async with asyncio.timeout(min(self.settings.timeout_seconds, seconds)):
-                    client = await asyncio.to_thread(_client, self.settings.url, self._token)
+                    client = await asyncio.to_thread(self._client)
                     async with client:
                         listed = await client.list_tools()
             except Exception as error:
                 # Of the library's many kinds none matters, and their words may quote the token.
+                why = refusal(error)
                 if self._listed_at is None:
                     raise NoAnswerError(
                         f"the tools of the MCP server {self.settings.name} could not be listed"
+                        + (f": {why}" if why else "")
                     ) from error
-                _log.warning("mcp.not_listed", server=self.settings.name, kind=type(error).__name__)
+                kind = type(error).__name__
+                _log.warning("mcp.not_listed", server=self.settings.name, kind=kind, why=why)
             else:
                 self._tools, self._listed_at = self._allowed(listed), now
         return [tool for _, tool in self._tools.values()]
@@ -71,7 +77,7 @@ class McpServer:
         begun = False
         try:
             async with asyncio.timeout(allowed):
-                client = await asyncio.to_thread(_client, self.settings.url, self._token)
+                client = await asyncio.to_thread(self._client)
                 async with client:
                     begun = True
                     result = await client.call_tool_mcp(
@@ -81,11 +87,17 @@ class McpServer:
             text = f"No answer within {allowed:.3g} s. Whether it was done is not known."
             return ToolResult(text, failed=True)
         except Exception as error:  # noqa: BLE001 - whatever it was, the agent can say it did not work
-            _log.warning("mcp.failed", server=self.settings.name, kind=type(error).__name__)
+            why, kind = refusal(error), type(error).__name__
+            _log.warning("mcp.failed", server=self.settings.name, kind=kind, why=why)
+            if why is not None:
+                return ToolResult(f"It was not called: {why}.", failed=True)
             if not begun:
                 return ToolResult("It could not be reached, so nothing was done.", failed=True)
             return ToolResult("The call failed. Whether it was done is not known.", failed=True)
         return self._result(result)
+
+    def _client(self) -> "Client[Any]":
+        return _client(self.settings.url, self._token, self._way)
 
     def _allowed(self, listed: "Sequence[Listed]") -> dict[str, tuple[str, Tool]]:
         found: dict[str, tuple[str, Tool]] = {}
@@ -119,11 +131,13 @@ class McpServer:
         return ToolResult(text or "Done; it answered without words.", failed=result.is_error)
 
 
-def _client(url: str, token: str | None) -> "Client[Any]":
+def _client(url: str, token: str | None, way: Way) -> "Client[Any]":
     """Costs a second to import, the first time."""
     import httpx2  # noqa: PLC0415
     from fastmcp import Client  # noqa: PLC0415
     from fastmcp.client.transports import StreamableHttpTransport  # noqa: PLC0415
+
+    from textback.llm import public  # noqa: PLC0415
 
     verify = tls()
 
@@ -141,6 +155,7 @@ def _client(url: str, token: str | None) -> "Client[Any]":
             follow_redirects=False,
             trust_env=False,
             verify=verify,
+            transport=public.transport(way, url, verify),
         )
 
     return Client(StreamableHttpTransport(url, auth=token, httpx_client_factory=http))

@@ -27,6 +27,7 @@ from textback.llm.talk import (
     read_object,
     talk,
 )
+from textback.public_network import ANY_WAY, Way
 
 if TYPE_CHECKING:
     from textback.llm.backend import Backend
@@ -53,9 +54,9 @@ class Reply:
     raw: object
 
 
-def make_model(settings: ModelSettings) -> LanguageModel:
+def make_model(settings: ModelSettings, way: Way = ANY_WAY) -> LanguageModel:
     """Give the model; nothing is loaded or connected before it is asked."""
-    return PydanticAiModel(settings)
+    return PydanticAiModel(settings, way=way)
 
 
 def added(one: Usage, other: Usage) -> Usage:
@@ -69,8 +70,14 @@ def added(one: Usage, other: Usage) -> Usage:
 class PydanticAiModel:
     """A LanguageModel over pydantic-ai; `ask` is for engines that run tools."""
 
-    def __init__(self, settings: ModelSettings, *, pauses: Sequence[float] = PAUSES) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        pauses: Sequence[float] = PAUSES,
+        way: Way = ANY_WAY,
+    ) -> None:
+        self._settings, self._way = settings, way
         self._pauses = pauses
         self._loading: asyncio.Task[Backend] | None = None
 
@@ -201,7 +208,7 @@ class PydanticAiModel:
     async def _loaded(self) -> "Backend":
         """Raises NoAnswerError."""
         if self._loading is None:
-            self._loading = asyncio.create_task(asyncio.to_thread(_load, self._settings))
+            self._loading = asyncio.create_task(asyncio.to_thread(_load, self._settings, self._way))
         # Whoever gives up waiting leaves it to the next.
         return await asyncio.shield(self._loading)
 
@@ -218,11 +225,11 @@ async def _tried(
         return NoAnswerError(f"the model took over {seconds:.3g} s", may_pass=True)
 
 
-def _load(settings: ModelSettings) -> "Backend":
+def _load(settings: ModelSettings, way: Way) -> "Backend":
     from textback.llm.backend import Backend  # noqa: PLC0415 - costs seconds and 100 MB
 
     try:
-        return Backend(settings)
+        return Backend(settings, way)
     except Exception as error:  # noqa: BLE001 - the library's words may quote the settings
         raise NoAnswerError(f"the model could not be set up ({type(error).__name__})") from None
 

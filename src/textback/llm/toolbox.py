@@ -9,6 +9,7 @@ from textback.llm.mcp import McpServer
 from textback.llm.settings import McpSettings, ToolSettings
 from textback.llm.talk import Asked, Tool
 from textback.llm.tools import HttpTool
+from textback.public_network import ANY_WAY, Way
 
 
 class Toolbox:
@@ -19,9 +20,12 @@ class Toolbox:
         tools: Sequence[ToolSettings],
         mcp: Sequence[McpSettings],
         clock: Callable[[], datetime],
+        way: Way = ANY_WAY,
     ) -> None:
-        self._tools = {each.name: HttpTool(each, clock) for each in tools}
-        self._servers = [McpServer(each, clock) for each in mcp]
+        self._tools = {
+            each.name: HttpTool(each, clock, transport=way.transport(each.url)) for each in tools
+        }
+        self._servers = [McpServer(each, clock, way) for each in mcp]
 
     async def tools(self, *, seconds: float) -> list[Tool]:
         """What a model is told of them. Raises NoAnswerError when an MCP server has no list."""

@@ -19,6 +19,7 @@ from textback.core import signing
 from textback.core.engine import ToolResult
 from textback.llm.schema import misfit
 from textback.llm.settings import ToolSettings
+from textback.public_network import refusal
 
 MAX_BODY: Final = 64_000
 """Bytes of a tool's answer that are read at most."""
@@ -110,7 +111,9 @@ class HttpTool:
             return ToolResult(
                 f"No answer within {allowed:.3g} s. Whether it was done is not known.", failed=True
             )
-        except httpx.ConnectError:
+        except httpx.ConnectError as error:
+            if (why := refusal(error)) is not None:
+                return ToolResult(f"It was not called: {why}.", failed=True)
             return ToolResult("It could not be reached, so nothing was done.", failed=True)
         except httpx.HTTPError:
             return ToolResult(

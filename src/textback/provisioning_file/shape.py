@@ -19,6 +19,7 @@ from textback.core.policy import (
     UnknownUser,
     WhileThinking,
 )
+from textback.core.reach import TWILIO
 from textback.provisioning_file.access_shape import ApiKey, JwtApp, KeyPair, QuietHours, Webhook
 from textback.provisioning_file.agent_shape import Agent
 from textback.provisioning_file.values import (
@@ -50,7 +51,7 @@ class TwilioCarrier(Shape):
     kind: Literal["twilio"]
     account_sid: Annotated[str, AfterValidator(is_twilio_sid)]
     auth_token: Credential
-    base_url: Annotated[str, AfterValidator(is_base_url)] = "https://api.twilio.com"
+    base_url: Annotated[str, AfterValidator(is_base_url)] = TWILIO
 
 
 class SandboxCarrier(Shape):

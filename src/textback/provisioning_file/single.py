@@ -1,15 +1,16 @@
 """One entry that came through an API, as JSON -> a plan with nothing else in it, or its faults."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, cast
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator
 
 from textback.core.entries import Entry, EntryKind, Fault
 from textback.core.ids import AccountId
-from textback.core.plan import CarrierKind, Path, Plan
+from textback.core.plan import CarrierKind, Plan
 from textback.core.policy import ProjectPolicy
+from textback.core.reach import called
 from textback.core.webhook import url_fault
 from textback.provisioning_file import agent_shape, shape
 from textback.provisioning_file.building import carrier_of, connector_of, number_of, project_of
@@ -20,10 +21,6 @@ from textback.provisioning_file.findings import NEVER_NULL, Findings, without_re
 from textback.provisioning_file.policies import in_words
 from textback.provisioning_file.values import Id
 from textback.provisioning_file.yaml_lines import Tree
-
-_CALLED: Final = ("url", "base_url")
-_DATA: Final = frozenset({"parameters", "arguments", "values"})
-"""Fields whose contents are the caller's own: a `url` in them is not one that we call."""
 
 
 class Connector(shape.Connector):
@@ -66,8 +63,8 @@ class OneEntry:
         self._forget_nulls(kind, given)
         found = Findings(Tree(value=given))
         plan = self._plan(kind, given, found, account_id)
-        known = {url for each in trusted for _, url in _urls(each, ())}
-        for path, url in _urls(given, ()):
+        known = {url for each in trusted for _, url in called(each)}
+        for path, url in called(given):
             if url not in known and (fault := self._unreachable(url)) is not None:
                 found.add(path, fault)
         if plan is None or found.problems:
@@ -141,18 +138,6 @@ class OneEntry:
 
 def _is_dict(value: object) -> bool:
     return isinstance(value, dict)
-
-
-def _urls(value: object, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, Mapping):
-        for name, inner in cast("Mapping[str, object]", value).items():
-            if name in _CALLED and isinstance(inner, str):
-                yield (*path, name), inner
-            elif name not in _DATA:
-                yield from _urls(inner, (*path, name))
-    elif isinstance(value, list):
-        for place, inner in enumerate(cast("list[object]", value)):
-            yield from _urls(inner, (*path, place))
 
 
 def _without_empty_secrets(value: object, *, imported: bool = False) -> object:

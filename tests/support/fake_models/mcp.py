@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -64,7 +65,10 @@ class ToolServer:
 def serving_tools() -> Generator[ToolServer]:
     """Run a server in a thread until the block ends."""
     tools = ToolServer()
-    inner: Callable[[Scope, Receive, Send], Awaitable[None]] = tools.app().streamable_http_app()
+    inner: Callable[[Scope, Receive, Send], Awaitable[None]] = tools.app().streamable_http_app(
+        # Tests call it by names of their own.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         refusal: Response | None = None

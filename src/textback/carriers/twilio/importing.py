@@ -12,6 +12,7 @@ import httpx
 
 from textback.core.phone import Phone
 from textback.core.ports import CarrierAccount, FoundNumber, NotDone
+from textback.public_network import ANY_CARRIER_WAY, CarrierWay, refusal
 
 RETRIES: Final = "#rc=5&rp=all"
 """Ends an inbound URL: try up to five more times on any failure, within Twilio's 15 seconds.
@@ -24,11 +25,15 @@ class TwilioNumbers:
     """A `core.ports.NumberImporter`."""
 
     def __init__(
-        self, *, timeout: timedelta, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        *,
+        timeout: timedelta,
+        way: CarrierWay = ANY_CARRIER_WAY,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`timeout`: of each request."""
+        """`timeout`: of each request. It goes by `transport`, or else by `way`."""
         self._seconds = timeout.total_seconds()
-        self._transport = transport
+        self._way, self._transport = way, transport
 
     async def find(self, account: CarrierAccount, number: Phone) -> FoundNumber | NotDone:
         async with self._client(account) as http:
@@ -70,7 +75,7 @@ class TwilioNumbers:
             follow_redirects=False,
             # As the carrier itself: HTTPS_PROXY is honoured on the way to Twilio.
             trust_env=base.startswith("https:"),
-            transport=self._transport,
+            transport=self._transport or self._way.transport(account),
         )
 
 
@@ -87,7 +92,8 @@ async def _asked(
         url = f"{str(http.base_url).rstrip('/')}{path}"
         answer = await http.request(method, url, params=params, data=data)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return NotDone("unreachable", f"Twilio did not answer ({type(error).__name__}).")
+        why = refusal(error) or type(error).__name__
+        return NotDone("unreachable", f"Twilio did not answer ({why}).")
     if answer.status_code == _UNAUTHORIZED:
         code = "credentials" if path == ".json" else "access"
         return NotDone(code, f"Twilio refuses the credentials (HTTP 401{_code(answer)}).")

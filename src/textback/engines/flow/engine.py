@@ -21,6 +21,7 @@ from textback.engines.flow.state import position
 from textback.engines.flow.walk import Walk
 from textback.llm.analysis import analysed
 from textback.llm.tools import HttpTool
+from textback.public_network import ANY_WAY, Way
 
 
 class FlowEngine:
@@ -37,10 +38,12 @@ class FlowEngine:
         model: LanguageModel | None,
         clock: Callable[[], datetime],
         transport: httpx.AsyncBaseTransport | None = None,
+        way: Way = ANY_WAY,
         match_budget: timedelta = timedelta(seconds=1),
     ) -> None:
         """`model` is closed with the engine. `clock` dates the signatures of calls.
 
+        Calls go by `transport`, or else by `way`.
         `match_budget` is for all patterns of a turn: one that backtracks for ever ends there.
         """
         self._match_seconds = match_budget.total_seconds()
@@ -48,7 +51,9 @@ class FlowEngine:
         self._model = model
         self._config = config
         self._tools = {
-            node.id: HttpTool(node.call.tool, clock, transport=transport)
+            node.id: HttpTool(
+                node.call.tool, clock, transport=transport or way.transport(node.call.tool.url)
+            )
             for node in self._graph.nodes.values()
             if node.call is not None
         }
