@@ -171,6 +171,7 @@ async def test_what_is_not_finished_in_time_is_broken_off_without_an_answer(
         code, seconds = await process.ended(within=10)
     assert (code, seconds < LAME_DUCK + 1 + 6) == (0, True), process.log
     assert "serve.broken_off" in process.log
+    assert "exception" not in process.log.lower()
     assert await rows(engine, "select count(*) n from messages") == [{"n": 1}]
 
 
