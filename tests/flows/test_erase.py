@@ -15,6 +15,7 @@ from textback.core.engine import ToolResult
 from textback.core.errors import Conflict, UnknownConversation, UnknownResource
 from textback.core.ids import AccountId, ConversationId, MessageId
 from textback.core.ports import Inbound
+from textback.db import locks
 from textback.flows import accept, erase
 from textback.flows.journal import TurnJournal
 from textback.flows.say import OPERATOR, Who
@@ -224,6 +225,27 @@ async def test_what_is_told_of_it_in_this_moment_goes_too(world: World, meanwhil
         group.create_task(erase_it(world, mine, now=second(5)))
         await world.blocked(1)
     assert await left(world) == {"webhook_endpoints": 1}
+
+
+@pytest.mark.parametrize("how", ["whole", "hushed", "a text of it"])
+async def test_whoever_has_to_do_with_the_pair_is_let_finish_first(world: World, how: str):
+    mine = await whole_talk(world)
+    one = (await world.ours())[0].id
+    async with asyncio.TaskGroup() as group, world.transaction() as c:
+        await locks.pair(c, AGENT, USER)
+        match how:
+            case "whole":
+                work = erase_it(world, mine, now=second(5))
+            case "hushed":
+                work = erase.hush(world.db, mine, who=OPERATOR, now=second(5))
+            case _:
+                work = erase_texts(world, mine, one)
+        done = group.create_task(work)
+        await world.blocked(1)
+        # It holds nothing yet that the other one, who has the pair, may come to want.
+        await c.execute(sql("select id from conversations for update nowait"))
+        await c.execute(sql("select id from messages for update nowait"))
+        assert not done.done()
 
 
 async def test_who_erases_and_who_hurries_its_deliveries_do_not_wait_for_each_other(world: World):

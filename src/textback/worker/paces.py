@@ -45,7 +45,8 @@ class _Bucket:
         self.ours = self.ours * aged + ours
         self.others = max(0.0, self.others * aged + theirs)
         self.full_at, self.heard_at = full_at, at
-        self.denied = 0 if ours else self.denied
+        if isinstance(answer, Granted):
+            self.denied = 0
 
     def share(self) -> float:
         """Of what comes into it, by what came of it lately."""
