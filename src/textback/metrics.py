@@ -211,7 +211,7 @@ _KNOWN: Final[tuple[tuple[Counter, Sequence[str]], ...]] = (
     (PLANS, ("accepted", "refused", "held", "failed")),
     (ANALYSES, ("analysed", "put_off", "not_analysed", "lost")),
     (TOOL_CALLS, ("done", "failed", "replayed")),
-    (WEBHOOKS, ("delivered", "again", "failed", "skipped", "kept", "lost")),
+    (WEBHOOKS, ("delivered", "again", "failed", "skipped", "kept", "lost", "unsigned")),
     (FORGOTTEN, ("conversations", "texts", "batches", "sends", "events")),
 )
 for _counter, _values in _KNOWN:

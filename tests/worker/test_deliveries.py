@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from tests.support.api import captured_logs
@@ -144,6 +145,10 @@ async def test_the_log_of_a_post_says_its_trace_and_why_it_is_to_be_made_again(
     assert [(line["trace_id"], line["span_id"]) for line in posted] == spans
 
 
+def unsigned() -> float:
+    return REGISTRY.get_sample_value("textback_webhooks_total", {"outcome": "unsigned"}) or 0
+
+
 class Keyring:
     """As `VAULT`, while it has its key."""
 
@@ -169,6 +174,7 @@ async def test_an_endpoint_whose_secret_no_key_opens_is_told_of_once_until_one_d
         rows = await postman.rows("select due_at from webhook_deliveries where state = 'waiting'")
         return bool(rows) and all(row["due_at"] > shop.clock() for row in rows)
 
+    before = unsigned()
     with captured_logs() as logged:
         async with Receiver() as receiver:
             made = await to(shop, receiver.url, "message.queued")
@@ -192,6 +198,7 @@ async def test_an_endpoint_whose_secret_no_key_opens_is_told_of_once_until_one_d
     ]
     assert {line["why"] for line in told} == {"no key of ours opens its secret"}
     assert not any("exception" in line for line in told)
+    assert unsigned() - before >= 3
 
 
 class LosesTheDatabase(NativeFormat):

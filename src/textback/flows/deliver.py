@@ -32,7 +32,7 @@ KEPT = timedelta(days=30)
 ABANDONED = timedelta(hours=1)
 """An endpoint that was made to listen by, and that nobody polls, is removed."""
 
-Came = Literal["delivered", "again", "failed", "skipped", "kept", "lost"]
+Came = Literal["delivered", "again", "failed", "skipped", "kept", "lost", "unsigned"]
 """`kept`: its endpoint is paused, and it goes on from there. `lost`: somebody else has it."""
 
 

@@ -122,7 +122,7 @@ class Deliveries:
         except (KeyError, ValueError) as error:
             self._tell_of(held.endpoint_id, error)
             await deliver.give_back(rt.db, held, until=rt.now() + UNSIGNED_WAIT)
-            return Recorded(came="lost")
+            return Recorded(came="unsigned")
         self._unsigned.discard(held.endpoint_id)
         return await self._post(held, post, began)
 
