@@ -1,6 +1,7 @@
 """Texts over the limits are kept without an answer (PolyAI 1.6, D14)."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 from sqlalchemy import text as sql
@@ -230,3 +231,48 @@ async def test_how_much_a_project_heard_is_not_counted_for_each_text(world: Worl
 
     assert counted - before >= 3000
     assert await read() - counted < 100
+
+
+async def kept_since(world: World, many: int, *, since: datetime, until: datetime) -> None:
+    """So many texts more that the user said in that time, each another, all without an answer."""
+    async with world.transaction() as c:
+        await c.execute(
+            sql(
+                "insert into messages (id, conversation_id, user_number, carrier_message_id,"
+                " direction, kind, text, state, created_at, project_id, carrier_id, agent_number)"
+                " select 'kept_' || n, conversation_id, user_number, 'SK' || n, direction,"
+                " 'unanswered', 'More ' || n, state,"
+                " cast(:since as timestamptz) + cast(:apart as interval) * n,"
+                " project_id, carrier_id, agent_number"
+                " from generate_series(1, :many) n, (select * from messages"
+                " where direction = 'inbound' order by seq limit 1) as said"
+            ),
+            {"many": many, "since": since, "apart": (until - since) / many},
+        )
+
+
+async def test_a_flood_gets_no_more_answers_than_a_few_texts(world: World):
+    for n in range(10):
+        await world.hear(f"Text {n}", now=second(n))
+    await kept_since(world, 400, since=second(10), until=second(30))
+
+    assert (await world.hear("And now?", now=second(31))).why == "rate_limit"
+    assert (await world.hear("And now?", now=second(91))).outcome == "heard"
+
+
+async def test_who_floods_is_not_answered_before_it_is_over(world: World):
+    # What was answered in that minute is too far back to be counted.
+    await world.hear("Hello")
+    await kept_since(world, 400, since=second(61), until=second(100))
+
+    assert (await world.hear("And now?", now=second(101))).why == "rate_limit"
+    assert (await world.hear("And now?", now=second(161))).outcome == "heard"
+
+
+async def test_a_block_does_not_end_by_what_is_said_in_it(world: World):
+    for n in range(5):
+        await world.hear("Buy now", now=second(n))
+    await kept_since(world, 500, since=second(5), until=second(600))
+
+    assert (await world.hear("Sorry", now=second(4 + 599))).why == "abuse_block"
+    assert (await world.hear("Sorry", now=second(4 + 600))).outcome == "heard"

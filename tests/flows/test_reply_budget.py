@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import pytest
+from sqlalchemy import text as sql
 
 from tests.support.deployment import (
     AGENT,
@@ -444,3 +445,63 @@ async def test_texts_that_come_together_pause_a_conversation_once(world: World):
     assert [run.result().outcome for run in runs] == ["unanswered"] * 8
     (talk,) = await world.talks()
     assert (await world.events(talk.id)).count("conversation.paused") == 1
+
+
+# Floods
+
+
+async def flood(world: World, *, until: datetime, texts: int) -> None:
+    """So many texts more that the user said by then, all without an answer."""
+    async with world.transaction() as c:
+        await c.execute(
+            sql(
+                "insert into messages (id, conversation_id, user_number, carrier_message_id,"
+                " direction, kind, text, state, created_at, project_id, carrier_id, agent_number)"
+                " select 'kept_' || n, conversation_id, user_number, 'SK' || n, direction,"
+                " 'unanswered', 'More ' || n, state, cast(:until as timestamptz),"
+                " project_id, carrier_id, agent_number"
+                " from generate_series(1, :texts) n, (select * from messages"
+                " where direction = 'inbound' order by seq limit 1) as said"
+            ),
+            {"texts": texts, "until": until},
+        )
+
+
+async def test_a_flood_does_not_hide_the_replies_before_it(world: World):
+    await world.provision(project=BY_HAND)
+    await chat(world, texts=3)
+    await flood(world, until=minute(4), texts=500)
+
+    assert (await world.hear("And now?", now=minute(30))).why == "reply_budget"
+
+
+async def test_a_flood_does_not_hide_that_keywords_were_confirmed(world: World):
+    await world.provision(project=BY_HAND)
+    await chat(world, texts=3)
+    await flood(world, until=minute(4), texts=500)
+    said = len(await world.ours())
+
+    assert (await world.hear("HELP", now=minute(30))).outcome == "keyword"
+
+    assert len(await world.ours()) == said
+
+
+async def test_who_says_more_than_is_looked_at_is_no_person(world: World):
+    await world.provision(project=BY_HAND)
+    await chat(world, texts=1)
+    await flood(world, until=minute(4), texts=5000)
+
+    assert (await world.hear("And now?", now=minute(30))).why == "reply_budget"
+    await world.expire(now=minute(90))
+    assert (await world.hear("And now?", now=minute(91))).outcome == "heard"
+
+
+async def test_an_operator_may_resume_after_a_flood(world: World):
+    await world.provision(project=BY_HAND)
+    await chat(world, texts=1)
+    await flood(world, until=minute(4), texts=5000)
+    heard = await world.hear("And now?", now=minute(30))
+    assert heard.conversation_id is not None
+    await world.resume(heard.conversation_id, now=minute(31))
+
+    assert (await world.hear("Thank you", now=minute(32))).outcome == "heard"

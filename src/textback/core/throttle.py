@@ -29,15 +29,24 @@ def look_back(limits: InboundLimits) -> timedelta:
 
 
 def of_sender(
-    text: str, earlier: Sequence[Heard], limits: InboundLimits, *, now: datetime
+    text: str,
+    earlier: Sequence[Heard],
+    limits: InboundLimits,
+    *,
+    now: datetime,
+    cut_at: datetime | None = None,
 ) -> Verdict | None:
-    """`earlier` is oldest first and does not hold the text itself."""
+    """`earlier` is oldest first and does not hold the text itself.
+
+    `cut_at`: there were more before that, which nobody looked at.
+    """
     if _blocked([*earlier, Heard(now, text, answered=True)], limits, now=now):
         return "abuse_block"
     since = now - _span(limits.per_sender)
-    if sum(1 for h in earlier if h.answered and h.at > since) >= limits.per_sender.amount:
-        return "rate_limit"
-    return None
+    # Of a flood it is not known which ones were answered: as long as it lasts, none more is.
+    is_flood = cut_at is not None and cut_at > since
+    said = sum(1 for h in earlier if (h.answered or is_flood) and h.at > since)
+    return "rate_limit" if said >= limits.per_sender.amount else None
 
 
 def of_project(answered: int, limits: InboundLimits) -> Verdict | None:

@@ -53,6 +53,8 @@ class Met:
     """Texts of all its users that the project answered lately, at most as many as its limit."""
     replies: Sequence[datetime]
     """When the latest replies and notices to the user were written, the oldest first."""
+    cut_at: datetime | None
+    """So much was said that what was before this, and would matter, was not looked at."""
     standing: Standing
     """The turns of the conversation that is locked."""
 
@@ -74,6 +76,8 @@ class Question:
     """As in `Met`, if it is known; else it is counted, which may be much."""
     at: datetime
     """When the text was said."""
+    in_full: bool = False
+    """Look as far back as is ever done, instead of as far as nearly always does."""
 
     def given(self) -> dict[str, object]:
         limits = self.limits
@@ -89,16 +93,23 @@ class Question:
             "counts": self.answered is None,
             "window": self.at - timedelta(seconds=limits.per_project.seconds),
             "most": int(limits.per_project.amount),
-            "since": self.at - look_back(limits),
+            "since": self._since(),
             "replies_since": self.replies_since,
             "at": self.at,
-            "rows": inbound.latest(max(2 * int(limits.per_sender.amount), 4 * self.most_replies)),
+            "rows": inbound.MOST_ROWS
+            if self.in_full
+            else inbound.latest(max(2 * int(limits.per_sender.amount), 4 * self.most_replies)),
         }
+
+    def _since(self) -> datetime:
+        return self.at - look_back(self.limits)
 
     def met(self, rows: Sequence[asyncpg.Record]) -> Met:
         row = rows[0]
         earlier = zip(row["at"] or (), row["texts"] or (), row["were_answered"] or (), strict=True)
         written: list[datetime] = row["replies"] or []
+        cut_at: datetime | None = row["cut_at"]
+        matters = cut_at is not None and cut_at > min(self._since(), self.replies_since)
         return Met(
             is_known=row["is_known"],
             opted_out=row["opted_out"],
@@ -108,6 +119,7 @@ class Question:
             earlier=[Heard(when, words, answered=was) for when, words, was in earlier],
             answered=row["answered"] if self.answered is None else self.answered,
             replies=written[-self.most_replies :],
+            cut_at=cut_at if matters else None,
             standing=_standing(rows),
         )
 

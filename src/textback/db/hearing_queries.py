@@ -47,7 +47,8 @@ def _met(
         where agent_number = :agent and user_number = :user
         order by seq desc limit :rows
     )
-    select {of_live} met.*, earlier.*, said.*, owed.*, turn_upto_seq > {heard_seq} as turn_is_asked
+    select {of_live} met.*, earlier.*, said.*, looked.*, owed.*,
+        turn_upto_seq > {heard_seq} as turn_is_asked
     from (select
         exists (select from messages where carrier_id = :carrier and carrier_message_id = :sid)
         or exists (
@@ -92,6 +93,10 @@ def _met(
         where kind in ('reply', 'notice') and state not in ('suppressed', 'failed')
             and created_at > :replies_since
     ) as said
+    cross join (
+        select case when count(*) = :rows then (array_agg(created_at order by seq))[1] end as cut_at
+        from latest
+    ) as looked
     {live} left join owed on true
 """)  # noqa: S608 - our own words
 

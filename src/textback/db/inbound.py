@@ -188,7 +188,7 @@ async def replies(
     c: AsyncConnection, agent: Phone, user: Phone, *, since: datetime, at_most: int
 ) -> list[datetime]:
     """When the latest of our replies and notices to the user were written, oldest first."""
-    given = {"agent": agent, "user": user, "rows": latest(4 * at_most), "since": since}
+    given = {"agent": agent, "user": user, "rows": MOST_ROWS, "since": since}
     return list(await c.scalars(_REPLIES, given))[-at_most:]
 
 

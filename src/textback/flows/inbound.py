@@ -107,7 +107,11 @@ async def _meet(c: AsyncConnection, text: Arrived, lately: Lately) -> tuple[Live
     question = _question(text, lately)
     while True:
         live = await hearing.lock(c, question.agent, question.user)
-        met = await hearing.meet(c, question, None if live is None else live.id)
+        of_live = None if live is None else live.id
+        met = await hearing.meet(c, question, of_live)
+        if met.cut_at is not None and not question.in_full and _of_sender(text, met) is None:
+            question = replace(question, in_full=True)
+            met = await hearing.meet(c, question, of_live)
         _count(lately, text, question, met)
         if live is not None or not met.is_live:
             return live, met
@@ -142,6 +146,8 @@ def _usual(text: Arrived, live: Live | None, met: Met) -> Taking | None:
     """Of a text that its agent is to answer, by a turn of its own or by the one that waits."""
     policy = text.project.policy
     if live is None or not met.knows or met.opted_out or text.word(met) is not None:
+        return None
+    if met.cut_at is not None:
         return None
     engaged = talk.user_texted(live, now=text.now)
     left = reply_budget.within(met.replies, policy.reply_budget, now=text.now)
@@ -190,9 +196,12 @@ def _not_for_the_agent(text: Arrived, live: Live | None, met: Met) -> str | None
         return "ignored_words"
     if live is None and met.stays_over:
         return "timed_out"
-    limits = text.project.policy.inbound
-    of_sender = throttle.of_sender(text.said.text, met.earlier, limits, now=text.at)
-    return of_sender or throttle.of_project(met.answered, limits)
+    return _of_sender(text, met) or throttle.of_project(met.answered, text.project.policy.inbound)
+
+
+def _of_sender(text: Arrived, met: Met) -> str | None:
+    limits, earlier = text.project.policy.inbound, met.earlier
+    return throttle.of_sender(text.said.text, earlier, limits, now=text.at, cut_at=met.cut_at)
 
 
 class _ForTheAgent(Text):
@@ -221,6 +230,7 @@ class _ForTheAgent(Text):
             self.met.replies,
             conversation_id=live.id,
             budget=policy.reply_budget,
+            cut_at=self.met.cut_at,
             now=self.now,
         )
         if left.pause_until is not None:

@@ -48,15 +48,24 @@ async def left_of(
     *,
     conversation_id: ConversationId,
     budget: Rate,
+    cut_at: datetime | None = None,
     now: datetime,
 ) -> Left:
-    """`replies`: when those that are `counted` were written, oldest first."""
-    if (left := within(replies, budget, now=now)) is not None:
+    """`replies`: when those that are `counted` were written, oldest first.
+
+    `cut_at`: so much was said since that nobody looked at what was before. No person says that.
+    """
+    span = timedelta(seconds=budget.seconds)
+    if cut_at is not None and cut_at <= now - span:
+        cut_at = None
+    if cut_at is None and (left := within(replies, budget, now=now)) is not None:
         return left
     since, _ = counted(budget, now=now)
     resumed = await conversations.resumed_since(c, conversation_id, since=since)
     since_then = replies if resumed is None else [at for at in replies if at >= resumed]
     until = loops.over(since_then, budget, now=now)
+    if cut_at is not None and (resumed is None or cut_at > resumed):
+        until = now + span
     return Left(until, loops.breather(replies, now=now))
 
 
