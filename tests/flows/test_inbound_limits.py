@@ -276,3 +276,36 @@ async def test_a_block_does_not_end_by_what_is_said_in_it(world: World):
 
     assert (await world.hear("Sorry", now=second(4 + 599))).why == "abuse_block"
     assert (await world.hear("Sorry", now=second(4 + 600))).outcome == "heard"
+
+
+async def test_texts_that_overtake_each_other_are_counted_all_the_same(world: World):
+    # Many webhooks at once: whose turn it is to be stored is not who came first.
+    whys = [(await world.hear(f"Text {n}", now=second(1 - n / 1000))).why for n in range(12)]
+
+    assert whys == [None] * 10 + ["rate_limit"] * 2
+
+
+async def test_the_same_words_that_overtake_each_other_are_repetitions(world: World):
+    whys = [(await world.hear("Buy now", now=second(1 - n / 1000))).why for n in range(6)]
+
+    assert whys == [None] * 4 + ["abuse_block"] * 2
+
+
+async def test_texts_of_several_users_that_overtake_each_other_count_for_the_project(world: World):
+    limits = {"per_project": {"requests": 3, "per_seconds": 60}}
+    await world.provision(project={"inbound_limits": limits})
+    users = [Phone(f"+1415555020{n}") for n in range(5)]
+
+    whys = [
+        (await world.hear("Hello", user=user, now=second(1 - n / 1000))).why
+        for n, user in enumerate(users)
+    ]
+
+    assert whys == [None] * 3 + ["project_limit"] * 2
+
+
+async def test_a_text_found_late_is_not_limited_by_what_was_said_after_it(world: World):
+    for n in range(10):
+        await world.hear(f"Text {n}", now=second(n))
+
+    assert (await world.hear("Hello", said_at=second(-1), now=second(40))).outcome == "heard"

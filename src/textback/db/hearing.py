@@ -76,6 +76,8 @@ class Question:
     """As in `Met`, if it is known; else it is counted, which may be much."""
     at: datetime
     """When the text was said."""
+    upto: datetime
+    """What was said after this came later."""
     in_full: bool = False
     """Look as far back as is ever done, instead of as far as nearly always does."""
 
@@ -95,7 +97,7 @@ class Question:
             "most": int(limits.per_project.amount),
             "since": self._since(),
             "replies_since": self.replies_since,
-            "at": self.at,
+            "upto": self.upto,
             "rows": inbound.MOST_ROWS
             if self.in_full
             else inbound.latest(max(2 * int(limits.per_sender.amount), 4 * self.most_replies)),

@@ -86,7 +86,7 @@ def _met(
             array_agg(kind = 'text' order by seq) as were_answered
         from latest
         where direction = 'inbound' and kind <> 'keyword'
-            and created_at > :since and created_at <= :at
+            and created_at > :since and created_at <= :upto
     ) as earlier
     cross join (
         select array_agg(created_at order by seq) as replies from latest
@@ -105,7 +105,7 @@ _COUNTED: Final = """(
             select count(*) from (
                 select from messages
                 where project_id = :project and direction = 'inbound' and kind = 'text'
-                    and created_at > :window and created_at <= :at
+                    and created_at > :window and created_at <= :upto
                 limit :most
             ) as counted
         )"""

@@ -1,7 +1,8 @@
 """A user texted -> stored once, and an agent's turn due; or an opt-out; or kept unanswered."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from asyncpg import UniqueViolationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -20,6 +21,9 @@ from textback.db.session import transaction
 from textback.flows import beginning, reply_budget, routing
 from textback.flows.heard import Arrived, Heard, Text
 from textback.flows.reply_budget import Left
+
+_OVERTAKEN: Final = timedelta(minutes=1)
+"""Of texts that come at once the last may be stored first: more than a webhook may take."""
 
 
 async def hear(
@@ -133,6 +137,7 @@ def _question(text: Arrived, lately: Lately) -> Question:
         most_replies=at_most,
         answered=lately.known(text.project.id, policy.inbound.per_project, at=text.at),
         at=text.at,
+        upto=text.at if text.said.said_at else text.at + _OVERTAKEN,
     )
 
 
