@@ -24,9 +24,13 @@ from tests.support.api import (
     started,
     stored,
 )
+from tests.support.deployment import NOW
 from tests.support.ports import free_port
 from tests.support.provision import ACME_KEY, GLOBEX_KEY
 from tests.support.wire import Wire
+from textback.core.ids import CarrierId
+from textback.core.ports import Inbound
+from textback.flows import inbound
 
 BEARER = {"Authorization": f"Bearer {ACME_KEY}"}
 ACTS = ["handoff", "resume", "messages", "end"]
@@ -311,6 +315,38 @@ async def test_a_repeated_text_is_said_once(
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == "true"
     assert (await stored(engine))["messages"] == 2
+
+
+async def test_a_conversation_that_is_resumed_under_a_key_is_resumed_once(
+    http: httpx.AsyncClient, conversation: str
+) -> None:
+    await ask(http, conversation, "handoff")
+    says = {"message": "I am back."}
+    first = await ask(http, conversation, "resume", says, KEYED)
+    await ask(http, conversation, "handoff")  # between the two: its state refuses nothing
+    again = await ask(http, conversation, "resume", says, KEYED)
+
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json() == first.json() | {"state": "handed_off"}
+    texts = (await get(http, conversation)).json()["messages"]
+    assert [text["text"] for text in texts].count("I am back.") == 1
+    other = await ask(http, conversation, "resume", {"message": "Hello?"}, KEYED)
+    is_problem(other, 409, "key-reused", "used for a different request")
+
+
+async def test_what_the_agent_then_answers_is_told_again_under_the_key(
+    http: httpx.AsyncClient, conversation: str, engine: AsyncEngine
+) -> None:
+    await ask(http, conversation, "handoff")
+    said = Inbound(carrier_message_id="IN1", agent_number=AGENT, user_number=USER, text="Anybody?")
+    await inbound.hear(engine, CarrierId("acme-twilio"), said, now=NOW)
+    first = await ask(http, conversation, "resume", {"reply": True}, KEYED)
+    again = await ask(http, conversation, "resume", {"reply": True}, KEYED)
+
+    assert first.json()["answers"] == 1
+    assert again.json() == first.json()
 
 
 async def test_a_key_is_the_conversations_own(

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core import conversation as talk
-from textback.core.commands import Notify
+from textback.core.commands import Idempotency, Notify
 from textback.core.conversation import Closed, Conversation, Engaged, HandedOff, Live, Paused
 from textback.core.errors import BadRequest, UnknownAgent, WrongState
 from textback.core.frozen import frozen
 from textback.core.ids import ConversationId, MessageId, new_message_id
 from textback.core.policy import ProjectPolicy
 from textback.core.turn import HANDED_OFF
-from textback.db import agents, briefs, conversations, hand_off, inbound, turns
+from textback.db import agents, briefs, conversations, hand_off, idempotency, inbound, turns
 from textback.db.session import transaction
 from textback.flows import reply_budget
 from textback.flows.say import Who, add, check_text, conversation_of, named, policy_of, storable
@@ -32,6 +33,8 @@ class Done:
     message_id: MessageId | None = None
     answers: int = 0
     """How many of the user's texts the agent answers now."""
+    replayed: bool = False
+    """It was asked for before, under the same key."""
 
     @property
     def changed(self) -> bool:
@@ -83,6 +86,7 @@ async def resume(
     node: str | None = None,
     actor: str | None = None,
     if_held: bool = False,
+    key: Idempotency | None = None,
     now: datetime,
 ) -> Done:
     """The agent has it again, from a person or after a pause, and owes no answer to older texts.
@@ -92,43 +96,83 @@ async def resume(
     kept is answered. A flow goes on at `node`. `if_held`: one that is live, and neither paused nor
     a person's, stays as it is, if nothing else is asked.
 
-    Raises BadRequest, UnknownConversation, WrongState, UnknownAgent (no such node), Unavailable.
+    Raises BadRequest, UnknownConversation, WrongState, UnknownAgent (no such node), KeyReused,
+    Unavailable.
     """
     if message is not None:
         check_text(message)
         if reply:
             raise BadRequest("Give the agent a message, or let it reply, but not both.")
-    message_id = None if message is None else new_message_id(now)
+    asked = _Resume(who=who, message=message, reply=reply, node=node, actor=actor, if_held=if_held)
     async with transaction(db) as c:
-        before = await conversation_of(c, conversation_id, who)
-        nothing_else = message is None and node is None and not reply
-        if not isinstance(before, Paused | HandedOff):
-            return _not_held(before, stays=if_held and nothing_else)
-        if node is not None:
-            await _check_node(c, before, node)
-        after = talk.resumed(before, now=now)
-        policy = await policy_of(c, before)
-        more = _by(actor)
-        await conversations.save(
-            c, before, after, policy=policy.idle, now=now, by=who.by, more=more
-        )
-        if message is not None or node is not None:  # what it thinks of now is out of date
-            await fall_silent(c, conversation_id, why=RESUMED, now=now)
-        if message is not None and message_id is not None:
-            await add(c, after, message, "reply", message_id, now=now)
-        upto: int | None = None
-        answers = 0
-        if isinstance(before, Paused) and message is None:
-            answers = await inbound.hear_kept(c, conversation_id)
-        elif reply:
-            upto = await hand_off.latest_of_ours(c, conversation_id)
-            answers = await hand_off.take_up(c, conversation_id, after=upto)
-        else:
-            upto = await hand_off.latest(c, conversation_id)
-        await hand_off.begin_anew(c, conversation_id, heard_seq=upto, node=node)
-        if reply or answers:
-            await _answer(c, after, policy, now=now)
+        if key is None or who.account_id is None:
+            return await _resume(c, conversation_id, asked, now=now)
+        first = await idempotency.claim(c, who.account_id, key, {}, now=now)
+        if first is not None:
+            return _resumed_before(await conversation_of(c, conversation_id, who), first)
+        done = await _resume(c, conversation_id, asked, now=now)
+        # The conversation leads to the key, when its user is erased.
+        answer = {
+            "conversation_id": conversation_id,
+            "message_id": done.message_id,
+            "answers": done.answers,
+        }
+        await idempotency.settle(c, who.account_id, key, answer)
+    return done
+
+
+@frozen
+class _Resume:
+    who: Who
+    message: str | None
+    reply: bool
+    node: str | None
+    actor: str | None
+    if_held: bool
+
+
+async def _resume(
+    c: AsyncConnection, conversation_id: ConversationId, asked: _Resume, *, now: datetime
+) -> Done:
+    message, reply, node = asked.message, asked.reply, asked.node
+    message_id = None if message is None else new_message_id(now)
+    before = await conversation_of(c, conversation_id, asked.who)
+    nothing_else = message is None and node is None and not reply
+    if not isinstance(before, Paused | HandedOff):
+        return _not_held(before, stays=asked.if_held and nothing_else)
+    if node is not None:
+        await _check_node(c, before, node)
+    after = talk.resumed(before, now=now)
+    policy = await policy_of(c, before)
+    by, more = asked.who.by, _by(asked.actor)
+    await conversations.save(c, before, after, policy=policy.idle, now=now, by=by, more=more)
+    if message is not None or node is not None:  # what it thinks of now is out of date
+        await fall_silent(c, conversation_id, why=RESUMED, now=now)
+    if message is not None and message_id is not None:
+        await add(c, after, message, "reply", message_id, now=now)
+    upto: int | None = None
+    answers = 0
+    if isinstance(before, Paused) and message is None:
+        answers = await inbound.hear_kept(c, conversation_id)
+    elif reply:
+        upto = await hand_off.latest_of_ours(c, conversation_id)
+        answers = await hand_off.take_up(c, conversation_id, after=upto)
+    else:
+        upto = await hand_off.latest(c, conversation_id)
+    await hand_off.begin_anew(c, conversation_id, heard_seq=upto, node=node)
+    if reply or answers:
+        await _answer(c, after, policy, now=now)
     return Done(before=before, after=after, message_id=message_id, answers=answers)
+
+
+def _resumed_before(now_is: Conversation, first: Mapping[str, Any]) -> Done:
+    return Done(
+        before=now_is,
+        after=now_is,
+        message_id=first["message_id"],
+        answers=first["answers"],
+        replayed=True,
+    )
 
 
 def _not_held(before: Conversation, *, stays: bool) -> Done:

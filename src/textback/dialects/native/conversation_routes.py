@@ -151,11 +151,16 @@ async def hand_off(request: Request) -> Response:
 @router.post(wire.ROUTE + "/resume", **openapi.RESUME)
 async def resume(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        which, it, rt = _id(asked), asked.body(wire.Resume), asked.rt
+        which, body, rt = _id(asked), asked.json(), asked.rt
+        it = reading.read(wire.Resume, body)
         if it.message is not None:
             asked.by.need("send")
-        done = await hand.resume(rt.db, which, who=asked.who, now=rt.now(), **it.model_dump())
-        return serving.shown(shown.resumed(done))
+        key = reading.idempotency(asked.key, f"/v1/conversations/{which}/resume", body)
+        done = await hand.resume(
+            rt.db, which, who=asked.who, key=key, now=rt.now(), **it.model_dump()
+        )
+        headers = {"Idempotent-Replayed": "true"} if done.replayed else None
+        return serving.shown(shown.resumed(done), 200, headers)
 
     return await serving.answer(request, "converse", act)
 

@@ -92,8 +92,10 @@ RESUME = route(
     problems=_UNKNOWN
     | {
         400: "The body is not as described, or the agent has no such node.",
-        409: "The conversation is neither handed off nor paused.",
+        409: "The conversation is neither handed off nor paused, or the idempotency key came "
+        "before with another body.",
     },
+    keyed=True,
 )
 END = route(
     "endConversation",
