@@ -33,10 +33,15 @@ async def reached(db: AsyncEngine, caller: Caller, *, now: datetime) -> bool:
             project_id=caller.project_id,
             data={
                 "limit": "sends",
-                "requests": rate.amount,
-                "per_seconds": rate.seconds,
+                "requests": _plain(rate.amount),
+                "per_seconds": _plain(rate.seconds),
                 "connector_id": caller.connector_id,
             },
         )
         await events.append(c, [event], now=now)
     return True
+
+
+def _plain(value: float) -> float:
+    """A whole number without a fraction, which receivers may not read as one."""
+    return int(value) if value == int(value) else value
