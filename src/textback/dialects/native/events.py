@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from textback.core import signing
+from textback.core import carrier_codes, signing
 from textback.core.told import Told, ToldConversation, ToldMessage
 from textback.core.webhook import MOST_BODY
 
@@ -155,11 +155,16 @@ def _own(told: Told) -> dict[str, Any]:
     """What the event says of itself; why a text failed, in words; what an analysis found."""
     own = dict(told.data)
     if told.kind == "message.failed" and told.message is not None:
-        own["error"] = told.message.error
+        # A receipt brings its code alone.
+        own["error"] = told.message.error or _meaning(own.get("error_code"))
     found = told.conversation.analysis if told.conversation is not None else None
     if told.kind == "conversation.analysed" and found is not None:
         own |= {name: found.get(name) for name in ("summary", "values", "outcome")}
     return own
+
+
+def _meaning(code: object) -> str | None:
+    return carrier_codes.meaning(code).sentence if isinstance(code, str) else None
 
 
 def _is_ours(secret: str) -> bool:
