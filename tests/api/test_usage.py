@@ -113,5 +113,27 @@ async def test_a_key_is_told_whose_it_is_and_its_projects(http: httpx.AsyncClien
     assert me["account"] == "acme"
     assert set(me["scopes"]) == {"send", "read", "converse", "opt_outs", "webhooks", "manage"}
     assert await get(http, "/projects") == {
-        "data": [{"id": "reminders", "name": "Appointment reminders"}]
+        "data": [{"id": "reminders", "name": "Appointment reminders"}],
+        "next_cursor": None,
     }
+
+
+async def test_projects_come_in_pages_like_every_list(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await execute(
+        engine,
+        "insert into projects (id, account_id, name, agent_id, policy)"
+        " select 'more-' || n, account_id, 'More', agent_id, policy"
+        " from projects, generate_series(1, 4) n where id = 'reminders'",
+    )
+    pages, given = list[list[str]](), {"limit": "2"}
+    while True:
+        page = await get(http, "/projects", **given)
+        pages.append([each["id"] for each in page["data"]])
+        if page["next_cursor"] is None:
+            break
+        given["cursor"] = page["next_cursor"]
+    assert pages == [["more-1", "more-2"], ["more-3", "more-4"], ["reminders"]]
+    answer = await http.get("/v1/projects?name=More", headers=BEARER)
+    is_problem(answer, 400, "bad-request", "no such query parameter")

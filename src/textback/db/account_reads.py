@@ -36,12 +36,17 @@ async def key_of(db: AsyncEngine, account_id: AccountId, key_id: str) -> KeyReco
     return KeyRecord(account_name=row.name, key_name=row.key_name, expires_at=row.expires_at)
 
 
-async def projects_of(db: AsyncEngine, account_id: AccountId) -> list[tuple[str, str]]:
-    """Ids and names, by id."""
+async def projects_of(
+    db: AsyncEngine, account_id: AccountId, *, after: str | None, limit: int
+) -> list[tuple[str, str]]:
+    """Ids and names, by id, from behind `after`."""
     query = (
         select(projects.c.id, projects.c.name)
         .where(projects.c.account_id == account_id, projects.c.removed_at.is_(None))
         .order_by(projects.c.id)
+        .limit(limit)
     )
+    if after is not None:
+        query = query.where(projects.c.id > after)
     async with transaction(db) as c:
         return [(row.id, row.name) for row in await c.execute(query)]

@@ -2,6 +2,7 @@
 
 from textback.dialects.native import usage_wire as wire
 from textback.dialects.native.describing import route
+from textback.dialects.native.paging import Page, Query
 
 USAGE = route(
     "getUsage",
@@ -17,4 +18,4 @@ ME = route(
     wire.Me,
     scoped=False,
 )
-PROJECTS = route("listProjectIds", "Your projects", "By id.", wire.Projects)
+PROJECTS = route("listProjectIds", "Your projects", "By id.", Page[wire.Project], query=Query)

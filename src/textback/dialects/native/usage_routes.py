@@ -8,7 +8,8 @@ from starlette.responses import Response
 from textback.core.commands import Scope
 from textback.core.errors import BadKey, BadRequest
 from textback.db import account_reads, usage_reads
-from textback.dialects.native import serving, usage_openapi, usage_wire
+from textback.dialects.native import paging, serving, usage_openapi, usage_wire
+from textback.dialects.native.paging import Page, Query
 from textback.dialects.native.serving import Asked
 
 router = serving.router("Account")
@@ -62,9 +63,16 @@ async def me(request: Request) -> Response:
 @router.get(usage_wire.PROJECTS, **usage_openapi.PROJECTS)
 async def projects(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        found = await account_reads.projects_of(asked.rt.db, asked.account_id)
-        data = [usage_wire.Project(id=which, name=name) for which, name in found]
-        return serving.shown(usage_wire.Projects(data=data))
+        page = asked.query(Query)
+        found = await account_reads.projects_of(
+            asked.rt.db,
+            asked.account_id,
+            after=paging.after_text(page, "projects"),
+            limit=page.limit + 1,
+        )
+        data = [usage_wire.Project(id=which, name=name) for which, name in found[: page.limit]]
+        more = paging.next_cursor(page, "projects", [which for which, _ in found])
+        return serving.shown(Page(data=data, next_cursor=more))
 
     return await serving.answer(request, "read", act)
 

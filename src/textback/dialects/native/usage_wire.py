@@ -91,7 +91,3 @@ class Me(BaseModel):
 class Project(BaseModel):
     id: str
     name: str
-
-
-class Projects(BaseModel):
-    data: list[Project]
