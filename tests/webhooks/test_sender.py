@@ -77,6 +77,14 @@ async def test_of_a_long_answer_only_the_beginning_is_read(stage: Stage) -> None
     assert isinstance(await stage.post(), Answered)  # on another connection
 
 
+async def test_what_would_come_after_the_beginning_is_not_waited_for(stage: Stage) -> None:
+    begun = b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n" + b"x" * MOST_READ
+    stage.part = HangUp(after=begun, dripping=60)
+    done = await stage.post()
+    assert isinstance(done, Answered)
+    assert done.body == "x" * MOST_READ
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
