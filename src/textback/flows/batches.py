@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from textback.core.batch import MOST_ROWS, Missing, Row
-from textback.core.commands import Caller, SendText
+from textback.core.commands import Caller, Idempotency, SendText
 from textback.core.errors import BadRequest, Conflict, Unavailable, UnknownResource
 from textback.core.events import Event, Kind
 from textback.core.frozen import frozen
@@ -83,12 +83,10 @@ async def create(
     row, too many, every row wrong, send_at too far), and what `choosing.choose` does; then nothing
     is stored. KeyReused, Unavailable.
     """
-    key = shared.idempotency
-    if key is not None:
-        async with transaction(db) as c:
-            first = await idempotency.find_answer(c, caller.account_id, key, now=now)
-            if first is not None:
-                return await _again(c, caller, first)
+    if shared.idempotency is not None:
+        first = await replay(db, caller.account_id, shared.idempotency, now=now)
+        if first is not None:
+            return first
     if not rows:
         raise BadRequest("The batch has no row.")
     if len(rows) > MOST_ROWS:
@@ -101,6 +99,15 @@ async def create(
         raise BadRequest(f"No row can be sent. Row 1: {new[0].error}")
     made = _New(caller, shared, new, name=name, draft=draft, extra=extra or {})
     return await _store(db, made, now=now)
+
+
+async def replay(
+    db: AsyncEngine, account_id: AccountId, key: Idempotency, *, now: datetime
+) -> Created | None:
+    """The batch this request made before, if it came before. Raises KeyReused, Unavailable."""
+    async with transaction(db) as c:
+        first = await idempotency.find_answer(c, account_id, key, now=now)
+        return None if first is None else await _again(c, account_id, first)
 
 
 @frozen(kw_only=False)
@@ -123,7 +130,7 @@ async def _store(db: AsyncEngine, new: _New, *, now: datetime) -> Created:
                 answer = {"batch_id": batch_id}
                 first = await idempotency.claim(c, account_id, key, answer, now=now)
                 if first is not None:
-                    return await _again(c, new.caller, first)
+                    return await _again(c, account_id, first)
             batch = await _add(c, batch_id, new, now=now)
     except Unavailable as error:
 
@@ -228,9 +235,9 @@ async def _in_breaths(rows: Iterator[NewRow]) -> list[NewRow]:
     return done
 
 
-async def _again(c: AsyncConnection, caller: Caller, answer: Mapping[str, Any]) -> Created:
+async def _again(c: AsyncConnection, account_id: AccountId, answer: Mapping[str, Any]) -> Created:
     """What the same request was answered before."""
-    batch = await _record(c, caller.account_id, answer["batch_id"])
+    batch = await _record(c, account_id, answer["batch_id"])
     found = await batch_rows.refused_at_once(c, BatchId(batch.id))
     return Created(batch=batch, errors=[RowError(**each) for each in found], replayed=True)
 

@@ -262,3 +262,17 @@ async def test_a_repeated_campaign_with_the_same_key_is_made_once(
     assert len(await rows(engine, "select 1 from batches")) == 1
     other = await http.post(ROUTE, json={**MARCH, "name": "April"}, headers=key)
     is_refused(other, "idempotency_key_reused")
+
+
+async def test_a_repetition_after_its_time_gets_the_first_answer_too(
+    http: httpx.AsyncClient, engine: AsyncEngine, clock: Clock
+) -> None:
+    key = {"Idempotency-Key": "march"}
+    soon = {**MARCH, "schedule_type": "schedule", "scheduled_at": "2026-03-02T09:00:01Z"}
+    first = await http.post(ROUTE, json=soon, headers=key)
+    clock.pass_(timedelta(minutes=1))
+    second = await http.post(ROUTE, json=soon, headers=key)
+    assert (second.status_code, second.json()["campaign_id"]) == (201, first.json()["campaign_id"])
+    assert second.headers["idempotent-replayed"] == "true"
+    assert len(await rows(engine, "select 1 from batches")) == 1
+    is_refused(await http.post(ROUTE, json=soon), "invalid_schedule")

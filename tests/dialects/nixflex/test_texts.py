@@ -104,6 +104,22 @@ async def test_a_repetition_with_the_same_key_gets_the_same_answer_and_sends_not
     is_refused(long, "invalid_field")
 
 
+async def test_a_repetition_gets_the_first_answer_though_agent_and_number_are_gone(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    key, agent = {"Idempotency-Key": "order-7"}, await http.post("/v1/agents", json={})
+    sms = {**SMS, "agent_id": agent.json()["agent_id"]}
+    first = await http.post("/v1/sms", json=sms, headers=key)
+    await http.delete(f"/v1/agents/{sms['agent_id']}")
+    is_refused(await http.post("/v1/sms", json=sms), "agent_not_found")
+    again = await http.post("/v1/sms", json=sms, headers=key)
+    assert (again.status_code, again.text) == (201, first.text)
+    await execute(engine, "update numbers set removed_at = now()")
+    is_refused(await http.post("/v1/sms", json=SMS), "from_number_not_owned")
+    again = await http.post("/v1/sms", json=sms, headers=key)
+    assert (again.status_code, again.text) == (201, first.text)
+
+
 WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"agent_id": None}, "missing_field", "agent_id"),
     ({"to": ""}, "missing_field", "to"),

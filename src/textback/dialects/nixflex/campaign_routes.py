@@ -11,7 +11,7 @@ from starlette.responses import Response
 from textback import metrics
 from textback.core import phone
 from textback.core.batch import Row
-from textback.core.commands import AgentChoice, SendText
+from textback.core.commands import AgentChoice, Idempotency, SendText
 from textback.core.errors import Conflict
 from textback.core.ids import AgentId
 from textback.core.phone import Phone
@@ -31,6 +31,7 @@ from textback.dialects.nixflex.campaigns import NewCampaign
 from textback.dialects.nixflex.serving import Asked
 from textback.dialects.nixflex.texts import DIALECT
 from textback.flows import admit, batches, launching, planning
+from textback.flows.batches import Created
 
 router = serving.router("Nixflex: SMS campaigns")
 
@@ -48,30 +49,12 @@ _UNNAMED = "Untitled campaign"
 async def create_campaign(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         rt, body = asked.rt, await asked.json()
-        now = rt.now()
         it = reading.read(NewCampaign, body)
-        rows = campaigns.rows(it.recipients)
-        send_at = it.send_at(now=now, most=now + planning.MOST_AHEAD)
-        agent = await owned.agent(asked, it.agent_id)
-        number = await owned.sender(asked, it.from_number, it.agent_id, Phone(""))
-        await _may_text(number, rows)
-        caller = await admit.sender(rt.book, asked.account_id, agent_number=number.number)
-        shared = SendText(
-            user_number=Phone(""),
-            text=it.message_template,
-            agent_number=Phone(number.number),
-            thread="resume",
-            agent=AgentChoice(agent_id=AgentId(agent.id)),
-            objective=kept.with_context(number.config, it.context_prompt or None),
-            notify=owned.notify(agent, number),
-            send_at=send_at,
-            refuses_opted_out=True,
-            dialect=DIALECT,
-            idempotency=reading.idempotency(asked.key, "campaigns", body),
-        )
-        made = await batches.create(
-            rt.db, caller, rows, shared, name=it.name or _UNNAMED, missing="empty", now=now
-        )
+        key, now = reading.idempotency(asked.key, "campaigns", body), rt.now()
+        # First of all: what was true then, such as that its time is to come, may be over.
+        made = await batches.replay(rt.db, asked.account_id, key, now=now) if key else None
+        if made is None:
+            made = await _made(asked, it, key, now=now)
         counter = metrics.REPLAYED if made.replayed else metrics.ACCEPTED
         counter.labels("nixflex").inc(1 if made.replayed else made.batch.total - len(made.errors))
         if made.replayed:
@@ -79,6 +62,34 @@ async def create_campaign(request: Request) -> Response:
         return asked.answer(await _shown(asked, made.batch), 201)
 
     return await serving.answer(request, "send", act, at_most=wire.MAX_CAMPAIGN)
+
+
+async def _made(
+    asked: Asked, it: NewCampaign, key: Idempotency | None, *, now: datetime
+) -> Created:
+    """Raises Refused, and as `batches.create`."""
+    rows = campaigns.rows(it.recipients)
+    send_at = it.send_at(now=now, most=now + planning.MOST_AHEAD)
+    agent = await owned.agent(asked, it.agent_id)
+    number = await owned.sender(asked, it.from_number, it.agent_id, Phone(""))
+    await _may_text(number, rows)
+    caller = await admit.sender(asked.rt.book, asked.account_id, agent_number=number.number)
+    shared = SendText(
+        user_number=Phone(""),
+        text=it.message_template,
+        agent_number=Phone(number.number),
+        thread="resume",
+        agent=AgentChoice(agent_id=AgentId(agent.id)),
+        objective=kept.with_context(number.config, it.context_prompt or None),
+        notify=owned.notify(agent, number),
+        send_at=send_at,
+        refuses_opted_out=True,
+        dialect=DIALECT,
+        idempotency=key,
+    )
+    return await batches.create(
+        asked.rt.db, caller, rows, shared, name=it.name or _UNNAMED, missing="empty", now=now
+    )
 
 
 @router.get(ROUTE, **campaign_openapi.LIST_CAMPAIGNS)

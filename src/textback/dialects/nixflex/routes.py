@@ -41,11 +41,15 @@ async def send_sms(request: Request) -> Response:
         body = await asked.json()
         sms = reading.read(texts.SendSms, body)
         key = reading.idempotency(asked.key, "sms", body)
-        user = Phone(sms.to)
-        number = await owned.sender(asked, sms.from_number, sms.agent_id, user)
-        sender = Phone(number.number)
-        command = texts.to_command(sms, sender, notify=None, idempotency=key)
-        accepted = await _accepted(asked, command, number)
+        # First of all: its number and its agent may be gone by now.
+        accepted = (
+            await asked.rt.accepting.replay(asked.by, key, now=asked.rt.now()) if key else None
+        )
+        if accepted is None:
+            number = await owned.sender(asked, sms.from_number, sms.agent_id, Phone(sms.to))
+            sender = Phone(number.number)
+            command = texts.to_command(sms, sender, notify=None, idempotency=key)
+            accepted = await _accepted(asked, command, number)
         (metrics.REPLAYED if accepted.replayed else metrics.ACCEPTED).labels("nixflex").inc()
         if accepted.replayed:
             asked.headers["Idempotent-Replayed"] = "true"
@@ -57,10 +61,6 @@ async def send_sms(request: Request) -> Response:
 async def _accepted(asked: Asked, command: SendText, number: HeldNumber) -> Accepted:
     rt = asked.rt
     caller = await admit.sender(rt.book, asked.account_id, agent_number=number.number)
-    if command.idempotency is not None:
-        first = await rt.accepting.replay(caller, command.idempotency, now=rt.now())
-        if first is not None:
-            return first
     agent = await owned.agent(asked, command.agent.agent_id or AgentId(""))
     owned.may_text(number, command.user_number)
     counted = await deps.count(rt, caller)
