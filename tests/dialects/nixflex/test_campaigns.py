@@ -184,6 +184,22 @@ async def test_a_scheduled_campaign_waits_and_can_be_launched_or_cancelled(
     assert (await stored(engine))["messages"] == 2
 
 
+async def test_a_time_alone_is_kept_to(
+    http: httpx.AsyncClient, engine: AsyncEngine, rt: Runtime, clock: Clock
+) -> None:
+    """Only a campaign that says so goes out at once."""
+    timed = {**MARCH, "schedule_type": None, "scheduled_at": "2026-03-03T09:00:00Z"}
+    made = (await http.post(ROUTE, json=timed)).json()
+    assert (made["status"], made["scheduled_at"]) == ("scheduled", "2026-03-03T09:00:00Z")
+    await work(rt)
+    assert "messages" not in await stored(engine)
+    clock.pass_(timedelta(days=1))
+    await work(rt)
+    assert (await stored(engine))["messages"] == 2
+    now = (await http.post(ROUTE, json={**timed, "schedule_type": "now"})).json()
+    assert (now["status"], now["scheduled_at"]) == ("running", None)
+
+
 async def test_lists_are_the_newest_first_and_can_be_filtered(
     http: httpx.AsyncClient, clock: Clock
 ) -> None:

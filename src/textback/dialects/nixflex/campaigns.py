@@ -91,7 +91,7 @@ class NewCampaign(Body):
     name: Annotated[str | None, Field(max_length=200)] = None
     schedule_type: ScheduleType | None = None
     scheduled_at: Annotated[
-        ScheduledAt | None, Field(description="When to launch, if schedule_type is schedule.")
+        ScheduledAt | None, Field(description="When to launch, unless schedule_type is now.")
     ] = None
     context_prompt: Annotated[Context | None, Field(description="What the agent should know.")] = (
         None
@@ -108,7 +108,8 @@ class NewCampaign(Body):
         is_given = self.scheduled_at is not None or self.schedule_type == "schedule"
         if is_given and found is None:
             raise _schedule("scheduled_at must be a time in ISO 8601: 2026-05-20T09:00:00Z.")
-        if self.schedule_type != "schedule" or found is None:
+        # Who gives a time alone wants it then: what goes out at once cannot be taken back.
+        if self.schedule_type == "now" or found is None:
             return None
         if found <= now:
             raise _schedule("scheduled_at is over; give a time to come, or schedule_type now.")
