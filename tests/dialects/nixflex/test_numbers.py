@@ -254,8 +254,11 @@ async def test_a_number_is_listed_changed_and_given_back(
         ({"agent_id": "nobody"}, "agent_not_found"),
         ({"agent_id": THEIR_AGENT}, "agent_not_owned"),
         ({"sms_reply_enabled": "yes"}, "invalid_field"),
+        ({"voicemail_leave_enabled": True}, "voicemail_message_required"),
     ):
         is_refused(await http.patch(where, json=body), code)
+    for body in ({"voicemail_message": "Call us."}, {"voicemail_leave_enabled": True}):
+        assert (await http.patch(where, json=body)).status_code == 200
     gone = await http.delete(where)
     assert gone.json() == {"phone_number": {"phone_number": MINE, "deleted": True}}
     assert twilio_number.sms_url == ""

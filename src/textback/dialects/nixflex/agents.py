@@ -137,12 +137,16 @@ def fields(of: HeldAgent | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """All of them, with what is given now. Raises Refused."""
     found = {**(USUAL if of is None else _own(of)), **given}
     if found["voicemail_leave_enabled"] and not found["voicemail_message"]:
-        raise Refused(
-            "voicemail_message_required",
-            "voicemail_leave_enabled needs a voicemail_message.",
-            field="voicemail_message",
-        )
+        raise no_voicemail()
     return found
+
+
+def no_voicemail() -> Refused:
+    return Refused(
+        "voicemail_message_required",
+        "voicemail_leave_enabled needs a voicemail_message.",
+        field="voicemail_message",
+    )
 
 
 def prompt(of: Mapping[str, Any]) -> str:

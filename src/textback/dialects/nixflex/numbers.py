@@ -172,9 +172,13 @@ USUAL: Final[Mapping[str, Any]] = {
 
 
 def fields(of: HeldNumber | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All of them, with what is given now. Raises Refused."""
     before: Mapping[str, Any] = {} if of is None else kept.number(of.config)
     found = {**USUAL, **{n: v for n, v in before.items() if n in USUAL}}
-    return found | {n: v for n, v in given.items() if n in USUAL}
+    found |= {n: v for n, v in given.items() if n in USUAL}
+    if given.get("voicemail_leave_enabled") and not found["voicemail_message"]:
+        raise agents.no_voicemail()
+    return found
 
 
 def own(

@@ -136,8 +136,8 @@ UPDATE_NUMBER = route(
     PatchNumber,
     parameters=[_NUMBER],
     errors={
-        400: "missing_field, custom_prompt_too_long, sms_prompt_too_long, invalid_json,"
-        " invalid_field.",
+        400: "missing_field, custom_prompt_too_long, sms_prompt_too_long,"
+        " voicemail_message_required, invalid_json, invalid_field.",
         403: "agent_not_owned, permission_denied.",
         404: "number_not_found, agent_not_found.",
     },
