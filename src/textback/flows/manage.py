@@ -4,7 +4,7 @@ By the same rules (`flows/provision*.py`), for one account. Keys: `manage_keys.p
 `manage_apps.py`; agents made from the account's template: `manage_agents.py`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -27,6 +27,9 @@ __all__ = ["Managed", "Managing", "create", "get", "listed", "remove", "update"]
 
 MOST_LISTED: Final = 500
 MOST_SAID: Final = 20
+
+
+Own = Callable[[Mapping[str, object]], Mapping[str, object]]
 
 
 async def create(
@@ -60,14 +63,14 @@ async def update(
     entry_id: str,
     patch: Entry,
     *,
-    own: Mapping[str, object] | None = None,
+    own: Mapping[str, object] | Own | None = None,
 ) -> Managed:
     """Change one entry by a merge patch (RFC 7396) of what `get` gives.
 
     But null says null where that is something else than leaving out. An engine of another `kind`
     replaces the one there was as a whole. A secret that the patch does not name stays, as long as
-    it goes to the same address. `own` is a merge patch too. Raises UnknownResource, BadRequest with
-    `faults`, Conflict, Unavailable.
+    it goes to the same address. `own` is a merge patch too, or makes one of what is kept by now.
+    Raises UnknownResource, BadRequest with `faults`, Conflict, Unavailable, and what `own` does.
     """
     async with transaction(m.db) as c:
         await provisioning.alone(c)
@@ -79,7 +82,8 @@ async def update(
             raise _bad({name: said})
         plan = limited(_read(m, kind, changed, [before.base]), before.given)
         if own is not None:
-            plan = _with_own(plan, cast("Entry", merged(before.shown.own, own)))
+            ours = own(before.shown.own) if callable(own) else own
+            plan = _with_own(plan, cast("Entry", merged(before.shown.own, ours)))
         await _bring_about(c, m, plan, await _around(c, plan, m))
         after = (await _load(c, m, kind, entry_id)).shown
     if after.managed_by == "api":

@@ -1,5 +1,6 @@
 """`/v1/agents` and `/v1/keys`: made, shown, changed and deleted as documented."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -81,6 +82,21 @@ async def test_an_agent_runs_as_the_template_does_with_the_prompt_it_was_given(
     assert second["engine"]["prompt"] == "Be kind.\n\nAnswer in one short sentence."
     assert second["engine"]["model"]["temperature"] == 0.9
     assert (await http.get(where)).json() == changed.json()
+
+
+async def test_of_changes_at_once_none_is_lost(http: httpx.AsyncClient) -> None:
+    made = (await http.post("/v1/agents", json=NEW)).json()
+    changes: dict[str, Any] = {
+        "name": "Desk",
+        "is_active": False,
+        "language": "de",
+        "transfer_type": "warm",
+        "record_call": False,
+    }
+    async with asyncio.TaskGroup() as group:
+        for name, value in changes.items():
+            group.create_task(http.put(f"/v1/agents/{made['agent_id']}", json={name: value}))
+    assert (await http.get(f"/v1/agents/{made['agent_id']}")).json() == made | changes
 
 
 async def test_lists_are_bare_the_newest_first_and_in_pages_of_at_most_200(

@@ -267,6 +267,22 @@ async def test_a_number_is_listed_changed_and_given_back(
     assert (await http.post("/v1/phone-numbers", json=wanted)).status_code == 201
 
 
+async def test_of_changes_at_once_none_is_lost(http: httpx.AsyncClient) -> None:
+    changes: dict[str, Any] = {
+        "outbound_enabled": False,
+        "sms_prompt": "Be brief.",
+        "custom_prompt": "Open 9-5.",
+        "sms_reply_enabled": False,
+        "web_prompt": "Hm.",
+    }
+    where = f"/v1/phone-numbers/{NUMBER}"
+    async with asyncio.TaskGroup() as group:
+        for name, value in changes.items():
+            group.create_task(http.patch(where, json={name: value}))
+    found = (await http.get(where)).json()["phone_number"]
+    assert {name: found[name] for name in changes} == changes
+
+
 async def test_numbers_that_are_none_and_those_of_the_file_are_told_apart(
     http: httpx.AsyncClient,
 ) -> None:

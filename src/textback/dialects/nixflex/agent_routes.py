@@ -75,13 +75,15 @@ async def get_agent(request: Request) -> Response:
 async def update_agent(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         before = await owned.own_agent(asked, asked.path("agent_id"))
-        now = agents.fields(before, await _given(asked))
+        given = await _given(asked)
+        now = agents.fields(before, given)
         m, patch = asked.managing, dict[str, Any]()
         if agents.changes_what_is_said(before, now):
             if before.source == "file":
                 raise Conflict("What this agent says is in the provisioning file: change it there.")
             patch = agents.patch(before, now)
-        await manage.update(m, "agent", before.id, patch, own=agents.own(now, at=m.now))
+        own = agents.changed(before, given, at=m.now)
+        await manage.update(m, "agent", before.id, patch, own=own)
         after = await owned.own_agent(asked, before.id)
         if _told(before) != _told(after):
             await _tell_numbers(asked, after)
@@ -101,7 +103,7 @@ async def delete_agent(request: Request) -> Response:
         for number in await holdings.numbers_of(asked.rt.db, asked.account_id):
             entry = (await manage.get(m, "number", number.number)).entry
             if entry.get("agent") == it.id:
-                own = numbers.own(numbers.fields(number, {}), None)
+                own = numbers.changed(number, {}, None)
                 await manage.update(m, "number", number.number, {"agent": None}, own=own)
         await manage.remove(m, "agent", it.id)
         return asked.answer({"agent_id": it.id, "deleted": True})
@@ -133,5 +135,5 @@ def _told(of: HeldAgent) -> tuple[bool, object]:
 async def _tell_numbers(asked: Asked, agent: HeldAgent) -> None:
     for number in await holdings.numbers_of(asked.rt.db, asked.account_id):
         if number.agent_id == agent.id and not kept.number(number.config).get("detached"):
-            own = numbers.own(numbers.fields(number, {}), agent)
+            own = numbers.changed(number, {}, agent)
             await manage.update(asked.managing, "number", number.number, {}, own=own)

@@ -7,6 +7,7 @@ that are about calls are kept and shown, and change nothing.
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -17,6 +18,7 @@ from textback.db.holdings import HeldAgent
 from textback.dialects.nixflex import kept
 from textback.dialects.nixflex.reading import Body, Json
 from textback.dialects.nixflex.wire import Refused, when
+from textback.flows.manage import Own
 
 Flag = bool | None
 Words = Annotated[str | None, Field(max_length=2000)]
@@ -177,6 +179,11 @@ def patch(of: HeldAgent, now: Mapping[str, Any]) -> dict[str, Any]:
 def own(now: Mapping[str, Any], *, at: datetime) -> dict[str, Any]:
     """What is kept of it; null would be forgotten in a merge, and says nothing here anyway."""
     return {kept.OURS: {**now, "updated_at": when(at)}}
+
+
+def changed(of: HeldAgent, given: Mapping[str, Any], *, at: datetime) -> Own:
+    """`own`, on top of what is kept by then: of two changes at once neither is lost."""
+    return lambda extra: own(fields(replace(of, extra=extra), given), at=at)
 
 
 def answers(of: HeldAgent) -> bool:

@@ -87,7 +87,7 @@ async def update_number(request: Request) -> Response:
         wanted = given.get("agent_id") or (None if detached else before.agent_id)
         agent = None if wanted is None else await owned.agent(asked, wanted)
         patch = {"agent": given["agent_id"]} if "agent_id" in given else {}
-        own = numbers.own(numbers.fields(before, given), agent)
+        own = numbers.changed(before, given, agent)
         await manage.update(asked.managing, "number", before.number, patch, own=own)
         return asked.answer({"phone_number": await _shown(asked, before.number)})
 

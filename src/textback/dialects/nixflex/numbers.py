@@ -5,6 +5,7 @@ https://docs.nixflex.com/api-reference/phone-numbers/import and its neighbours, 
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -17,6 +18,7 @@ from textback.dialects.nixflex import agents, kept
 from textback.dialects.nixflex.reading import Body, Number
 from textback.dialects.nixflex.texts import DIALECT, AgentIdField
 from textback.dialects.nixflex.wire import Refused, when
+from textback.flows.manage import Own
 
 SID: Final = "^AC[a-f0-9]{32}$"
 
@@ -206,6 +208,11 @@ def own(
             "notify": None if url is None else {"url": url, "format": DIALECT},
         },
     }
+
+
+def changed(of: HeldNumber, given: Mapping[str, Any], agent: HeldAgent | None) -> Own:
+    """`own`, on top of what is kept by then: of two changes at once neither is lost."""
+    return lambda config: own(fields(replace(of, config=config), given), agent)
 
 
 def shown(of: HeldNumber) -> dict[str, Any]:
