@@ -123,6 +123,8 @@ async def test_what_the_node_client_sends_is_understood_byte_for_byte(
     """Recorded from its version 0.8.0: every method that touches what we serve."""
     twilio.account.numbers.append(Number(phone_number=MINE))
     recorded = json.loads((Path(__file__).parent / "golden" / "node-0.8.0.json").read_text())
+    assert len({asked["call"] for asked in recorded}) == len(recorded) == 16
+    assert EXPECTED.keys() <= {asked["call"] for asked in recorded}
     for asked in recorded:
         answer = await http.request(
             asked["method"], asked["path"], headers=asked["headers"], content=asked["body"]

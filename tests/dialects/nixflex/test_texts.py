@@ -237,6 +237,26 @@ async def test_reading_and_changing_have_limits_of_their_own_and_say_what_is_lef
     assert (await http.get("/v1/agents")).status_code == 200
 
 
+ONE_A_MINUTE = (
+    "update projects set policy ="
+    """ jsonb_set(policy, '{rate_limit}', '{"amount": 1, "seconds": 60, "lends": false}')"""
+)
+
+
+async def test_the_projects_own_limit_is_told_as_the_keys_is(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await execute(engine, ONE_A_MINUTE)
+    key = {"Idempotency-Key": "order-7"}
+    for _ in range(2):  # a repetition is not counted
+        assert (await http.post("/v1/sms", json=SMS, headers=key)).status_code == 201
+    refused = await http.post("/v1/sms", json=SMS)
+    details = is_refused(refused, "rate_limit_exceeded")
+    assert str(details["retry_after"]) == refused.headers["retry-after"]
+    assert told(refused)[:2] == (120, 117)
+    assert (await stored(engine))["messages"] == 1
+
+
 async def test_what_no_route_answers_is_said_in_the_same_shape(http: httpx.AsyncClient) -> None:
     is_refused(await http.get("/v1/sms"), "method_not_allowed")
 
