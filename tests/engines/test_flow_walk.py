@@ -363,6 +363,28 @@ async def test_a_pattern_that_backtracks_for_ever_fails_its_own_turn_and_no_othe
     assert "(a|aa)+$" in failed.reason
 
 
+async def test_a_flow_whose_patterns_never_end_holds_up_no_other() -> None:
+    nodes: list[object] = [
+        {"id": "a", "wait": True, "edges": [{"matches": "(a|aa)+$", "to": "b"}], "then": "b"},
+        {"id": "b", "say": "Ok.", "end": True},
+    ]
+    endless, other = (
+        FlowEngine(
+            FlowConfig.model_validate({"nodes": nodes}),
+            model=None,
+            clock=lambda: NOON,
+            match_budget=timedelta(seconds=0.2),
+        )
+        for _ in range(2)
+    )
+    walking = [asyncio.create_task(endless.reply(turn("a" * 60 + "b"))) for _ in range(64)]
+    await asyncio.sleep(0)
+    assert isinstance(await other.reply(turn("aa")), TurnReply)
+    assert sum(task.done() for task in walking) < 32
+    await asyncio.wait(walking)
+    assert all(isinstance(task.result(), TurnFailed) for task in walking)
+
+
 async def test_what_led_to_a_node_is_not_taken_for_its_answer() -> None:
     flow = """
         nodes:

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from tests.support.turns import turn
 from textback.core.engine import TurnFailed, TurnReply
 from textback.engines.scripted import Rule, ScriptedConfig, ScriptedEngine
+from textback.patterns import AT_ONCE
 
 sayable = st.characters(exclude_characters="{}\x00", exclude_categories=["Cs"])
 
@@ -106,6 +108,32 @@ async def test_a_pattern_that_never_ends_fails_the_turn_and_holds_up_nobody() ->
     assert isinstance(answer, TurnFailed)
     assert "matching" in answer.reason
     assert ticks > 5
+
+
+async def test_an_agent_whose_patterns_never_end_holds_up_no_other_agent() -> None:
+    config = ScriptedConfig(rules=(Rule(match="(a|aa)+$", reply="Done."),))
+    endless = ScriptedEngine(config, match_budget=timedelta(seconds=0.2))
+    other = ScriptedEngine(ScriptedConfig(default="Hi."))
+    replying = [asyncio.create_task(endless.reply(turn("a" * 60 + "b"))) for _ in range(64)]
+    await asyncio.sleep(0)
+    assert await other.reply(turn("Hello")) == TurnReply(texts=("Hi.",))
+    await asyncio.to_thread(str)  # as names are looked up, for whoever connects
+    assert sum(task.done() for task in replying) < 32
+    await asyncio.wait(replying)
+    assert all(isinstance(task.result(), TurnFailed) for task in replying)
+
+
+async def test_who_gave_up_a_pattern_that_never_ends_makes_no_room_for_another() -> None:
+    config = ScriptedConfig(rules=(Rule(match="(a|aa)+$", reply="Done."),))
+    endless = ScriptedEngine(config, match_budget=timedelta(seconds=0.2))
+    before = threading.active_count()
+    for _ in range(4 * AT_ONCE):
+        replying = asyncio.create_task(endless.reply(turn("a" * 60 + "b")))
+        await asyncio.sleep(0)
+        replying.cancel()
+        await asyncio.wait([replying])
+    assert threading.active_count() <= before + AT_ONCE
+    assert isinstance(await endless.reply(turn("a" * 60 + "b")), TurnFailed)
 
 
 def test_a_scripted_agent_does_not_open() -> None:

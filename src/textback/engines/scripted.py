@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from textback.core.engine import Analysis, AnalysisRequest, TurnFailed, TurnReply, TurnRequest
 from textback.core.policy import MAX_TEXT
+from textback.patterns import Matching
 
 _PLACEHOLDER = re.compile(r"\{([0-9]+|[^\W0-9]\w*)\}")
 
@@ -82,13 +83,14 @@ class ScriptedEngine:
         self.deadline = 5 * match_budget
         self._rules = tuple((compiled(rule.match), rule) for rule in config.rules)
         self._default = config.default
+        self._matching = Matching()
 
     async def reply(self, request: TurnRequest) -> TurnReply | TurnFailed:
         # In a thread that lets go of the interpreter while it matches: however bad a pattern is,
         # the worker's other turns go on.
         try:
             async with asyncio.timeout(self.deadline.total_seconds()):
-                return await asyncio.to_thread(self._decide, request.heard)
+                return await self._matching.run(self._decide, request.heard)
         except TimeoutError:
             return TurnFailed("matching got too little processor time")
 

@@ -21,6 +21,7 @@ from textback.engines.flow.state import position
 from textback.engines.flow.walk import Walk
 from textback.llm.analysis import analysed
 from textback.llm.tools import HttpTool
+from textback.patterns import Matching
 from textback.public_network import ANY_WAY, Way
 
 
@@ -46,7 +47,7 @@ class FlowEngine:
         Calls go by `transport`, or else by `way`.
         `match_budget` is for all patterns of a turn: one that backtracks for ever ends there.
         """
-        self._match_seconds = match_budget.total_seconds()
+        self._match_seconds, self._matching = match_budget.total_seconds(), Matching()
         self._graph = config.graph()
         self._model = model
         self._config = config
@@ -69,7 +70,7 @@ class FlowEngine:
             graph=self._graph,
             request=request,
             judge=judge,
-            matcher=Matcher(self._match_seconds),
+            matcher=Matcher(self._match_seconds, self._matching),
             tool=self._tools.__getitem__,
             at=position(request, self._graph),
         )

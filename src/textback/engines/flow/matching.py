@@ -1,6 +1,5 @@
 """Whether a condition fits that needs no model, and what a pattern finds. Never blocks for long."""
 
-import asyncio
 import math
 import operator
 import re
@@ -23,6 +22,7 @@ from textback.engines.flow.graph import (
     VariableType,
 )
 from textback.engines.flow.templates import at_path
+from textback.patterns import Matching
 
 _ORDER: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "more_than": operator.gt,
@@ -50,14 +50,14 @@ def compiled(pattern: str) -> regex.Pattern[str]:
 class Matcher:
     """The patterns of one turn: they share its processor time, and hold up nobody else's turn."""
 
-    def __init__(self, seconds: float) -> None:
-        """`seconds` of processor time."""
-        self._left = seconds
+    def __init__(self, seconds: float, matching: Matching) -> None:
+        """`seconds` of processor time; `matching` is the agent's."""
+        self._left, self._matching = seconds, matching
 
     async def search(self, pattern: str, text: str) -> regex.Match[str] | None:
         """Raise TooSlow when the turn's time is used up."""
         # In a thread that lets go of the interpreter while it matches.
-        return await asyncio.to_thread(self._search, pattern, text)
+        return await self._matching.run(self._search, pattern, text)
 
     def _search(self, pattern: str, text: str) -> regex.Match[str] | None:
         began = time.thread_time()
