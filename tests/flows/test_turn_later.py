@@ -75,6 +75,34 @@ async def test_an_answer_may_overtake_the_word_that_it_comes_later(world: World)
     assert [found.state for found in await world.turns()] == ["ended"]
 
 
+async def test_an_answer_is_taken_while_its_worker_cannot_renew_its_lease(world: World):
+    """As after an outage of the database: nobody else has the turn, and the word may yet come."""
+    await world.hear("Hello")
+    (thinking,) = await world.claim_turns()
+    late = thinking.lease_until + timedelta(seconds=1)
+
+    assert await world.post(thinking, "Hi", now=late) == "recorded"
+    assert await turn.await_answer(world.db, thinking, within=WITHIN, now=late) is None
+    await world.rescue_turns(now=late)
+
+    assert await world.claim_turns(now=hour(1)) == []
+    assert await said(world) == ["Hi"]
+
+
+async def test_an_answer_to_a_turn_that_was_taken_from_its_worker_is_refused(world: World):
+    await world.hear("Hello")
+    (thinking,) = await world.claim_turns()
+    late = thinking.lease_until + timedelta(seconds=1)
+    await world.rescue_turns(now=late)
+
+    assert await world.post(thinking, "Hi", now=late) == "late"
+    (again,) = await world.claim_turns(now=late)
+    assert await world.post(thinking, "Hi", now=late) == "late"
+    assert await world.answer(again, "Hello to you", now=late) == "answered"
+
+    assert await said(world) == ["Hello to you"]
+
+
 async def test_what_was_not_posted_in_time_fails_once_and_is_refused(world: World):
     thinking = await await_it(world)
     end = second(1) + WITHIN

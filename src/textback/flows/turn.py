@@ -167,7 +167,7 @@ async def answer_later(
         if conversation_id is None:
             return "unknown"
         reply = await _open(c, conversation_id, turn_id, now=now)
-        if reply is None or reply.held.run != run or reply.held.lease_until <= now:
+        if reply is None or reply.held.run != run or _is_overdue(reply, now=now):
             return "late"
         usable = rule.usable(answer)
         if isinstance(answer, TurnReply) and (fault := reply.fault(usable)) is not None:
@@ -218,7 +218,7 @@ async def _give_up(
 ) -> None:
     async with transaction(db) as c:
         reply = await _open(c, conversation_id, turn_id, now=now)
-        if reply is None or reply.held.state != "awaiting" or reply.held.lease_until > now:
+        if reply is None or not _is_overdue(reply, now=now):
             return
         reply.fallback = await _fallback(c, reply)
         recorded = await reply.take(TurnFailed("its answer was not posted in time"))
@@ -231,6 +231,11 @@ async def _open(
 ) -> Reply | None:
     found = await answering.hold(c, conversation_id, turn_id)
     return None if found is None else Reply(c=c, turn=found, fallback=None, now=now)
+
+
+def _is_overdue(reply: Reply, *, now: datetime) -> bool:
+    """While it thinks the lease is its worker's: beyond it, the run counts until it is lost."""
+    return reply.held.state == "awaiting" and reply.held.lease_until <= now
 
 
 async def _fallback(c: AsyncConnection, reply: Reply) -> str | None:
