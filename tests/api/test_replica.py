@@ -45,20 +45,11 @@ async def on(db: AsyncEngine, statement: str) -> object:
         return await c.scalar(text(statement))
 
 
-async def follow(primary: AsyncEngine, replica: AsyncEngine) -> None:
-    """Until the replica has heard of all there is."""
-    there = await on(primary, "select pg_current_wal_flush_lsn()::text")
-    heard = f"select pg_last_wal_replay_lsn() >= '{there}'"
-    async with asyncio.timeout(30):
-        while not await on(replica, heard):  # noqa: ASYNC110 - it is another process
-            await asyncio.sleep(0.005)
-
-
 async def test_lists_lag_as_the_replica_does_and_what_was_just_sent_is_found(
     http: httpx.AsyncClient, engine: AsyncEngine, standby: Standby
 ) -> None:
     replica = create_engine(standby.url, pool_size=2)
-    await follow(engine, replica)
+    await standby.follow(engine)
     await on(replica, "select pg_wal_replay_pause()")
     sent = await send(http)
     talk, one = sent["conversation_id"], sent["message_id"]
@@ -70,7 +61,7 @@ async def test_lists_lag_as_the_replica_does_and_what_was_just_sent_is_found(
             assert (await get(http, path))["data"] == []
     finally:
         await on(replica, "select pg_wal_replay_resume()")
-    await follow(engine, replica)
+    await standby.follow(engine)
     await replica.dispose()
     assert [each["id"] for each in (await get(http, "/messages"))["data"]] == [one]
     assert [each["id"] for each in (await get(http, "/conversations"))["data"]] == [talk]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -28,9 +28,12 @@ from tests.support.fake_twilio import FakeTwilio, slow
 from tests.support.log_lines import errors
 from tests.support.ports import free_port
 from tests.support.provision import ACME_SID, STANDARD_YAML, TOKEN, environment, provision
+from tests.support.standby import Standby
 from tests.support.valkey import Valkey
 from tests.support.wire import Wire
 from textback import wiring
+from textback.db.session import create_engine
+from textback.embedded import Servers
 from textback.worker.main import Worker
 
 QUICK = STANDARD_YAML.replace(
@@ -155,4 +158,39 @@ async def test_a_worker_that_loses_its_database_goes_on_when_it_is_back(
     await until(lambda: running.state(message_id, "delivered"))
     assert running.sent() == ["after"]
     assert "loop.waiting" in logged.getvalue()
+    assert errors(logged.getvalue()) == []
+
+
+async def test_a_standby_that_takes_over_is_gone_on_with_by_processes_that_never_ended(
+    running: Running, servers: Servers, logged: StringIO
+) -> None:
+    with Standby(servers) as standby:
+        _, before = is_accepted(await send(running.http, message="before"))
+        await until(lambda: running.state(before, "delivered"))
+        await standby.follow(running.db)
+        running.wire.cut()
+        running.wire.lead_to(standby.url)
+        await running.wire.mend()
+        for _ in range(3):  # it answers, and takes nothing yet
+            refused = await send(running.http, message="too early")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        await standby.take_over()
+        gone_on = replace(running, db=create_engine(standby.url, pool_size=2))
+
+        async def accepted() -> bool:
+            answer = await send(running.http, message="after")
+            assert answer.status_code in {202, 503}
+            return answer.status_code == 202
+
+        await until(accepted)
+
+        async def all_sent() -> bool:
+            states = await rows(gone_on.db, "select state from messages")
+            return [row["state"] for row in states] == ["delivered", "delivered"]
+
+        await until(all_sent)
+        await gone_on.db.dispose()
+        running.wire.cut()
+        running.wire.lead_to(servers.database_url)
+    assert running.sent() == ["before", "after"]
     assert errors(logged.getvalue()) == []

@@ -1,5 +1,6 @@
 """A standby of the tests' Postgres that follows it as a replica of a deployment does."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -8,9 +9,18 @@ import time
 from pathlib import Path
 from typing import Self
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from textback.db.session import create_engine, transaction
 from textback.embedded import Servers, prepare_postgres
 
 _SECONDS = 60
+
+
+async def _on(db: AsyncEngine, statement: str) -> object:
+    async with transaction(db) as c:
+        return await c.scalar(text(statement))
 
 
 class Standby:
@@ -63,6 +73,22 @@ class Standby:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(_SECONDS)
             self._process = None
+
+    async def follow(self, primary: AsyncEngine) -> None:
+        """Until it has heard of all there is."""
+        there = await _on(primary, "select pg_current_wal_flush_lsn()::text")
+        heard = f"select pg_last_wal_replay_lsn() >= '{there}'"
+        replica = create_engine(self.url, pool_size=2)
+        async with asyncio.timeout(30):
+            while not await _on(replica, heard):  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.005)
+        await replica.dispose()
+
+    async def take_over(self) -> None:
+        """From now on it is a primary of its own."""
+        replica = create_engine(self.url, pool_size=2)
+        assert await _on(replica, "select pg_promote()")
+        await replica.dispose()
 
     def _is_ready(self) -> bool:
         try:

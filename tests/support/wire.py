@@ -13,9 +13,8 @@ class Wire:
     """Use as an async context manager, and give `url` to what shall lose its database."""
 
     def __init__(self, database_url: str) -> None:
-        url = make_url(database_url)
-        self._socket = Path(str(url.query["host"])) / f".s.PGSQL.{url.query['port']}"
-        self._database = url.database
+        self.lead_to(database_url)
+        self._database = make_url(database_url).database
         self._server: asyncio.Server | None = None
         self._port = 0
         self._transports: set[asyncio.WriteTransport] = set()
@@ -44,6 +43,11 @@ class Wire:
     @property
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self._port}/{self._database}"
+
+    def lead_to(self, database_url: str) -> None:
+        """From the next connection on, as a name that follows the primary."""
+        url = make_url(database_url)
+        self._socket = Path(str(url.query["host"])) / f".s.PGSQL.{url.query['port']}"
 
     def cut(self) -> None:
         """All connections end, and new ones are refused."""
