@@ -138,9 +138,9 @@ def client(rt: Runtime) -> httpx.AsyncClient:
 
 
 @asynccontextmanager
-async def served(rt: Runtime, port: int = 0) -> AsyncGenerator[str]:
+async def served(rt: Runtime, port: int = 0, *, drain_seconds: float = 25) -> AsyncGenerator[str]:
     """The application behind the server that `serve` starts; gives its URL."""
-    found = settings(rt.database_url, "redis://unused", port=port)
+    found = settings(rt.database_url, "redis://unused", port=port, drain_seconds=drain_seconds)
     server = Server(uvicorn.Config(wiring.application(rt, owns=False), **options(found)))
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve())

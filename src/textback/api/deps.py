@@ -37,8 +37,14 @@ def runtime(request: Request) -> Runtime:
 
 
 def stop(request: Request) -> asyncio.Event:
-    """Set when the server is told to stop: it waits for its requests, so they must not wait."""
+    """Set when the server is told to stop: who can ask another one again need not wait here."""
     found: asyncio.Event = getattr(request.state, "stop", asyncio.Event())
+    return found
+
+
+def leave(request: Request) -> asyncio.Event:
+    """Set when a stopping server has little time left: for who is told only here what comes."""
+    found: asyncio.Event = getattr(request.state, "leave", asyncio.Event())
     return found
 
 

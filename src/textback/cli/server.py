@@ -32,6 +32,8 @@ _NEVER: Final = float("inf")
 
 _CROWD_SECONDS: Final = 10.0
 
+_TO_WAIT: Final = 0.8  # of the time to drain, for who waits for an agent: then they are told
+
 _AFTER_SECONDS: Final = 3.0
 """For what was broken off to come to its end, and for the runtime to close."""
 
@@ -218,11 +220,12 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._lame_duck = lame_duck
         self._drain, config.timeout_graceful_shutdown = config.timeout_graceful_shutdown, None
-        self._stop = asyncio.Event()
+        self._stop, self._leave = asyncio.Event(), asyncio.Event()
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
-        self.lifespan.state["stop"] = self._stop  # for requests that wait for something
+        # For requests that wait for something: see `api/deps.py`.
+        self.lifespan.state |= {"stop": self._stop, "leave": self._leave}
         listening = sockets or self.servers[0].sockets
         log.info(
             "serve.started",
@@ -240,8 +243,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._stop.set()
         await self._serve_on()
-        drain = self._drain or 0
-        over = asyncio.get_running_loop().call_later(drain, self._break_off)
+        drain, loop = self._drain or 0, asyncio.get_running_loop()
+        loop.call_later(drain * _TO_WAIT, self._leave.set)
+        over = loop.call_later(drain, self._break_off)
         try:
             async with asyncio.timeout(drain + _AFTER_SECONDS):
                 await super().shutdown(sockets)

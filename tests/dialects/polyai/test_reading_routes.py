@@ -162,6 +162,39 @@ async def test_a_chat_goes_from_greeting_to_end(
     assert (await world.accept(agent_number=None)).agent_number in {AGENT, SECOND}
 
 
+async def test_a_server_that_stops_waits_for_the_agent_with_who_is_in_a_chat(
+    world: World, rt: Runtime, http: httpx.AsyncClient, engine: AsyncEngine, database_url: str
+) -> None:
+    await world.put_off_sweeps(NOW + FOREVER)
+    begun = await http.post(f"{CHAT}/create", headers=TOKEN)
+    said = {"conversation_id": begun.json()["conversation_id"], "message": "on Sunday?"}
+
+    async def waits() -> bool:
+        return await rows(engine, "select count(*) n from turns") == [{"n": 1}]
+
+    async def work_once_the_port_is_closed(url: str) -> None:
+        async def closed() -> bool:
+            try:
+                await away.get(f"{url}/health/live")
+            except httpx.TransportError:
+                return True
+            return False
+
+        await until(closed)
+        async with Shop(world, database_url).working():
+            await asyncio.wait([waiting])
+
+    async with asyncio.timeout(20), httpx.AsyncClient(trust_env=False, timeout=60) as away:
+        async with served(rt) as url:
+            asked = away.post(f"{url}{CHAT}/respond", headers=TOKEN, json=said)
+            waiting = asyncio.create_task(asked)
+            await until(waits)
+            working = asyncio.create_task(work_once_the_port_is_closed(url))
+        await working
+        answer = await waiting
+    assert (answer.status_code, answer.json()["response"]) == (200, "You said: on Sunday?")
+
+
 async def test_a_server_that_stops_answers_who_waits_in_a_chat_and_what_they_said_is_kept(
     world: World, rt: Runtime, http: httpx.AsyncClient, engine: AsyncEngine, database_url: str
 ) -> None:
@@ -176,7 +209,7 @@ async def test_a_server_that_stops_answers_who_waits_in_a_chat_and_what_they_sai
         return await rows(engine, "select count(*) n from turns") == [{"n": 2}]
 
     async with asyncio.timeout(20), httpx.AsyncClient(trust_env=False, timeout=60) as away:
-        async with served(rt) as url:
+        async with served(rt, drain_seconds=3) as url:
             waiting = [
                 asyncio.create_task(away.post(f"{url}{CHAT}/{what}", headers=TOKEN, json=body))
                 for what, body in (("create", {}), ("respond", said))

@@ -100,7 +100,7 @@ async def create(request: Request) -> Response:
         name, after = await flow.open_chat(
             rt.db, rt.vault, caller, variables=asked.integration_attributes, now=rt.now()
         )
-        stop = deps.stop(request)
+        stop = deps.leave(request)
         said = await flow.answer(rt.db, caller, name, after, seconds=chat.SECONDS, stop=stop)
         return chat.Created(conversation_id=name, response="\n".join(said.texts))
 
@@ -124,7 +124,7 @@ async def respond(request: Request) -> Response:
         name = chat.conversation_id(asked)
         text = asked.message if asked.message and asked.message.strip() else None
         after = await flow.respond(rt.db, caller, name, text, now=rt.now())
-        stop = deps.stop(request)
+        stop = deps.leave(request)
         said = await flow.answer(rt.db, caller, name, after, seconds=chat.SECONDS, stop=stop)
         it = said.conversation
         return chat.Responded(
