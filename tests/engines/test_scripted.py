@@ -112,7 +112,7 @@ async def test_a_pattern_that_never_ends_fails_the_turn_and_holds_up_nobody() ->
 
 async def test_an_agent_whose_patterns_never_end_holds_up_no_other_agent() -> None:
     config = ScriptedConfig(rules=(Rule(match="(a|aa)+$", reply="Done."),))
-    endless = ScriptedEngine(config, match_budget=timedelta(seconds=0.2))
+    endless = ScriptedEngine(config, match_budget=timedelta(seconds=0.6))
     other = ScriptedEngine(ScriptedConfig(default="Hi."))
     replying = [asyncio.create_task(endless.reply(turn("a" * 60 + "b"))) for _ in range(64)]
     await asyncio.sleep(0)
