@@ -58,17 +58,38 @@ def refusal(error: BaseException) -> str | None:
     return None
 
 
-class Names:
-    """The system's resolver, in threads of its own: one that hangs is nobody else's trouble."""
+def _of_the_system(host: str, port: int) -> Sequence[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
 
-    def __init__(self, whose: str) -> None:
+
+class Names:
+    """The system's resolver, in threads of its own: one that hangs is nobody else's trouble.
+
+    A name is asked for once at a time: else whoever names one that hangs would have all threads.
+    """
+
+    def __init__(
+        self, whose: str, look_up: Callable[[str, int], Sequence[str]] = _of_the_system
+    ) -> None:
+        self._look_up = look_up
         self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix=f"{whose}-names")
+        self._asked: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        return list(dict.fromkeys(str(each[4][0]) for each in found))
+        at = host.lower(), port
+        if (asked := self._asked.get(at)) is None:
+            loop = asyncio.get_running_loop()
+            asked = loop.run_in_executor(self._threads, self._look_up, host, port)
+            self._asked[at] = asked
+            asked.add_done_callback(lambda done: self._found(at, done))
+        await asyncio.wait([asked])  # who stops waiting takes it from nobody else
+        return asked.result()
+
+    def _found(self, at: tuple[str, int], done: "asyncio.Future[Sequence[str]]") -> None:
+        del self._asked[at]
+        if not done.cancelled():
+            done.exception()  # nobody may be there to hear of it
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
