@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import pytest
@@ -10,11 +10,12 @@ from sqlalchemy import text as sql
 
 from tests.support.aftermath import Aftermath, FarEngine, user_of
 from tests.support.crash import Mortal, at_every_point
-from tests.support.deployment import FALLBACK, HTTP, second
-from tests.support.world import World
+from tests.support.deployment import AGENT, FALLBACK, HTTP, minute, second
+from tests.support.world import SWEEP, World
 from textback.core.engine import Later, ToolResult, TurnFailed, TurnReply, TurnRequest
 from textback.core.phone import Phone
 from textback.core.policy import WhileThinking
+from textback.core.ports import Inbound
 from textback.flows import turn
 from textback.flows.journal import TurnJournal
 
@@ -57,6 +58,48 @@ async def test_two_texts_are_stored_and_answered_wherever_who_takes_in_the_secon
             await others.check(user, took=["Hello yourself.", "You said Hi."])
 
     await at_every_point(doomed.db, story, more_than=12)
+
+
+async def test_texts_whose_webhooks_were_lost_are_taken_in_once_wherever_who_sweeps_dies(
+    world: World, doomed: World
+):
+    others = Aftermath(world)
+
+    async def read(agent_number: str, since: datetime, until: datetime | None) -> list[Inbound]:
+        await asyncio.sleep(0)
+        listed = [
+            said
+            for said in others.carrier.in_list
+            if said.agent_number == agent_number
+            and said.said_at is not None
+            and since <= said.said_at <= (until or said.said_at)
+        ]
+        await asyncio.sleep(0)
+        return listed
+
+    others.carrier.on_received = read
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user, at = user_of(n), minute(10 * n)
+        others.carrier.in_list += [
+            Inbound(
+                carrier_message_id=f"IN{n}.{place}",
+                agent_number=AGENT,
+                user_number=user,
+                text=words,
+                said_at=at + timedelta(seconds=place),
+            )
+            for place, words in enumerate(["Hello", "Hi"])
+        ]
+        await mortal.run(doomed.sweep(now=at + SWEEP, carrier=others.carrier))
+        later = at + 3 * SWEEP
+        await world.sweep(now=later, carrier=others.carrier)
+        await others.go_on(since=later)
+        heard = [t.text for t in await world.texts(user=user) if t.direction == "inbound"]
+        assert heard == ["Hello", "Hi"]
+        await others.check(user, took=["You said Hello and Hi."])
+
+    await at_every_point(doomed.db, story, more_than=14)
 
 
 @pytest.mark.parametrize(

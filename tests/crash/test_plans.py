@@ -1,5 +1,8 @@
 """Who sends what is planned dies at every point; others go on, and everybody is texted once."""
 
+from dataclasses import replace
+from typing import Any
+
 from tests.support import plans
 from tests.support.aftermath import user_of
 from tests.support.crash import Mortal, at_every_point
@@ -18,6 +21,20 @@ async def opened_once(world: World, accepted: Accepted) -> None:
     assert (await plans.plan_of(world, accepted)).state == "accepted"
     assert await world.state(plans.id_of(accepted)) == "queued"
     assert await world.events(accepted.conversation_id) == ["conversation.opened"]
+
+
+async def test_a_send_is_planned_once_under_its_key_wherever_its_request_dies(
+    world: World, doomed: World
+):
+    async def story(mortal: Mortal, n: int) -> None:
+        asked: Any = {"user_number": user_of(n), "send_at": DUE, "idempotency": key(f"key {n}")}
+        first = await mortal.run(plans.send(doomed, **asked, now=second(1)))
+        again = await plans.send(world, **asked, now=second(5))
+        assert first is None or again == replace(first, replayed=True)
+        assert await plans.singles(world, now=DUE) == ["accepted"]
+        await opened_once(world, again)
+
+    await at_every_point(doomed.db, story, more_than=3)
 
 
 async def test_a_planned_send_is_opened_once_wherever_its_worker_dies(world: World, doomed: World):

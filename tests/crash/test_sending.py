@@ -1,5 +1,7 @@
 """A worker dies at every point of sending; each text is sent once all the same, and in order."""
 
+from contextlib import suppress
+
 import pytest
 
 from tests.support.aftermath import Aftermath, FarPace, user_of
@@ -7,7 +9,9 @@ from tests.support.crash import Mortal, at_every_point
 from tests.support.deployment import minute, second
 from tests.support.doubles import LATER, NEVER, NO_ANSWER, OPTED_OUT, SLOW_DOWN
 from tests.support.world import World
+from textback.core.errors import NotUncertain
 from textback.core.ports import Outgoing, SendError, Taken
+from textback.flows import operate
 
 
 async def test_texts_are_sent_once_and_in_order_wherever_their_worker_dies(
@@ -146,5 +150,41 @@ async def test_a_claim_is_given_up_once_wherever_its_rescuer_dies(world: World, 
         await others.check(user, took=["One."])
         told = await world.events(first.message_id)
         assert told.count("message.uncertain") == 1
+
+    await at_every_point(doomed.db, story, more_than=3)
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_an_operators_word_takes_effect_once_wherever_its_command_dies(
+    world: World, doomed: World, *, arrived: bool
+):
+    others = Aftermath(world)
+
+    async def story(mortal: Mortal, n: int) -> None:
+        user = user_of(n)
+        first = await world.accept("One.", user=user)
+        await world.accept("Two.", user=user)
+        (job,) = await world.claim()
+        if arrived:
+            await world.hand_over(job, carrier=others.carrier)
+        await world.record(job, NO_ANSWER)
+
+        async def settle(by: World) -> None:
+            if arrived:
+                [sid] = others.carrier.sids_to(user)
+                await operate.settle_as_sent(
+                    by.db, first.message_id, carrier_message_id=sid, now=second(2)
+                )
+            else:
+                await operate.settle_as_not_sent(by.db, first.message_id, now=second(2))
+
+        await mortal.run(settle(doomed))
+        if mortal.died_at is not None:
+            with suppress(NotUncertain):  # it took hold
+                await settle(world)
+        await others.go_on(since=second(2))
+        await others.check(user, took=["One.", "Two."])
+        told = await world.events(first.message_id)
+        assert told.count("message.settled") == 1
 
     await at_every_point(doomed.db, story, more_than=3)

@@ -181,10 +181,17 @@ class Mortal:
 
     async def _until_postgres_knows(self) -> None:
         """A backend ends what it was told to do before it sees that nobody listens."""
-        still = "select count(*) from pg_stat_activity where pid = any($1)"
         async with asyncio.timeout(60):
-            while self._pids and await ask(self._db, still, self._pids):  # noqa: ASYNC110 - Postgres'
+            while await ask(self._db, _STILL, self._pids):  # noqa: ASYNC110 - Postgres'
                 await asyncio.sleep(0.001)
+
+
+# Also of a connection that was only being opened, whose process nobody had heard of.
+_STILL = """
+select count(*) from pg_stat_activity
+where backend_type = 'client backend' and pid <> pg_backend_pid()
+    and (pid = any($1) or coalesce(state, 'starting') not in ('idle', 'idle in transaction'))
+"""
 
 
 class _Steps(Awaitable[T]):
