@@ -222,3 +222,17 @@ async def test_nothing_stays_open_once_the_engine_is_disposed_of(db: AsyncEngine
     both = await two(db)
     await db.dispose()
     assert [driver.is_closed() for driver in both] == [True, True]
+
+
+async def test_a_database_that_does_not_answer_is_not_waited_for_at_the_end(
+    database_url: str,
+) -> None:
+    async with Wire(database_url) as wire:
+        db = create_engine(wire.url)
+        async with db.connect() as asked:  # of SQLAlchemy, which has it back
+            both = await two(db)
+            await asked.execute(text("select 1"))
+        wire.freeze()
+        async with asyncio.timeout(1):
+            await db.dispose()
+        assert [driver.is_closed() for driver in both] == [True, True]

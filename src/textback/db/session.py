@@ -4,11 +4,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -95,6 +96,12 @@ def create_engine(
         error = context.original_exception
         if isinstance(error, OSError) or _state(error).startswith(_GONE):
             context.is_disconnect = True
+
+    @event.listens_for(engine.sync_engine, "close")
+    def _end_at_once(connection: DBAPIConnection, _: object) -> None:
+        # Whoever stops would wait for a database that hangs to say goodbye.
+        driver: kept.Driver = cast("Any", connection).driver_connection
+        driver.terminate()
 
     return engine
 
