@@ -3,12 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import (
+    AGENT,
+    BODY,
     client,
     headers,
     is_accepted,
@@ -120,25 +123,41 @@ async def mended_soon(wire: Wire) -> None:
     await wire.mend()
 
 
+# Where the number is named, one statement is all: its end is the commit.
+ways = pytest.mark.parametrize(
+    ("named", "commit"), [({}, b"COMMIT"), ({"agent_number": AGENT}, BODY["message"].encode())]
+)
+
+
+@ways
 async def test_a_commit_that_took_hold_unseen_is_a_202_once_the_database_is_back(
-    wired: httpx.AsyncClient, wire: Wire, engine: AsyncEngine
+    wired: httpx.AsyncClient,
+    wire: Wire,
+    engine: AsyncEngine,
+    named: dict[str, Any],
+    commit: bytes,
 ) -> None:
     # Without an idempotency key: told 503, this caller would send the text a second time.
-    wire.cut_at(b"insert into messages", b"COMMIT", deliver=True)
+    wire.cut_at(b"insert into messages", commit, deliver=True)
     async with asyncio.TaskGroup() as group:
         group.create_task(mended_soon(wire))
-        answer = group.create_task(send(wired))
+        answer = group.create_task(send(wired, **named))
     is_accepted(answer.result())
     assert (await stored(engine))["messages"] == 1
 
 
+@ways
 async def test_a_commit_that_did_not_take_hold_is_503_although_the_database_is_back(
-    wired: httpx.AsyncClient, wire: Wire, engine: AsyncEngine
+    wired: httpx.AsyncClient,
+    wire: Wire,
+    engine: AsyncEngine,
+    named: dict[str, Any],
+    commit: bytes,
 ) -> None:
-    wire.cut_at(b"insert into messages", b"COMMIT")
+    wire.cut_at(b"insert into messages", commit)
     async with asyncio.TaskGroup() as group:
         group.create_task(mended_soon(wire))
-        answer = group.create_task(send(wired))
+        answer = group.create_task(send(wired, **named))
     is_refused(answer.result(), 503, counted=True)
     assert await stored(engine) == {}
 
