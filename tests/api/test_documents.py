@@ -133,3 +133,31 @@ async def test_a_405_and_a_500_have_the_shape_of_the_dialects_errors(
         assert answer.headers["content-type"] == media_type
         assert list(answer.json()) == ERRORS[name]
         is_an_error.validate(answer.json())
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        *[(f"/v1/sms/{each}", "bland") for each in ("clear", "messages/get", "conversations/")],
+        *[("/v1/sms/send%0A", "bland"), ("/v1/files/", "bland")],
+        ("/v1/sms/campaigns/c1/stop", "nixflex"),
+        *[(each, "polyai") for each in ("/v1/smses", "/v1/sms%0A", "/v1/nothing", "/nothing")],
+    ],
+)
+async def test_a_404_where_nothing_is_has_the_shape_of_the_dialect_beside_it(
+    http: httpx.AsyncClient, path: str, shape: str
+) -> None:
+    answer = await http.post(path, json={}, headers=KEYS)
+    assert answer.status_code == 404
+    assert list(answer.json()) == ERRORS[shape]
+    assert f"There is nothing at {path};" in answer.text
+
+
+async def test_a_404_below_a_dialect_that_is_switched_off_has_the_shape_of_no_dialect(
+    database_url: str, redis_url: str
+) -> None:
+    found = settings(database_url, redis_url, dialects="native,nixflex")
+    async with started(found) as rt, client(rt) as some:
+        is_refused(await some.post("/v1/sms/send"), 404, counted=False)
+        answer = await some.post("/v1/sms/campaigns/c1/stop")
+        assert (answer.status_code, list(answer.json())) == (404, ERRORS["nixflex"])

@@ -166,7 +166,7 @@ async def test_an_api_describes_no_head(http: httpx.AsyncClient) -> None:
         *[("GET", f"/{each}") for each in ("metrics", "health/live", "docs", "openapi.json")],
         *[("GET", f"/{each}") for each in ("docs/native", "openapi/native.json")],
         *(("HEAD", "/metrics"), ("DELETE", "/metrics"), ("POST", "/v1/outbound-sms")),
-        *(("POST", "/hooks/twilio/inbound"), ("POST", "/v1/sms/send")),
+        *(("POST", "/hooks/twilio/inbound"), ("POST", "/v1/sms")),
         ("POST", "/v1/admin/api-keys/key_01kk2v5m7xq1t8c9d0e2f3g4h5/rotate"),
         ("GET", "/docs/assets/swagger-ui.css"),
     ],

@@ -38,4 +38,5 @@ DIALECT = Dialect(
     description="Bland AI's SMS routes (https://docs.bland.ai/api-v1/post/sms-send).",
     router=router,
     fault=_fault,
+    under=("/v1/sms/", "/v1/files/"),
 )

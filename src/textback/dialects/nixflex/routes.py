@@ -129,4 +129,5 @@ DIALECT = Dialect(
     " (https://docs.nixflex.com/api-reference/introduction).",
     router=router,
     fault=serving.fault,
+    under=("/v1/sms/campaigns/",),
 )
