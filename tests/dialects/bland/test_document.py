@@ -3,7 +3,9 @@
 """Bland AI's document, against the standard and against what the routes really do."""
 
 import asyncio
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import schemathesis
@@ -21,7 +23,10 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.support.api import served
 from tests.support.bland import AGENT, KEY, USER, send
+from textback.dialects import bland
 from textback.runtime import Runtime
+
+PAGE: Final = Path(__file__).parents[3] / "docs" / "compatibility" / "bland.md"
 
 CHECKS = (
     not_a_server_error,
@@ -108,3 +113,11 @@ async def test_the_document_is_valid_and_says_how_each_route_refuses(
         assert told >= {"400", "401", "403", "500", "503"}, path
         assert ("404" in told) >= ("{conversation_id}" in path)
         assert operation["security"] == [{"Bland": []}]
+
+
+def test_the_page_names_every_code() -> None:
+    sources = [path.read_text() for path in Path(*bland.__path__).glob("*.py")]
+    codes = {code for each in sources for code in re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', each)}
+    assert len(codes) > 25
+    named = set(re.findall(r"`([A-Z_]+)`", PAGE.read_text()))
+    assert sorted(codes - named) == []
