@@ -189,6 +189,8 @@ async def test_the_older_routes_say_the_same_in_their_own_shapes(
         "status": "success"
     }
     assert await asked("/toggle", on=True) == {"status": "Turned human mode on"}
+    assert await asked("/webhook/update") == {"status": "success"}  # what is absent stays
+    assert await asked("/update") == {"status": "Prompt updated"}
     config = await told(http)
     assert (config["objective"], config["temperature"]) == ("Sell.", 0.2)
     assert config["webhook"] == "https://hooks.example.com/x"
@@ -198,6 +200,8 @@ async def test_the_older_routes_say_the_same_in_their_own_shapes(
     assert (await hear(engine, "Hi?", sid="SM3")).outcome == "heard"
     await asked("/update", ignore_keywords=None)
     assert (await hear(engine, "lol", sid="SM4")).outcome == "heard"
+    await asked("/webhook/update", webhook=None)
+    assert (await told(http))["webhook"] is None
     for path, body in (("/toggle", {}), ("/update", {"ignore_keywords": "lol"})):
         answer = await post(http, path, {"phone_number": AGENT, **body})
         assert answer.status_code == 400

@@ -37,7 +37,9 @@ class Update(Body):
 
 class Webhook(Body):
     phone_number: Number
-    webhook: Annotated[str | None, Field(description="null takes it back.")] = None
+    webhook: Annotated[
+        str | None, Field(description="What is absent stays, null takes it back.")
+    ] = None
 
 
 class Toggle(Body):
@@ -88,7 +90,8 @@ async def update(request: Request) -> Response:
 async def webhook(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
         it = wire.read(Webhook, asked.body)
-        await change(asked, configuring.number(it.phone_number), {"webhook": it.webhook})
+        said = {"webhook": it.webhook} if "webhook" in asked.body else {}
+        await change(asked, configuring.number(it.phone_number), said)
         return JSONResponse({"status": "success"})
 
     return await answer(request, "manage", act)
