@@ -110,6 +110,7 @@ def refused(answer: httpx.Response, status: int, code: str) -> str:
     [fault] = body["errors"]
     assert list(fault) == ["error", "message"]
     assert fault["error"] == code
+    assert "conv_" not in fault["message"]  # a conversation is its UUID
     assert ("retry-after" in answer.headers) is (status in {429, 503})
     return cast("str", fault["message"])
 

@@ -196,7 +196,8 @@ async def test_an_end_says_nothing_to_the_user(
     assert len(await rows(engine, TEXTS)) == 1
     for act in ("messages", "handoff", "resume"):
         body = {"message": "Hi."} if act == "messages" else {}
-        refused(await post(http, f"{path}/{act}", body), 409, "INVALID_CONVERSATION_STATE")
+        why = refused(await post(http, f"{path}/{act}", body), 409, "INVALID_CONVERSATION_STATE")
+        assert f"{shown} is" in why
 
 
 @pytest.mark.parametrize("act", ["messages", "handoff", "resume", "end"])

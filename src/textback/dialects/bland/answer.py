@@ -157,4 +157,4 @@ def refused(
 def _sentence(refusal: Refusal) -> str:
     if isinstance(refusal, BadKey):
         return "Unauthorized: send your API key in the authorization header, and check it."
-    return refusal.sentence
+    return wire.shown_sentence(refusal.sentence)

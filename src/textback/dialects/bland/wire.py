@@ -117,6 +117,7 @@ def good(data: JsonValue) -> dict[str, JsonValue]:
 # --- Ids and times ------------------------------------------------------------------------------
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_CONVERSATION: Final = re.compile(r"\bconv_[0-9a-hjkmnp-tv-z]{26}\b")
 
 
 def is_uuid(text: str) -> bool:
@@ -135,6 +136,11 @@ def conversation_id(shown: str) -> ConversationId:
 def shown_id(conversation: str) -> str:
     """The UUID of a conversation, as it is also its `workflow_id`."""
     return ids.to_uuid(conversation)
+
+
+def shown_sentence(sentence: str) -> str:
+    """With conversations by the ids that a caller knows."""
+    return _CONVERSATION.sub(lambda found: shown_id(found[0]), sentence)
 
 
 def shown_time(at: datetime) -> str:
