@@ -242,6 +242,13 @@ async def test_what_cannot_be_said_of_a_number_changes_nothing(
     assert await rows(engine, "select 1 from numbers where config <> '{}'") == []
 
 
+async def test_a_value_of_no_kind_that_it_may_have_is_told_by_its_field(
+    http: httpx.AsyncClient,
+) -> None:
+    answer = await post(http, UPDATE, {"phone_number": AGENT, "request_data": 5})
+    assert refused(answer, 400, "INVALID_REQUEST") == "request_data must be an object or an array."
+
+
 async def test_only_who_may_manage_says_something_of_numbers(http: httpx.AsyncClient) -> None:
     for path in (UPDATE, "/update", "/webhook/update", "/toggle"):
         body = {"phone_number": AGENT, "on": True}

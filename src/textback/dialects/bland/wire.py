@@ -192,10 +192,24 @@ def _wrong(error: ValidationError, codes: Mapping[str, str]) -> Wrong:
     code = next((codes[place] for place in places if place in codes), usual)
     if missing:
         return Wrong(code, f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} required.")
+    if first["type"] in _IS_NOT and places[1:] and places[-1] in _KINDS:  # it may be of several
+        tried = [str(e["loc"][-1]) for e in found if e["loc"][:-1] == first["loc"][:-1]]
+        kinds = dict.fromkeys(_KINDS[each] for each in tried if each in _KINDS)
+        return Wrong(code, f"{'.'.join(places[:-1])} must be {' or '.join(kinds)}.")
     given: dict[str, Any] = {"field": ".".join(places)} | first.get("ctx", {})
     sentence = _SENTENCES.get(first["type"], "{field} is not as described.")
     return Wrong(code, sentence.format_map(given))
 
+
+_IS_NOT: Final = frozenset({"string_type", "float_type", "int_type", "dict_type", "list_type"})
+_KINDS: Final[Mapping[str, str]] = {
+    "str": "a string",
+    "int": "a number",
+    "float": "a number",
+    "dict[str,any]": "an object",
+    "list[any]": "an array",
+}
+"""What pydantic puts behind a field's name for each kind of value that the field may have."""
 
 _SENTENCES: Mapping[str, str] = {
     "string_type": "{field} must be a string.",
