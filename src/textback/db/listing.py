@@ -65,7 +65,8 @@ FIELDS: Mapping[str, ColumnElement[Any]] = {
     "updated_at": func.greatest(t.active_at, t.closed_at),
     "user_number": func.regexp_replace(t.user_number, "^[a-z]+:", ""),
     "agent_number": func.regexp_replace(t.agent_number, "^[a-z]+:", ""),
-    "current_node_id": t.engine_state["node"].astext,
+    # Until it has begun: where it will.
+    "current_node_id": func.coalesce(t.engine_state["node"].astext, t.start_node),
     "curr_pathway_id": t.agent_id,
     "is_active": t.state != "closed",
     "message_count": select(func.count())

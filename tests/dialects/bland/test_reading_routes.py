@@ -68,6 +68,21 @@ async def test_what_was_sent_and_said_is_listed_and_read(
     assert (one["timed_out_at"], one["disposition_logs"]) == (None, [])
 
 
+async def test_the_place_in_a_flow_is_where_it_will_begin_until_it_has_begun(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    shown = (await send(http, pathway_id="intake", start_node_id="goodbye"))["conversation_id"]
+    here = '[{"field": "current_node_id", "operator": "eq", "value": "goodbye"}]'
+    path = f"/conversations?{httpx.QueryParams(filters=here)}"
+    assert listed(await get(http, path)) == [USER]
+    assert good(await get(http, f"/conversations/{shown}"))["current_node_id"] == "goodbye"
+    await execute(engine, """update conversations set engine_state = '{"node": "hello"}'""")
+    assert good(await get(http, f"/conversations/{shown}"))["current_node_id"] == "hello"
+    assert listed(await get(http, path)) == []
+    plain = (await send(http, user_number=NEIGHBOUR))["conversation_id"]
+    assert good(await get(http, f"/conversations/{plain}"))["current_node_id"] is None
+
+
 async def test_a_list_is_filtered_sorted_and_paged(http: httpx.AsyncClient) -> None:
     await send(http)
     await send(http, user_number=NEIGHBOUR)
