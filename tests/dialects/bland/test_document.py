@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
@@ -20,9 +21,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support.api import served
-from tests.support.bland import AGENT, KEY, USER, send
+from tests.support.api import execute, served
+from tests.support.bland import AGENT, KEY, USER, ask, hear, send
 from textback.dialects import bland
 from textback.runtime import Runtime
 
@@ -113,6 +115,57 @@ async def test_the_document_is_valid_and_says_how_each_route_refuses(
         assert told >= {"400", "401", "403", "500", "503"}, path
         assert ("404" in told) >= ("{conversation_id}" in path)
         assert operation["security"] == [{"Bland": []}]
+
+
+def strict(schema: Any) -> Any:
+    """As it is, but that no object may have a field which it does not name."""
+    if isinstance(schema, list):
+        return [strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if "properties" in schema else {}
+    return {name: strict(value) for name, value in schema.items()} | closed
+
+
+async def test_what_is_read_of_a_conversation_is_described_to_the_last_field(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    more = {"pathway_id": "intake", "metadata": {"a": 1}, "webhook": "https://example.com/hook"}
+    shown = (await send(http, **more))["conversation_id"]
+    await hear(engine, "Hello?")
+    paths = (await http.get("/openapi/bland.json")).json()["paths"]
+    one = "/v1/sms/conversations/{conversation_id}"
+
+    async def is_described(method: str, path: str, body: Any = None) -> None:
+        answers = paths[path][method.lower()]["responses"]["200"]["content"]
+        schema = answers["application/json"]["schema"]
+        there = path.removeprefix("/v1/sms").format(conversation_id=shown)
+        answer = await ask(http, method, there, body)
+        assert answer.status_code == 200, answer.text
+        Draft202012Validator(strict(schema)).validate(answer.json())
+        data = schema["properties"].get("data") or schema["properties"]["conversation"]
+        assert data.get("items", data)["properties"], path
+
+    async def all_is() -> None:
+        await is_described("GET", "/v1/sms/conversations")
+        await is_described("GET", one)
+        await is_described("GET", f"{one}/webhook")
+
+    await all_is()
+    await is_described("PATCH", one, {"is_active": False})
+    wanted = '{"summary": true, "values": {"type": "object"}, "outcomes": []}'
+    await execute(engine, f"update agent_versions set analysis = '{wanted}'")  # noqa: S608
+    made = '{"summary": "S", "values": {"slot": "4pm"}, "outcome": "won"}'
+    await execute(engine, f"update conversations set analysis = '{made}'")  # noqa: S608
+    await execute(engine, """update webhook_deliveries set body = '{"type":"status"}'""")
+    await execute(
+        engine,
+        "insert into webhook_attempts (delivery_id, number, at, status, milliseconds)"
+        " select max(id), 1, now(), 500, 12 from webhook_deliveries",
+    )
+    await all_is()
+    asked = {"schema_id": "intake", "conversation_id": shown}
+    await is_described("POST", "/v1/sms/analyze", asked)
 
 
 def test_the_page_names_every_code() -> None:

@@ -13,6 +13,7 @@ from textback.core.ids import ConversationId
 from textback.db import listing, message_reads, webhook_reads
 from textback.db.listing import Listed
 from textback.dialects.bland import openapi, reading, wire
+from textback.dialects.bland import reading_openapi as described
 from textback.dialects.bland.answer import Asked, answer, good, new_router
 from textback.flows import analyse_now, erase, hand
 
@@ -25,7 +26,6 @@ ANALYSIS_SECONDS: Final = 40.0
 MOST_TEXTS: Final = 10_000
 """Of one conversation; there is no page to ask for in this answer."""
 
-_OBJECT: Final[openapi.Schema] = {"type": "object"}
 _SAID: Final = openapi.fields(message=openapi.text("What was done."))
 
 
@@ -45,9 +45,7 @@ def _query(name: str, description: str, **schema: object) -> openapi.Schema:
         "listSmsConversations",
         "List conversations",
         "By any of their fields; `filters` is a JSON array of {field, operator, value}.",
-        openapi.fields(
-            data={"type": "array", "items": _OBJECT}, errors={"type": "null"}, extra=_OBJECT
-        ),
+        described.LISTED,
         query=(
             _query("page", "From 1.", type="integer", minimum=1, maximum=reading.MOST_PAGE),
             _query(
@@ -90,7 +88,7 @@ async def conversations(request: Request) -> Response:
         "getSmsConversation",
         "Get one conversation, with all that was said",
         "Each text with its status; what the agent's analysis made of it.",
-        openapi.enveloped(_OBJECT),
+        openapi.enveloped(described.WHOLE),
         by_id=True,
     ),
 )
@@ -109,7 +107,7 @@ async def conversation(request: Request) -> Response:
         "updateSmsConversation",
         "End a conversation",
         "`is_active` false ends it, and sends nothing; one that is over cannot be begun again.",
-        openapi.fields(message=openapi.text("What was done."), conversation=_OBJECT),
+        openapi.fields(message=openapi.text("What was done."), conversation=described.CHANGED),
         asked=openapi.schema(reading.Change),
         refusals=(409,),
         by_id=True,
@@ -188,7 +186,7 @@ async def delete_messages(request: Request) -> Response:
         "getSmsConversationWebhook",
         "Get the latest webhook of a conversation",
         "What was posted, and each attempt. Null when none was.",
-        openapi.enveloped({"type": ["object", "null"]}),
+        openapi.enveloped(described.DELIVERY),
         by_id=True,
     ),
 )
@@ -211,7 +209,7 @@ async def webhook(request: Request) -> Response:
         "Analyze a conversation that is over",
         "`schema_id` is the id of the conversation's agent, whose analysis says what is wanted. "
         "What was found before is given again.",
-        openapi.fields(data=_OBJECT, errors={"type": "array", "items": _OBJECT}),
+        described.ANALYZED,
         asked=openapi.schema(reading.Analyze),
         refusals=(404, 409),
     ),
