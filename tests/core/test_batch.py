@@ -100,7 +100,8 @@ def test_whatever_a_file_holds_it_is_rows_or_a_refusal(content: bytes):
         ("{{n}} left, {{none}}{{yes}}", "3 left, true"),
         ("{{order.id}} {{order.items}} {{a.b}}", 'A1 ["x"] dotted'),
         ("{{braces}}", "{{name}}"),
-        ("{name} {{}} {{ 1 }} {{na me}}", "{name} {{}} {{ 1 }} {{na me}}"),
+        ("{{first name}} {{ 1 }} {{Größe}} {{a-b}}", "Ada one L x"),
+        ("{name} {{}} {{ }} {{a{b}} {{\0}}", "{name} {{}} {{ }} {{a{b}} {{\0}}"),
     ],
 )
 def test_variables_take_their_places(template: str, words: str):
@@ -112,11 +113,15 @@ def test_variables_take_their_places(template: str, words: str):
         "order": {"id": "A1", "items": ["x"]},
         "a.b": "dotted",
         "braces": "{{name}}",
+        "first name": "Ada",
+        "1": "one",
+        "Größe": "L",
+        "a-b": "x",
     }
     assert render(template, variables, "refused") == words
 
 
-@pytest.mark.parametrize("name", ["nobody", "name.first", "order.nothing"])
+@pytest.mark.parametrize("name", ["nobody", "name.first", "order.nothing", "last name", "2"])
 def test_a_name_that_is_unknown_is_refused_or_empty(name: str):
     variables: dict[str, object] = {"name": "Ann", "order": {}}
     with pytest.raises(MissingVariable, match=name):

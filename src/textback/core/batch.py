@@ -27,8 +27,8 @@ TEXT: Final = ("text", "message")
 Missing = Literal["refused", "empty"]
 """What a `{{name}}` becomes for which a row has no variable: the row is refused, or nothing."""
 
-# As the prompts of agents have them.
-_PLACEHOLDER: Final = re.compile(r"\{\{\s*([^\W\d][\w-]*(?:\.[\w-]+)*)\s*\}\}")
+# Any name: a column is called as its file has it, and no user is to read what was not filled in.
+_PLACEHOLDER: Final = re.compile(r"\{\{([^{}\0]+)\}\}")
 
 
 @frozen
@@ -57,9 +57,12 @@ def render(template: str, variables: Mapping[str, object], missing: Missing) -> 
     """
 
     def value(found: re.Match[str]) -> str:
-        known, value = _looked_up(found[1], variables)
+        name = found[1].strip()
+        if not name:
+            return found[0]
+        known, value = _looked_up(name, variables)
         if not known and missing == "refused":
-            raise MissingVariable(found[1])
+            raise MissingVariable(name)
         if value is None:
             return ""
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
