@@ -72,6 +72,8 @@ GOOD = Record(
     answers=[Answer("api-0", "/v1/outbound-sms", 503, 11, 12)],
     faults=[Fault("postgres", "killed", 10, 12)],
 )
+LEFT = replace(GOOD, said=[*GOOD.said, Said("SM0", YOU, US, "STOP", acknowledged=False)])
+"""Nobody but this user may be left without a text for having opted out."""
 UNHEARD = replace(GOOD, said=[*GOOD.said, Said("SM9", YOU, US, "lost", acknowledged=False)])
 
 
@@ -272,8 +274,11 @@ def test_a_text_that_nobody_can_find_yet_is_only_counted() -> None:
     ],
 )
 def test_only_an_opt_out_keeps_a_text_from_leaving(row: Row, *, is_fine: bool) -> None:
-    record = replace(GOOD, rows=[row, *GOOD.rows[1:]], created=GOOD.created[1:])
+    stop = theirs(0, "STOP")
+    rows = [replace(stop, kind="keyword"), row, *GOOD.rows[1:]]
+    record = replace(LEFT, rows=rows, created=GOOD.created[1:])
     assert broken(record) == ([] if is_fine else ["lost"])
+    assert broken(replace(record, said=GOOD.said, rows=rows[1:])) == ["lost"]  # nobody said STOP
 
 
 @pytest.mark.parametrize(
@@ -291,14 +296,17 @@ def test_a_text_may_stay_unanswered_only_when_something_overtook_it(
 ) -> None:
     closing = ours(5, "bye", kind="closing")
     more = [closing] if reason == "idle" else []
+    stop = replace(theirs(0, "STOP"), kind="keyword")
     record = replace(
-        GOOD,
-        rows=[HELLO, YES, AGAIN, *more],
+        LEFT,
+        rows=[stop, HELLO, YES, AGAIN, *more],
         created=[taken(row, n) for n, row in enumerate((HELLO, AGAIN, *more))],
         turns=[Turn("c1", "ended", outcome, 2)] if outcome else [],
         reasons={"c1": reason},
     )
     assert broken(record) == ([] if is_fine else ["unanswered"])
+    unasked = replace(record, said=GOOD.said, rows=record.rows[1:])
+    assert broken(unasked) == ([] if is_fine and reason != "opted_out" else ["unanswered"])
 
 
 @pytest.mark.parametrize(

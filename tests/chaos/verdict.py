@@ -54,6 +54,7 @@ class _Judge:
         self.creates: dict[str, list[Created]] = defaultdict(list)
         for created in record.created:
             self.creates[created.message_id].append(created)
+        self.stops = {(said.agent, said.user) for said in record.said if said.text == "STOP"}
 
     def verdict(self) -> Verdict:
         figures: dict[str, object] = {"seed": self.r.seed}
@@ -122,9 +123,8 @@ class _Judge:
             if row.sid != creates[0].sid:
                 self._wrong(f"mixed up: {row.id} has {row.sid}, and is {creates[0].sid}")
             return "once"
-        if row.state == "suppressed" and row.why == "opted_out" and not creates:
-            return "not sent"
-        if row.state == "failed" and row.why == "21610" and not creates:
+        kept_back = (row.state, row.why) in {("suppressed", "opted_out"), ("failed", "21610")}
+        if kept_back and (row.agent, row.user) in self.stops and not creates:
             return "not sent"
         if row.state == "uncertain":
             self._wrong(f"uncertain for ever: {row.id} {row.text!r}")
@@ -203,14 +203,15 @@ class _Judge:
                 continue
             outcome = self._outcome(row, ended[row.conversation_id])
             times = echoes.pop(row.text, 0)
-            superseded = self.r.reasons.get(row.conversation_id) in {"superseded", "opted_out"}
+            reason = self.r.reasons.get(row.conversation_id)
+            has_left = reason == "opted_out" and (row.agent, row.user) in self.stops
             if times > 1:
                 self._wrong(f"answered {times} times: {row.id} {row.text!r}")
             elif times == 1:
                 counted["once"] += 1
             elif outcome == "failed":
                 counted["by the fallback"] += 1
-            elif superseded and outcome in {"dropped", None}:
+            elif (has_left or reason == "superseded") and outcome in {"dropped", None}:
                 counted["overtaken"] += 1
             else:
                 self._wrong(f"unanswered: {row.id} {row.text!r}, its turn {outcome}")
