@@ -124,6 +124,15 @@ BROKEN: list[tuple[str, Record]] = [
     ),
     ("never accepted", replace(GOOD, never_accepted=["hello?"])),
     ("out of order", replace(GOOD, created=[*GOOD.created[1:], taken(HELLO, 17)])),
+    (
+        "out of order",
+        replace(  # sent as written, and not as accepted
+            GOOD,
+            accepted=[*GOOD.accepted, Accepted("first", "m5", "c1", YOU, 9)],
+            rows=[*GOOD.rows, ours(5, "first")],
+            created=[*GOOD.created, taken(ours(5, "first"), 17)],
+        ),
+    ),
     ("stored 2 times", replace(GOOD, rows=[*GOOD.rows, replace(YES, id="m5", kind="keyword")])),
     ("acknowledged, and not stored", replace(GOOD, rows=[HELLO, ECHO, AGAIN])),
     ("stored, and never said", replace(GOOD, said=[])),
@@ -134,6 +143,8 @@ BROKEN: list[tuple[str, Record]] = [
                                     taken(AGAIN, 16)])),
     ("warned twice in one silence", replace(GOOD, events=[
         Event("c1", "conversation.warned"), Event("c1", "conversation.warned"), GOOD.events[-1]])),
+    ("conversation.engaged after its close", replace(GOOD, events=[
+        *GOOD.events, Event("c1", "conversation.engaged")])),
     ("closed 2 times", replace(GOOD, events=[*GOOD.events, Event("c1", "conversation.closed")])),
     ("closed 0 times", replace(GOOD, events=GOOD.events[:-1])),
     ("warned, and not told so, or told too often", replace(GOOD, events=GOOD.events[3:])),
