@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.dialects.nixflex.deployment import KEY
 from tests.support.api import served
 from tests.support.doubles import Plenty
 from textback.dialects.nixflex.wire import CODES
 from textback.runtime import Runtime
+
+ROTATE = "/v1/keys/rotate"
 
 
 async def test_exactly_the_documented_paths_are_described_each_code_with_its_status(
@@ -46,11 +49,18 @@ async def test_exactly_the_documented_paths_are_described_each_code_with_its_sta
     assert set(CODES) - told == {"method_not_allowed", "not_found"}
 
 
-async def test_schemathesis_finds_nothing(rt: Runtime, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "which",
+    [("--exclude-path", ROTATE), ("--include-path", ROTATE)],
+    ids=["all but one", "the route that takes the key away"],
+)
+async def test_schemathesis_finds_nothing(
+    rt: Runtime, tmp_path: Path, which: tuple[str, str]
+) -> None:
     """Whatever is asked is answered as described.
 
     Without two checks, for which every number of the right shape is possible, and a missing header
-    is 406; and without the route that takes the key away.
+    is 406.
     """
     ample = replace(rt, quota=Plenty())
     async with served(ample) as url:
@@ -60,7 +70,7 @@ async def test_schemathesis_finds_nothing(rt: Runtime, tmp_path: Path) -> None:
             *("--exclude-checks", "positive_data_acceptance,missing_required_header"),
             *("--phases", "fuzzing", "--max-examples", "5"),
             *("--seed", "1", "--generation-database", "none", "--no-color", "--warnings=off"),
-            *("--exclude-path", "/v1/keys/rotate"),
+            *which,
             *("--header", f"Authorization: Bearer {KEY}"),
             cwd=tmp_path,
             stdout=PIPE,
