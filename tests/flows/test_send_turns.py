@@ -112,6 +112,11 @@ async def test_one_accounts_many_texts_keep_no_other_waiting(campaign: World):
     assert [j.message.agent_number for j in jobs] == [AGENT]
 
 
+async def test_a_reply_goes_before_another_accounts_opener_when_only_one_may_go(campaign: World):
+    (job,) = await claim(campaign, 1)
+    assert job.message.text == "You said: Hello"
+
+
 async def test_of_an_account_that_was_told_to_slow_down_no_more_is_taken_than_it_has_room_for(
     campaign: World,
 ):
