@@ -303,6 +303,14 @@ async def test_a_bot_or_a_number_that_cannot_begin_is_not_found(
     assert (await trigger(http, **mine)).status_code == 200  # with a text nobody has to write one
 
 
+async def test_a_number_that_is_not_the_bots_is_told_by_the_fields_own_name(
+    http: httpx.AsyncClient,
+) -> None:
+    for number in ("+14155550199", "+14155550177"):  # another account's, nobody's
+        answer = refusal(await trigger(http, fromNo=number))
+        assert answer == (404, 404, "fromNo is not one of this bot's numbers.")
+
+
 async def test_a_body_that_is_wrong_is_refused_in_the_same_shape(
     http: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:

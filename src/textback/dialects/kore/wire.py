@@ -124,6 +124,8 @@ def refused(refusal: errors.Refusal) -> tuple[int, dict[str, Any]]:
     status = STATUS[type(refusal)]
     if isinstance(refusal, errors.BadToken) and refusal.of_nobody:
         return status, error(BAD_CREDENTIALS, refusal.sentence)
+    if isinstance(refusal, errors.NumberNotProvisioned):  # the field has another name here
+        return status, error(status, "fromNo is not one of this bot's numbers.")
     return status, error(status, refusal.sentence)
 
 
