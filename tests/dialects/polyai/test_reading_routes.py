@@ -129,6 +129,17 @@ async def test_what_is_wrong_or_not_there_is_told_in_the_platforms_shape(
     assert await get(f"{PROJECT}?limit=0") == (400, "CONVERSATIONS_VALIDATION_FAILED")
 
 
+async def test_who_sends_no_key_is_told_the_header_that_is_read(http: httpx.AsyncClient) -> None:
+    answers = [
+        await http.get(PROJECT),
+        await http.get(f"/v1/agents/bookings/conversations/{UNKNOWN}", headers={"x-api-key": ""}),
+        await http.post(f"{CHAT}/create", headers={"authorization": f"Bearer {ACME_KEY}"}),
+    ]
+    for answer in answers:
+        assert code_of(answer) == (401, "UNAUTHORIZED")
+        assert answer.json()["error"] == "Send your API key in the X-API-KEY header."
+
+
 async def test_a_chat_goes_from_greeting_to_end(
     world: World, rt: Runtime, http: httpx.AsyncClient, database_url: str
 ) -> None:

@@ -86,6 +86,9 @@ def described(description: str, headers: dict[str, Any] | None = None) -> dict[s
     }
 
 
-def key_of(request: Request) -> str | None:
-    """These routes take the key in `x-api-key`."""
-    return request.headers.get("x-api-key")
+def key_of(request: Request) -> str:
+    """These routes take the key in `x-api-key`. Raises BadKey."""
+    key = request.headers.get("x-api-key")
+    if not key:
+        raise errors.BadKey("Send your API key in the X-API-KEY header.")
+    return key
