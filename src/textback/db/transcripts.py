@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -60,6 +60,8 @@ class Wanted:
     live: bool | None = None
     words: str | None = None
     """In one of its texts; as `message_reads.MessageFilter.words`."""
+    said_by: Literal["user", "agent"] | None = None
+    """Whose texts are searched for the words; None: anybody's."""
     at_random: bool = False
     before: str | None = None
     """Conversations older than this one."""
@@ -81,8 +83,11 @@ async def some(db: AsyncEngine, account_id: AccountId, wanted: Wanted) -> list[T
     if wanted.live is not None:
         query = query.where((t.state != "closed") == wanted.live)
     if wanted.words is not None:
-        found = message_reads.has_words(wanted.words)
-        query = query.where(exists().where(messages.c.conversation_id == t.id, found))
+        found = [messages.c.conversation_id == t.id, message_reads.has_words(wanted.words)]
+        if wanted.said_by is not None:
+            direction = "inbound" if wanted.said_by == "user" else "outbound"
+            found.append(messages.c.direction == direction)
+        query = query.where(exists().where(*found))
     if wanted.before is not None:
         query = query.where(t.id < wanted.before)
     order = func.random() if wanted.at_random else t.id.desc()

@@ -131,6 +131,9 @@ def test_a_chat_and_rcs_have_labels_of_their_own() -> None:
         ({"start_time": ["0001-01-01T00:00:00+14:00"]}, "start_time"),
         ({"end_time": ["9999-12-31T23:59:59-14:00"]}, "end_time"),
         ({"query_type": ["semantic"]}, "query_type"),
+        ({"query_type": ["transcript"]}, "query"),
+        ({"query_type": ["transcript"], "query": ["a"], "sample": ["random"]}, "sample"),
+        ({"query": ["a"], "turn_type": ["anybody"]}, "turn_type"),
         ({"client_env": ["production"]}, "client_env"),
         ({"query": ["a\0b"]}, "NUL"),
     ],
@@ -141,7 +144,7 @@ def test_a_wrong_query_is_told_its_field(given: dict[str, list[str]], field: str
 
 
 def test_a_cursor_wins_over_an_offset_and_unknown_fields_are_ignored() -> None:
-    asked = history.read({"cursor": [ID], "offset": ["7"], "turn_type": ["x"], "new": ["y"]})
+    asked = history.read({"cursor": [ID], "offset": ["7"], "new": ["y"]})
     wanted = history.wanted("reminders", asked)
     assert (wanted.before, wanted.offset, wanted.limit) == (ID, 0, history.USUAL + 1)
 

@@ -108,6 +108,26 @@ async def test_a_list_holds_what_was_asked_for(
     assert len(answer.json()["conversations"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "whose", "expected"),
+    [
+        ("quarter", {}, 1),
+        ("quarter", {"turn_type": "user"}, 1),
+        ("quarter", {"turn_type": "agent"}, 0),
+        ("good", {"turn_type": "agent"}, 1),
+        ("good", {"turn_type": "user"}, 0),
+    ],
+)
+async def test_words_are_looked_for_in_what_the_user_or_the_agent_said(
+    world: World, http: httpx.AsyncClient, words: str, whose: dict[str, str], expected: int
+) -> None:
+    await world.accept("Is 3pm good?")
+    await world.hear("a quarter past", now=second(5))
+    query = {"query_type": "transcript", "query": words, **whose}
+    answer = await http.get(PROJECT, headers=KEY, params=query)
+    assert len(answer.json()["conversations"]) == expected
+
+
 async def test_what_is_wrong_or_not_there_is_told_in_the_platforms_shape(
     world: World, http: httpx.AsyncClient
 ) -> None:

@@ -73,8 +73,9 @@ class Query(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MOST)] = USUAL
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     cursor: Annotated[str | None, Field(pattern=r"^conv_[0-9a-z]{26}$")] = None
-    query_type: Literal["transcript"] = "transcript"
+    query_type: Literal["transcript"] | None = None
     query: Annotated[str | None, Field(min_length=1, max_length=500)] = None
+    turn_type: Literal["user", "agent"] | None = None
     sample: Literal["random"] | None = None
     include_latency: bool = False
     variant_id: str | None = None
@@ -91,6 +92,10 @@ def read(given: Mapping[str, Sequence[str]]) -> Query:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         raise BadRequest(f"{first['loc'][0]}: {first['msg']}.") from None
+    if found.query_type is not None and found.query is None:
+        raise BadRequest("query: Say what is looked for; query_type needs it.")
+    if found.query_type is not None and found.sample is not None:
+        raise BadRequest("sample: Give either query_type or sample.")
     if any("\0" in value for values in given.values() for value in values):
         raise BadRequest("The query holds a character that no text can hold (NUL).")
     return found
@@ -108,6 +113,7 @@ def wanted(project_id: str, asked: Query) -> Wanted:
         until=asked.end_time,
         live=asked.in_progress,
         words=asked.query,
+        said_by=asked.turn_type,
         at_random=asked.sample is not None,
         before=asked.cursor,
         offset=0 if asked.cursor else asked.offset,

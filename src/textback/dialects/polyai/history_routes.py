@@ -64,7 +64,7 @@ def _operation(name: str, description: str, parameters: list[dict[str, Any]]) ->
 LISTED: Final = _operation(
     "listPolyaiConversations",
     "A project's conversations with their turns, the newest first. Fields that are not known are "
-    "ignored, as `turn_type` is; no conversation has a variant.",
+    "ignored; no conversation has a variant.",
     [
         _parameter("path", "account_id", "Of the key."),
         _parameter("path", "project_id", "One of the account's."),
@@ -82,8 +82,10 @@ LISTED: Final = _operation(
         _parameter("query", "cursor", "Of the answer before; wins over `offset`.",
                    pattern="^conv_[0-9a-z]{26}$"),
         _parameter("query", "query", "Words that somebody said.", minLength=1, maxLength=500),
-        _parameter("query", "query_type", "A semantic search is not offered.",
-                   enum=["transcript"]),
+        _parameter("query", "query_type", "Needs `query`; not together with `sample`. A semantic "
+                   "search is not offered.", enum=["transcript"]),
+        _parameter("query", "turn_type", "Whose words `query` is looked for in; anybody's unless "
+                   "given.", enum=["user", "agent"]),
         _parameter("query", "sample", "Any, in no order.", enum=["random"]),
         _parameter("query", "include_latency", "Seconds that each answer took.",
                    enum=["true", "false"]),
