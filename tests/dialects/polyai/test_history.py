@@ -115,6 +115,7 @@ def test_what_an_analysis_found_are_the_metrics() -> None:
 def test_a_chat_and_rcs_have_labels_of_their_own() -> None:
     chat = history.listed(talk(user_number=f"chat:{ID}", agent_number="chat:reminders"))
     assert (chat["channel"], chat["id"]) == ("CHAT", ID)
+    assert (chat["from_number"], chat["to_number"]) == ("", "")  # nobody has one there
     rcs = history.listed(talk(user_number="rcs:+14155550123", agent_number="MG" + "0" * 32))
     assert (rcs["channel"], rcs["to_number"]) == ("RCS", "+14155550123")
 

@@ -254,11 +254,17 @@ def _label(t: Transcript) -> str:
 
 
 def _from(t: Transcript) -> str:
-    return phone.bare(Phone(t.user_number if t.by_user else t.agent_number))
+    return _number(t.user_number if t.by_user else t.agent_number)
 
 
 def _to(t: Transcript) -> str:
-    return phone.bare(Phone(t.agent_number if t.by_user else t.user_number))
+    return _number(t.agent_number if t.by_user else t.user_number)
+
+
+def _number(address: str) -> str:
+    """None in a chat, where both ends are names of ours."""
+    one = Phone(address)
+    return "" if phone.channel(one) == "chat" else phone.bare(one)
 
 
 def _camel(name: str) -> str:
