@@ -3,6 +3,7 @@
 https://docs.poly.ai/api-reference/conversations/introduction
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -211,7 +212,6 @@ def _turns(texts: Sequence[Said], *, latency: bool) -> list[dict[str, Any]]:
 
 
 def _turn(asked: list[Said], answered: list[Said], *, latency: bool) -> dict[str, Any]:
-    both = asked and answered
     turn: dict[str, Any] = {
         "user_input": "\n".join(each.text for each in asked),
         "user_input_dtmf": "",
@@ -225,28 +225,32 @@ def _turn(asked: list[Said], answered: list[Said], *, latency: bool) -> dict[str
         "is_ood": False,
         "is_silence": False,
     }
-    if latency:
-        turn["latency"] = (answered[0].at - asked[-1].at).total_seconds() if both else None
+    if latency and asked and answered:
+        turn["latency"] = (answered[0].at - asked[-1].at).total_seconds()
     return turn
 
 
-def _metrics(t: Transcript) -> dict[str, Any]:
-    """What the analysis at the end found."""
+def _metrics(t: Transcript) -> dict[str, str]:
+    """What the analysis at the end found. Each is documented to be text."""
     found = t.analysis or {}
-    values: Mapping[str, Any] = found.get("values") or {}
-    outcome = found.get("outcome")
-    return {**values, **({} if outcome is None else {"outcome": outcome})}
+    values: Mapping[str, Any] = (found.get("values") or {}) | {"outcome": found.get("outcome")}
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in values.items()
+        if value is not None
+    }
 
 
-def _seconds(t: Transcript) -> float:
-    return max(0.0, ((t.closed_at or t.active_at) - t.opened_at).total_seconds())
+def _seconds(t: Transcript) -> int:
+    """Whole ones, as documented."""
+    return max(0, round(((t.closed_at or t.active_at) - t.opened_at).total_seconds()))
 
 
-def _polyai_seconds(t: Transcript, seconds: float) -> float:
+def _polyai_seconds(t: Transcript, seconds: int) -> int:
     """Until a person took over."""
     if t.handed_off_at is None:
         return seconds
-    return min(seconds, max(0.0, (t.handed_off_at - t.opened_at).total_seconds()))
+    return min(seconds, max(0, round((t.handed_off_at - t.opened_at).total_seconds())))
 
 
 def _label(t: Transcript) -> str:
