@@ -113,8 +113,15 @@ def test_durations_are_whole_seconds() -> None:
 
 
 def test_what_an_analysis_found_are_the_metrics_as_text() -> None:
-    values = {"slot": "3pm", "guests": 2, "outdoors": True, "name": "Zoë", "who": ["Zoë"], "x": None}
-    analysis = {"summary": "S", "values": values, "outcome": "booked"}
+    values = {
+        "slot": "3pm",
+        "guests": 2,
+        "outdoors": True,
+        "name": "Zoë",
+        "who": ["Zoë"],
+        "x": None,
+    }
+    analysis = {"summary": "S", "values": values | {"not": None}, "outcome": "booked"}
     found = history.listed(talk(agent("Hi", 0), analysis=analysis))
     assert found["metrics"] == {
         "slot": "3pm",

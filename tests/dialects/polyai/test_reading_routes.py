@@ -1,11 +1,15 @@
+# pyright: reportUnknownMemberType=false
+# jsonschema's types are half open.
 """PolyAI's Conversations API and Chat API, over HTTP, with a worker beside them."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import Any, cast
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import client, execute, rows, served, settings, started, until
@@ -13,6 +17,7 @@ from tests.support.deployment import AGENT, NOW, SECOND, second
 from tests.support.provision import ACME_KEY, GLOBEX_KEY, provision
 from tests.support.running import FOREVER, Shop
 from tests.support.world import World
+from textback.dialects.polyai.history import LIST, ONE
 from textback.runtime import Runtime
 
 PROJECT = "/v3/acme/reminders/conversations"
@@ -61,6 +66,16 @@ def code_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, body["error_code"]
 
 
+def closed(schema: Any) -> Any:
+    """The same, where nothing may be that is not described."""
+    if isinstance(schema, list):
+        return [closed(each) for each in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: closed(each) for name, each in cast("dict[str, Any]", schema).items()}
+    return {"additionalProperties": False, **inner} if "properties" in inner else inner
+
+
 async def test_what_was_said_is_listed_and_found_again(
     world: World, http: httpx.AsyncClient
 ) -> None:
@@ -78,6 +93,38 @@ async def test_what_was_said_is_listed_and_found_again(
         assert one.status_code == 200
         assert one.json()["conversationId"] == found["id"]
         assert len(one.json()["turns"]) == 2
+
+
+async def test_the_document_describes_each_field_of_both_shapes(
+    world: World, http: httpx.AsyncClient
+) -> None:
+    """Each that comes is described, and each that is said to come always comes."""
+    paths = (await http.get("/openapi/polyai.json")).json()["paths"]
+
+    def described(path: str, what: dict[str, Any], *, turns: str) -> None:
+        answer = paths[path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        whole = closed(answer)
+        Draft202012Validator(whole).validate(what)
+        shape = whole["properties"].get("conversations", {"items": whole})["items"]
+        assert set(shape["required"]) == set(shape["properties"])
+        turn = shape["properties"]["turns"]["items"]
+        assert set(turn["properties"]) - set(turn["required"]) == {"latency"}
+        assert turns in turn["properties"]
+
+    await world.accept("Is 3pm good?")
+    await world.hear("can we do 4pm", now=second(5))
+    await world.think(now=second(6))
+    await world.accept("Is 5pm good?", agent_number=SECOND, now=second(9))
+    query = {"include_latency": "true", "limit": "1"}
+    listed = (await http.get(PROJECT, headers=KEY, params=query)).json()
+    assert listed["next_offset"] == 1
+    described(LIST, listed, turns="user_input")
+    rest = (await http.get(PROJECT, headers=KEY, params={**query, "offset": "1"})).json()
+    [found] = rest["conversations"]
+    assert "latency" in found["turns"][1]
+    described(LIST, rest, turns="user_input")
+    one = await http.get(f"/v1/agents/bookings/conversations/{found['id']}", headers=KEY)
+    described(ONE, one.json(), turns="userInput")
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,8 @@ def _turn(asked: list[Said], answered: list[Said], *, latency: bool) -> dict[str
 def _metrics(t: Transcript) -> dict[str, str]:
     """What the analysis at the end found. Each is documented to be text."""
     found = t.analysis or {}
-    values: Mapping[str, Any] = (found.get("values") or {}) | {"outcome": found.get("outcome")}
+    said: Mapping[str, Any] = found.get("values") or {}
+    values: Mapping[str, Any] = {**said, "outcome": found.get("outcome")}
     return {
         name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for name, value in values.items()

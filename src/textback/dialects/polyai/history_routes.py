@@ -4,15 +4,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from textback.api import deps
 from textback.api.openapi_headers import EVERY, RETRY
+from textback.api.openapi_schemas import in_one_piece, later
 from textback.core.errors import BadRequest, Refusal, UnknownConversation, UnknownResource
 from textback.core.ids import AccountId
 from textback.db import transcripts
 from textback.dialects.polyai import history, platform
+from textback.dialects.polyai.history_schemas import Detailed, Page
 from textback.flows import admit
 from textback.runtime import Runtime
 
@@ -40,7 +43,9 @@ _KEY: Final = _parameter("header", "x-api-key", "Your API key.") | {"required": 
 _WHEN: Final[dict[str, object]] = {"format": "date-time"}
 
 
-def _operation(name: str, description: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+def _operation(
+    name: str, description: str, answer: type[BaseModel], parameters: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "operationId": name,
         "description": description,
@@ -49,7 +54,7 @@ def _operation(name: str, description: str, parameters: list[dict[str, Any]]) ->
             "200": {
                 "description": "What was said, and what it is about.",
                 "headers": EVERY,
-                "content": {"application/json": {"schema": {"type": "object"}}},
+                "content": {"application/json": {"schema": later(lambda: in_one_piece(answer))}},
             },
             "400": platform.described("The query is not as described."),
             "401": platform.described("The API key is missing, unknown, revoked or expired."),
@@ -65,12 +70,14 @@ LISTED: Final = _operation(
     "listPolyaiConversations",
     "A project's conversations with their turns, the newest first. Fields that are not known are "
     "ignored; no conversation has a variant.",
+    Page,
     [
         _parameter("path", "account_id", "Of the key."),
         _parameter("path", "project_id", "One of the account's."),
         _parameter("query", "client_env", "`live` unless given.",
                    enum=["dev", "sandbox", "pre-release", "live"]),
-        _parameter("query", "channel", "SMS, RCS, WHATSAPP or CHAT; may be repeated."),
+        _parameter("query", "channel", "SMS, RCS, WHATSAPP or CHAT; may be repeated.",
+                   type="array", items={"type": "string"}, maxItems=10),
         _parameter("query", "start_time", "Opened then or later.", **_WHEN),
         _parameter("query", "end_time", "Opened before.", **_WHEN),
         _parameter("query", "in_progress", "Only those that are, or are not.",
@@ -96,6 +103,7 @@ LISTED: Final = _operation(
 ONE: Final = _operation(
     "getPolyaiConversation",
     "One conversation, in camelCase, as PolyAI's Agents API has it.",
+    Detailed,
     [
         _parameter("path", "agent_id", "Its agent, or its project."),
         _parameter("path", "conversation_id", "With or without TW_SMS_ before it."),
