@@ -13,7 +13,7 @@ from textback.api.body import parse
 from textback.core.commands import Idempotency, SendText
 from textback.core.errors import BadRequest, Refusal
 from textback.core.policy import MAX_TEXT
-from textback.dialects.polyai import wire
+from textback.dialects.polyai import chat, wire
 
 GOLDEN = Path(__file__).parent / "golden"
 JSON = "application/json"
@@ -85,6 +85,13 @@ def fingerprint(body: bytes, connector_id: str = "conn-live", key: str = "k") ->
     )
     assert isinstance(found, Idempotency)
     return found.fingerprint
+
+
+def test_null_stands_for_left_out_in_a_chat_too() -> None:
+    nothing = dict.fromkeys(chat.Create.model_fields)
+    assert chat.create(nothing) == chat.create({})
+    given = {"conversation_id": "conv_01kk2v5m7xq1t8c9d0e2f3g4h5"}
+    assert chat.respond({**given, "message": None}) == chat.respond(given)
 
 
 def test_the_same_json_written_differently_is_the_same_request() -> None:

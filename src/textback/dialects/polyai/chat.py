@@ -31,8 +31,8 @@ class _Asked(BaseModel):
 class Create(_Asked):
     variant_id: Annotated[str | None, Field(description="Ignored: agents have no variants.")] = None
     integration_attributes: Annotated[
-        dict[str, Any], Field(description="For the agent: what `{{name}}` stands for.")
-    ] = {}
+        dict[str, Any] | None, Field(description="For the agent: what `{{name}}` stands for.")
+    ] = None
     channel: Annotated[str | None, Field(description="Ignored.")] = None
     asr_lang_code: Annotated[str | None, Field(description="Ignored: nobody speaks.")] = None
     tts_lang_code: Annotated[str | None, Field(description="Ignored: nobody speaks.")] = None

@@ -98,7 +98,7 @@ async def create(request: Request) -> Response:
     async def act(rt: Runtime, caller: Caller, body: dict[str, Any]) -> BaseModel:
         asked = chat.create(body)
         name, after = await flow.open_chat(
-            rt.db, rt.vault, caller, variables=asked.integration_attributes, now=rt.now()
+            rt.db, rt.vault, caller, variables=asked.integration_attributes or {}, now=rt.now()
         )
         stop = deps.leave(request)
         said = await flow.answer(rt.db, caller, name, after, seconds=chat.SECONDS, stop=stop)
