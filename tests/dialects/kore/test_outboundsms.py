@@ -330,6 +330,14 @@ async def test_a_body_that_is_wrong_is_refused_in_the_same_shape(
     assert await stored(engine) == {}
 
 
+async def test_without_a_database_nothing_is_promised(redis_url: str) -> None:
+    nowhere = settings("postgresql://nobody@127.0.0.1:9/none", redis_url)
+    async with started(nowhere) as rt, client(rt) as http:
+        answer = await trigger(http)
+    assert refusal(answer)[:2] == (503, 503)
+    assert answer.headers["retry-after"] == "2"
+
+
 async def test_another_method_is_refused_in_the_same_shape(http: httpx.AsyncClient) -> None:
     answer = await http.get("/api/public/bot/conn-live/outboundsms")
     assert refusal(answer)[:2] == (405, 405)

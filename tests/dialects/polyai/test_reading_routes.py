@@ -5,7 +5,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import httpx
 import pytest
@@ -13,11 +13,15 @@ from jsonschema import Draft202012Validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.api import client, execute, rows, served, settings, started, until
-from tests.support.deployment import AGENT, NOW, SECOND, second
+from tests.support.deployment import AGENT, NOW, SECOND, caller, second
 from tests.support.provision import ACME_KEY, GLOBEX_KEY, provision
 from tests.support.running import FOREVER, Shop
+from tests.support.wire import Wire
 from tests.support.world import World
+from textback.core.ids import ConversationId
+from textback.db.book import Book
 from textback.dialects.polyai.history import LIST, ONE
+from textback.flows import chat as flow
 from textback.runtime import Runtime
 
 PROJECT = "/v3/acme/reminders/conversations"
@@ -25,6 +29,14 @@ CHAT = "/v1/acme/reminders/chat"
 KEY = {"x-api-key": ACME_KEY}
 TOKEN = KEY | {"X-TOKEN": "conn-live"}
 UNKNOWN = "conv_01kk2v5m7xq1t8c9d0e2f3g4h5"
+
+
+class Broken:
+    """A database whose driver has a bug."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError(name)
+
 
 KEYS = f"""
 accounts:
@@ -205,6 +217,74 @@ async def test_who_sends_no_key_is_told_the_header_that_is_read(http: httpx.Asyn
     for answer in answers:
         assert code_of(answer) == (401, "UNAUTHORIZED")
         assert answer.json()["error"] == "Send your API key in the X-API-KEY header."
+
+
+async def ask_all(http: httpx.AsyncClient) -> list[httpx.Response]:
+    """Each route of both APIs."""
+    chat = {"conversation_id": UNKNOWN, "message": "hi"}
+    return [
+        await http.get(PROJECT, headers=TOKEN),
+        await http.get(f"/v1/agents/bookings/conversations/{UNKNOWN}", headers=TOKEN),
+        await http.post(f"{CHAT}/create", headers=TOKEN),
+        await http.post(f"{CHAT}/respond", headers=TOKEN, json=chat),
+        await http.put(f"{CHAT}/close", headers=TOKEN, json=chat),
+    ]
+
+
+async def test_without_a_database_each_route_says_try_again(
+    world: World, database_url: str, redis_url: str
+) -> None:
+    assert world
+    async with Wire(database_url) as lost:
+        found = settings(lost.url, redis_url, dialects=("polyai",))
+        async with started(found) as rt, client(rt) as http:
+            lost.cut()
+            for answer in await ask_all(http):
+                assert code_of(answer) == (503, "SERVICE_UNAVAILABLE")
+                assert answer.headers["retry-after"] == "2"
+
+
+async def test_our_own_fault_and_another_method_are_told_in_the_platforms_shape(
+    rt: Runtime,
+) -> None:
+    nothing = cast("AsyncEngine", Broken())
+    async with client(replace(rt, db=nothing, book=Book(nothing))) as http:
+        for answer in await ask_all(http):
+            assert code_of(answer) == (500, "INTERNAL_SERVER_ERROR")
+            other = await http.delete(answer.request.url.path)
+            assert code_of(other) == (405, "METHOD_NOT_ALLOWED")
+
+
+async def test_a_key_needs_the_scope_of_what_it_asks(
+    http: httpx.AsyncClient, world: World, engine: AsyncEngine
+) -> None:
+    assert world
+    await execute(engine, "update api_keys set scopes = '[]'")
+    for answer in await ask_all(http):
+        assert code_of(answer) == (403, "FORBIDDEN")
+
+
+async def test_a_chat_counts_against_the_projects_limit(
+    http: httpx.AsyncClient, world: World
+) -> None:
+    await world.provision(project={"rate_limit": {"requests": 1, "per_seconds": 60}})
+    body = {"conversation_id": UNKNOWN, "message": "hi"}
+    first = await http.post(f"{CHAT}/respond", headers=TOKEN, json=body)
+    assert code_of(first) == (404, "CHAT_CONVERSATION_NOT_FOUND")
+    answer = await http.post(f"{CHAT}/respond", headers=TOKEN, json=body)
+    assert code_of(answer) == (429, "RATE_LIMITED")
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+async def test_an_agent_is_not_waited_for_without_end(
+    world: World, rt: Runtime, http: httpx.AsyncClient
+) -> None:
+    """Nobody works here, so nobody answers."""
+    begun = await http.post(f"{CHAT}/create", headers=TOKEN)
+    chat = ConversationId(begun.json()["conversation_id"])
+    after = await flow.respond(rt.db, caller(), chat, "hi", now=world.now)
+    with pytest.raises(flow.TookTooLong):
+        await flow.answer(rt.db, caller(), chat, after, seconds=0.01, stop=asyncio.Event())
 
 
 async def test_a_chat_goes_from_greeting_to_end(
