@@ -27,7 +27,7 @@ from tests.support.api import (
     send,
     stored,
 )
-from tests.support.provision import ACME_KEY, GLOBEX_KEY
+from tests.support.provision import ACME_KEY, GLOBEX_KEY, STANDARD_YAML, provision
 from textback.core.gcra import Denied, Granted, Rate
 from textback.core.policy import MAX_TEXT
 from textback.runtime import Runtime
@@ -84,6 +84,30 @@ async def test_a_number_of_the_project_in_another_environment_may_be_named(
         await send(http, asked=headers(EXPIRING_KEY, "conn-dev"), agent_number="+14155550180")
     )
     assert (await stored(engine))["messages"] == 1
+
+
+async def test_rcs_goes_from_the_messaging_service_that_is_the_projects(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    numbers = '        numbers:\n          - {number: "+14155550100", environment: live'
+    service = "MG" + "0a" * 16
+    with_service = numbers.replace(
+        "numbers:\n", f"numbers:\n          - {{number: {service}, carrier: acme-twilio}}\n"
+    )
+    await provision(engine, STANDARD_YAML.replace(numbers, with_service))
+    # The documented request, with a sender of no use to it.
+    asked = {"user_number": "rcs:" + USER, "messaging_service_sid": service, "message": "Hi Jane"}
+    is_accepted(await send(http, asked | {"agent_number": "+14155550199"}))
+    [text] = await rows(engine, "select user_number, agent_number, text, state from messages")
+    assert text == {
+        "user_number": "rcs:" + USER,
+        "agent_number": service,
+        "text": "Hi Jane",
+        "state": "queued",
+    }
+    unknown = await send(http, asked | {"messaging_service_sid": "MG" + "0b" * 16})
+    saying = "messaging_service_sid is not provisioned for this project"
+    is_refused(unknown, 400, counted=True, saying=saying)
 
 
 async def test_a_user_who_opted_out_gets_nothing_and_the_caller_202(
