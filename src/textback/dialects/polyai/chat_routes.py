@@ -175,7 +175,10 @@ async def _answer(
             raise refusal
         answer = await act(rt, caller, asked)
     except flow.TookTooLong:
-        late = errors.Conflict("The agent has not answered in time; ask again.")
+        late = errors.Conflict(
+            "The agent has not answered in time. What was said is kept: do not say it again, and"
+            " read the answer with the Conversations API."
+        )
         return platform.refused(request, late, _CODES)
     except Refusal as refusal:
         return platform.refused(request, refusal, _CODES)
