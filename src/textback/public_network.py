@@ -10,7 +10,6 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Final, TypeAlias, cast
 
@@ -21,7 +20,6 @@ from textback.core import reach, webhook
 from textback.core.frozen import frozen
 from textback.core.ports import CarrierAccount
 
-_LOOK_UPS: Final = 32
 KEPT_SECONDS: Final = 3.0
 """An idle connection; servers close theirs after five or more, and closing ones lose a request."""
 _AT_ONCE: Final = 100
@@ -58,41 +56,11 @@ def refusal(error: BaseException) -> str | None:
     return None
 
 
-def _of_the_system(host: str, port: int) -> Sequence[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+async def names(host: str, port: int) -> Sequence[str]:
+    """As the system finds them (`event_loop.py`). Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(each[4][0]) for each in found))
-
-
-class Names:
-    """The system's resolver, in threads of its own: one that hangs is nobody else's trouble.
-
-    A name is asked for once at a time: else whoever names one that hangs would have all threads.
-    """
-
-    def __init__(
-        self, whose: str, look_up: Callable[[str, int], Sequence[str]] = _of_the_system
-    ) -> None:
-        self._look_up = look_up
-        self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix=f"{whose}-names")
-        self._asked: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
-
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
-        at = host.lower(), port
-        if (asked := self._asked.get(at)) is None:
-            loop = asyncio.get_running_loop()
-            asked = loop.run_in_executor(self._threads, self._look_up, host, port)
-            self._asked[at] = asked
-            asked.add_done_callback(lambda done: self._found(at, done))
-        await asyncio.wait([asked])  # who stops waiting takes it from nobody else
-        return asked.result()
-
-    def _found(self, at: tuple[str, int], done: "asyncio.Future[Sequence[str]]") -> None:
-        del self._asked[at]
-        if not done.cancelled():
-            done.exception()  # nobody may be there to hear of it
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Checked(httpcore.AsyncNetworkBackend):
@@ -182,15 +150,11 @@ class PublicNetwork:
         resolve: Resolve | None = None,
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
-        self._names = Names("called")
-        self.backend: Final = Checked(resolve or self._names, network)
+        self.backend: Final = Checked(resolve or names, network)
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """For one client, which closes it. It knows no proxy: one would resolve names by itself."""
         return _Transport(self._tls, self.backend)
-
-    def close(self) -> None:
-        self._names.close()
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

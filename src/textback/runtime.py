@@ -50,7 +50,6 @@ from textback.db.session import transaction
 from textback.db.tenants import CarrierRow
 from textback.flows.accept import Accepting
 from textback.flows.receipt import Receipts
-from textback.public_network import PublicNetwork
 
 log = structlog.stdlib.get_logger()
 
@@ -239,8 +238,6 @@ class Runtime:
     """Who is asked when a number is taken over, by the kind of its carrier."""
     twilio_url: str = "https://api.twilio.com"
     """Of Twilio accounts that callers bring."""
-    public: PublicNetwork | None = None
-    """The way to what an API said; closed at the end."""
 
     async def keep_time(self) -> None:
         """For as long as the process runs."""
@@ -281,8 +278,6 @@ class Runtime:
         await self.carriers.close()
         await self.engines.close()
         await self.webhooks.close()
-        if self.public is not None:
-            self.public.close()
         await self.quota.close()
         await self.pace.close()
         with suppress(TimeoutError):  # a database that hangs must not keep the process

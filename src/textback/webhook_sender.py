@@ -14,7 +14,7 @@ import httpx
 from textback import __version__
 from textback.core import webhook
 from textback.core.webhook import Answered, NotAnswered
-from textback.public_network import KEPT_SECONDS, Checked, Names, NotPublic, Resolve
+from textback.public_network import KEPT_SECONDS, Checked, NotPublic, Resolve, names
 
 CONNECT_SECONDS: Final = 5.0
 WHOLE_SECONDS: Final = 15.0
@@ -38,13 +38,12 @@ class HttpSender:
         whole_seconds: float = WHOLE_SECONDS,
     ) -> None:
         self._private, self._whole = private, whole_seconds
-        self._names = Names("webhook")
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or httpx.create_ssl_context(),
             max_connections=AT_ONCE,
             max_keepalive_connections=AT_ONCE,
             keepalive_expiry=KEPT_SECONDS,
-            network_backend=Checked(resolve or self._names, network, private=private),
+            network_backend=Checked(resolve or names, network, private=private),
         )
 
     async def post(
@@ -67,7 +66,6 @@ class HttpSender:
 
     async def close(self) -> None:
         await self._pool.aclose()
-        self._names.close()
 
     async def _post(
         self, url: str, headers: Mapping[str, str], body: bytes, began: float

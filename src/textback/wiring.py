@@ -157,7 +157,6 @@ def runtime(settings: Settings) -> Runtime:
             "sandbox": SandboxNumbers(),
         },
         twilio_url=settings.twilio_url,
-        public=public,
         poll=timedelta(seconds=settings.poll_seconds),
         sweep=timedelta(seconds=settings.sweep_seconds),
         drain=timedelta(seconds=settings.drain_seconds),

@@ -1,7 +1,5 @@
 """What an API said is called at public addresses only, whatever its name; the file's anywhere."""
 
-import asyncio
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -34,7 +32,7 @@ from textback.core.ports import CarrierAccount, NotDone, SendError, Taken
 from textback.db.agents import AgentVersion
 from textback.engine_kinds import KINDS
 from textback.provisioning_file.single import OneEntry
-from textback.public_network import CarrierWay, Names, PublicNetwork
+from textback.public_network import CarrierWay, PublicNetwork
 from textback.wiring import carrier_maker, engine_maker
 
 WHY = "the host's name leads to a private address"
@@ -370,24 +368,3 @@ async def test_the_operators_own_address_for_twilio_may_be_private(twilio: FakeT
     assert isinstance(await carrier.send(texts.outgoing("Hi.")), Taken)
     assert network.to == []
     await carrier.close()
-
-
-async def test_a_name_that_hangs_has_one_thread_however_often_it_is_asked_for() -> None:
-    found = threading.Event()
-
-    def look_up(host: str, _port: int) -> list[str]:
-        if host == "hangs.example":
-            found.wait(60)
-        return ["93.184.215.14"]
-
-    names = Names("test", look_up)
-    waiting = [asyncio.create_task(names("hangs.example", 443)) for _ in range(64)]
-    await asyncio.sleep(0)
-    try:
-        async with asyncio.timeout(5):
-            assert await names("other.example", 443) == ["93.184.215.14"]
-        waiting.pop().cancel()
-    finally:
-        found.set()
-    assert [await each for each in waiting] == [["93.184.215.14"]] * 63
-    names.close()

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import structlog
 import typer
-import uvloop
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from textback import logs
+from textback.event_loop import Loop
 from textback.settings import MissingSettings, Settings
 
 log = structlog.stdlib.get_logger()
@@ -104,7 +104,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     from textback.core.errors import Unavailable  # noqa: PLC0415
 
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=Loop) as runner:
             return runner.run(main())
     except (MissingSettings, ValueError) as error:
         raise fail(str(error)) from None
