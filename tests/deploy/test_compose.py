@@ -12,6 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from textback.core.batch import MOST_BYTES
+from textback.core.errors import Unavailable
 from textback.dialects.bland.reading_routes import ANALYSIS_SECONDS
 from textback.dialects.native import batch_wire, opt_out_wire
 from textback.dialects.native.webhook_wire import LONGEST_POLL
@@ -102,6 +103,15 @@ def test_the_proxy_refuses_no_body_that_the_api_takes() -> None:
 def test_the_proxy_waits_longer_than_the_api_keeps_anybody_waiting() -> None:
     (seconds,) = re.findall(r"timeout server (\d+)s", HAPROXY)
     assert int(seconds) > max(chat.SECONDS, ANALYSIS_SECONDS, LONGEST_POLL)
+
+
+def test_the_proxy_says_what_a_process_would_when_none_is_ready() -> None:
+    ((body, seconds),) = re.findall(
+        r"http-error status 503 content-type application/json string '(.+)' hdr Retry-After (\d+)",
+        HAPROXY,
+    )
+    assert json.loads(body)["detail"].endswith("try again.")
+    assert int(seconds) == Unavailable().retry_after
 
 
 def test_the_proxy_knows_well_before_a_stopping_process_closes_its_port() -> None:

@@ -12,7 +12,7 @@ from textback.dialects.nixflex import wire
 
 _LIMIT: Final[dict[str, Any]] = {
     "X-RateLimit-Limit": {
-        "description": "Requests of this kind per minute: 600 to read, 120 to change.",
+        "description": "Of this kind: 600 a minute to read, 120 to change; 10 keys an hour.",
         "schema": {"type": "integer"},
     },
     "X-RateLimit-Remaining": {
