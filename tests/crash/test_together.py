@@ -88,7 +88,7 @@ async def test_sends_that_come_together_are_each_there_if_anybody_was_told_so(
             await others.check(user, took=["One."] * len(stored[user]))
             assert len(await world.live(user=user)) == len(stored[user]) <= 1
 
-    await at_every_point(doomed.db, story, more_than=6)
+    await at_every_point(doomed.db, story, more_than=6, connections=4)
 
 
 async def test_what_came_of_texts_that_are_sent_together_is_saved_wherever_the_worker_dies(
@@ -117,7 +117,7 @@ async def test_what_came_of_texts_that_are_sent_together_is_saved_wherever_the_w
         for user in users:
             await others.check(user, took=["One."])
 
-    await at_every_point(doomed.db, story, more_than=28)
+    await at_every_point(doomed.db, story, more_than=28, connections=4)
 
 
 async def test_answers_that_come_together_are_each_sent_once_wherever_the_worker_dies(
@@ -145,7 +145,7 @@ async def test_answers_that_come_together_are_each_sent_once_wherever_the_worker
         for user in users:
             await others.check(user, took=["You said Hello."])
 
-    await at_every_point(doomed.db, story, more_than=18)
+    await at_every_point(doomed.db, story, more_than=18, connections=4)
 
 
 async def test_receipts_that_come_together_each_take_effect_once_wherever_who_hears_them_dies(
@@ -174,7 +174,7 @@ async def test_receipts_that_come_together_each_take_effect_once_wherever_who_he
             [text] = await world.ours(user=user)
             assert (text.id, text.state) == (receipt.message_id, "delivered")
 
-    await at_every_point(doomed.db, story, more_than=6)
+    await at_every_point(doomed.db, story, more_than=6, connections=4)
 
 
 async def delivered(world: World, carrier: FarCarrier, user: Phone, n: int) -> Receipt:

@@ -12,7 +12,7 @@ waits for anything.
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -52,10 +52,13 @@ class Killed(BaseException):
 class Mortal:
     """Runs a flow until the n-th time that it, or a task that it started, waits."""
 
-    def __init__(self, db: AsyncEngine, how: How, n: int) -> None:
-        """`db` is the database as it sees it, through connections of its own."""
+    def __init__(self, db: AsyncEngine, how: How, n: int, *, connections: int = 1) -> None:
+        """`db` is the database as it sees it, through so many connections of its own.
+
+        With fewer than it needs, it may die while it opens one. The driver leaves that socket open.
+        """
         self.died_at: str | None = None
-        self._db, self._how, self._n = db, how, n
+        self._db, self._how, self._n, self._at_once = db, how, n, connections
         self._points = 0
         self._transactions: dict[asyncio.Task[Any] | None, Transaction] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -67,8 +70,10 @@ class Mortal:
         """What the flow gives; None when it died."""
         await self._db.dispose()  # its connections are those that are opened from here on
         with self._watching_connections():
-            async with transaction(self._db) as c:  # so that it finds one
-                await c.execute(text("select 1"))
+            async with AsyncExitStack() as held:  # so that it finds them
+                for _ in range(self._at_once):
+                    c = await held.enter_async_context(transaction(self._db))
+                    await c.execute(text("select 1"))
             return await self._run(flow)
 
     async def _run(self, flow: Flow[T]) -> T | None:
@@ -254,7 +259,11 @@ def _where(flow: Flow[Any]) -> str:
 
 
 async def at_every_point(
-    db: AsyncEngine, story: Callable[[Mortal, int], Awaitable[None]], *, more_than: int
+    db: AsyncEngine,
+    story: Callable[[Mortal, int], Awaitable[None]],
+    *,
+    more_than: int,
+    connections: int = 1,
 ) -> None:
     """Tell the story again and again, its process dying ever later, until it survives.
 
@@ -263,7 +272,7 @@ async def at_every_point(
     numbers, deaths = count(1), list[str]()
     for how in _BOTH:
         for n in count(1):
-            mortal = Mortal(db, how, n)
+            mortal = Mortal(db, how, n, connections=connections)
             try:
                 await story(mortal, next(numbers))
             except BaseException as error:
