@@ -1,7 +1,8 @@
 """Managing through the API: entries, keys, pairs, apps, and the account's own settings."""
 
+from datetime import datetime, timedelta
 from io import StringIO
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
@@ -248,6 +249,21 @@ async def test_the_accounts_own_settings(http: httpx.AsyncClient, rt: Runtime) -
     assert (await http.get(path, headers=OURS)).json()["has_webhook_secret"] is True
     sealed = (await everything(rt.db))["account"]["acme",]["webhook_secret"]
     assert rt.vault.open(str(sealed)) == secret
+    asked = {"grace_seconds": 3600}
+    another = await http.post(f"{path}/webhook-secret", headers=OURS, json=asked)
+    assert another.json()["webhook_secret"] != secret
+    [before] = cast(
+        "list[dict[str, str]]",
+        (await everything(rt.db))["account"]["acme",]["previous_webhook_secrets"],
+    )
+    assert rt.vault.open(before["sealed"]) == secret
+    assert datetime.fromisoformat(before["until"]) == rt.now() + timedelta(hours=1)
+    for wrong, why in (
+        ({"grace_seconds": 7 * 86_400 + 1}, "grace_seconds"),
+        ({"secret": "short"}, "secret"),
+    ):
+        refused = await http.post(f"{path}/webhook-secret", headers=OURS, json=wrong)
+        problem(refused, 400, why)
     assert (await http.patch(path, headers=OURS, json={"agent_template": None})).json()[
         "agent_template"
     ] is None

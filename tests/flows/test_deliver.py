@@ -1,11 +1,12 @@
 """Events to the endpoints that want them: once each if all is well, again if not, in order."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from tests.support.deployment import ACME, NEIGHBOUR, NOW, USER, hour, minute, second
+from tests.support.managed import managing
 from tests.support.plans import send
 from tests.support.provision import VAULT
 from tests.support.webhooks import BROKEN, OK, SILENT, URL, Postman, answered
@@ -16,7 +17,7 @@ from textback.core.events import Event
 from textback.core.ids import ConversationId, MessageId
 from textback.core.webhook import LADDER, Answered
 from textback.db import erasing
-from textback.flows import deliver, webhooks
+from textback.flows import deliver, manage_account, webhooks
 from textback.flows.deliver import Recorded
 from textback.wiring import FORMATS
 
@@ -357,6 +358,51 @@ async def test_a_conversations_own_url_hears_of_it_signed_with_its_accounts_secr
     assert await postman.run() == ["message.accepted"]
     (posted,) = postman.posted
     assert signing.fault(secret, posted.headers, posted.body, now=NOW) is None
+
+
+async def test_an_accounts_old_secret_signs_beside_the_new_one_until_its_grace_is_over(
+    world: World, postman: Postman
+) -> None:
+    m = managing(world.db)
+    first = await manage_account.new_webhook_secret(m)
+    accepted = await world.accept()
+    await postman.rows(
+        "insert into webhook_endpoints (id, account_id, conversation_id, url, format, state,"
+        " created_at, source) values ('whe_1', 'acme', :c, 'https://a.example/', 'native',"
+        " 'active', :now, 'send') returning id",
+        c=accepted.conversation_id,
+        now=NOW,
+    )
+
+    async def signs(*secrets: str, at: datetime) -> list[bool]:
+        await world.say(accepted.conversation_id, "For you")
+        assert await postman.run(now=at) == ["message.accepted"]
+        p = postman.posted[-1]
+        return [signing.fault(each, p.headers, p.body, now=at) is None for each in secrets]
+
+    second = await manage_account.new_webhook_secret(m, grace=timedelta(hours=1))
+    assert await signs(first, second, at=minute(59)) == [True, True]
+    third = await manage_account.new_webhook_secret(m)  # as long as was promised, and no longer
+    assert await signs(first, second, third, at=minute(59)) == [True, True, True]
+    assert await signs(first, second, third, at=minute(60)) == [False, True, True]
+    assert await signs(second, third, at=hour(24)) == [False, True]
+    own = "whsec_" + "b3VyIG93biBzZWNyZXQsIHRvbGQgYmVmb3JlIQ=="
+    assert await manage_account.new_webhook_secret(m, own, grace=timedelta(0)) == own
+    assert await signs(third, own, at=NOW) == [False, True]
+
+
+async def test_an_accounts_secret_that_no_key_opens_stops_nothing_once_it_is_replaced(
+    world: World, postman: Postman
+) -> None:
+    await postman.rows(
+        "update accounts set webhook_secret = 'sealed by another key' where id = 'acme'"
+        " returning id"
+    )
+    await manage_account.new_webhook_secret(managing(world.db))
+    (found,) = await postman.rows(
+        "select previous_webhook_secrets as p from accounts where id = 'acme'"
+    )
+    assert found["p"] == []
 
 
 async def test_old_deliveries_and_what_was_only_listened_by_are_removed(

@@ -87,6 +87,28 @@ async def test_a_webhooks_old_secret_signs_for_a_day_beside_the_new_one(
     assert [VAULT.open(each["sealed"]) for each in found["secrets"]] == [SECRET, OTHER_SECRET]
 
 
+async def test_an_accounts_old_webhook_secret_signs_for_a_day_beside_the_new_one(
+    engine: AsyncEngine,
+) -> None:
+    env = {"HOOK": SECRET}
+    await provision(engine, ACCESS, env)
+    other = ACCESS.replace(f'webhook_secret: "{SECRET}"', f'webhook_secret: "{OTHER_SECRET}"')
+    assert names(await provision(engine, other, env), "updated") == ["account acme"]
+    found = await row(engine, "account", "acme")
+    until = (NOW + timedelta(days=1)).isoformat()
+    assert VAULT.open(found["webhook_secret"]) == OTHER_SECRET
+    [before] = found["previous_webhook_secrets"]
+    assert (VAULT.open(before["sealed"]), before["until"]) == (SECRET, until)
+    again = await provision(engine, other, env, now=NOW + timedelta(hours=1))
+    assert names(again, "updated") == []
+    await provision(engine, ACCESS, env, now=LATER)
+    found = await row(engine, "account", "acme")
+    assert VAULT.open(found["webhook_secret"]) == SECRET
+    assert [VAULT.open(each["sealed"]) for each in found["previous_webhook_secrets"]] == [
+        OTHER_SECRET
+    ]
+
+
 async def test_what_gives_access_is_pruned_and_comes_back(engine: AsyncEngine) -> None:
     env = {"HOOK": SECRET}
     await provision(engine, ACCESS, env)

@@ -44,6 +44,7 @@ SECRETS: Final = sorted(
         "client-secret-client-secret-client-secret",
         "carrier-token-0123456789",
         "earlier-token-0123456789",
+        "earlier-webhook-secret-0123456789",
         WHSEC,
         WHSEC,
     ]
@@ -64,7 +65,8 @@ async def all_sealed(engine: AsyncEngine) -> dict[str, list[str]]:
 
 
 async def test_after_it_the_new_key_alone_opens_every_secret_there_is(engine: AsyncEngine) -> None:
-    await provision(engine, ONE_OF_EACH.replace("carrier-token", "earlier-token"))
+    earlier = ONE_OF_EACH.replace("carrier-token", "earlier-token")
+    await provision(engine, earlier.replace("acme-webhook", "earlier-webhook"))
     await provision(engine, ONE_OF_EACH)
     before = await all_sealed(engine)
     tables = {"accounts", "jwt_apps", "carriers", "agent_versions", "webhook_endpoints"}

@@ -16,6 +16,7 @@ SECRET = re.compile(
 ALLOWED = {
     ("flows/provision_access.py", "hashed != there['hash']"): "an account's own key, hashed",
     ("flows/provision_entries.py", "there['auth_token'] != sealed"): "sealed, both of them",
+    ("flows/provision_entries.py", "sealed != there['webhook_secret']"): "sealed, both of them",
     ("flows/provision_agents.py", "version.opened == dict(wanted.secrets)"): (
         "an agent's own secrets, by who may read the agent anyway, within a transaction"
     ),

@@ -62,6 +62,7 @@ def _place(
 
 PLACES: Final = (
     _place(accounts.c.webhook_secret, _one),
+    _place(accounts.c.previous_webhook_secrets, _listed, empty="'[]'"),
     _place(jwt_apps.c.secret, _one),
     _place(carriers.c.auth_token, _one),
     _place(carriers.c.previous_token, _one),

@@ -33,6 +33,8 @@ accounts = Table(
     Column("removed_at", WHEN),
     Column("agent_template", Text),  # agents that an API makes with a prompt alone run as it does
     Column("webhook_secret", Text),  # sealed; signs what dialects post to a conversation's URL
+    # As `webhook_endpoints.secrets`: those before, which sign as well until their time.
+    Column("previous_webhook_secrets", JSONB, nullable=False, server_default=text("'[]'")),
     _source(),
 )
 

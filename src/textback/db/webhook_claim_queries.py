@@ -169,7 +169,8 @@ BEHIND: Final = text(f"""
 """).columns(last=ARRAY(TEXT))  # noqa: S608 - our own words
 
 LOCK: Final = text("""
-    select w.id, w.url, w.format, w.secrets, w.failures, a.webhook_secret
+    select w.id, w.url, w.format, w.secrets, w.failures,
+        a.webhook_secret, a.previous_webhook_secrets
     from webhook_endpoints w join accounts a on a.id = w.account_id
     where w.id = any(cast(:ids as text[]))
         and (w.hold_until is null or w.hold_until <= cast(:now as timestamptz))

@@ -292,5 +292,6 @@ def _signing(entry: RowMapping, *, now: datetime) -> list[Secret]:
     """Its own, or else its account's."""
     secrets = [secret_of(each) for each in entry["secrets"]]
     if not secrets and entry["webhook_secret"] is not None:
-        secrets = [Secret(sealed=entry["webhook_secret"])]
+        before = [secret_of(each) for each in entry["previous_webhook_secrets"]]
+        secrets = [Secret(sealed=entry["webhook_secret"]), *before]
     return [each for each in secrets if each.until is None or each.until > now]

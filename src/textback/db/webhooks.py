@@ -64,7 +64,7 @@ async def add(c: AsyncConnection, new: Endpoint) -> None:
             format=new.format,
             kinds=list(new.kinds),
             description=new.description,
-            secrets=_stored(new.secrets),
+            secrets=stored_secrets(new.secrets),
             state=new.state,
             created_at=new.created_at,
             source=new.source,
@@ -117,7 +117,7 @@ async def change(c: AsyncConnection, endpoint_id: EndpointId, **values: object) 
 async def keep_secrets(
     c: AsyncConnection, endpoint_id: EndpointId, secrets: Sequence[Secret]
 ) -> None:
-    await change(c, endpoint_id, secrets=_stored(secrets))
+    await change(c, endpoint_id, secrets=stored_secrets(secrets))
 
 
 async def keep_health(c: AsyncConnection, endpoint_id: EndpointId, health: Health) -> None:
@@ -219,7 +219,7 @@ def secret_of(stored: Mapping[str, Any]) -> Secret:
     )
 
 
-def _stored(secrets: Sequence[Secret]) -> list[dict[str, str | None]]:
+def stored_secrets(secrets: Sequence[Secret]) -> list[dict[str, str | None]]:
     return [
         {"sealed": each.sealed, "until": None if each.until is None else each.until.isoformat()}
         for each in secrets

@@ -1,6 +1,7 @@
 """An account's own settings: its name, its template for agents, its secret for webhooks."""
 
 from base64 import b64encode
+from datetime import datetime, timedelta
 from secrets import token_bytes
 from typing import Any, cast
 
@@ -11,8 +12,13 @@ from textback.core.entries import Source
 from textback.core.errors import BadRequest, UnknownResource
 from textback.core.frozen import frozen
 from textback.core.ids import AccountId
+from textback.core.ports import Vault
+from textback.core.webhook import GRACE
 from textback.db import managed, provisioning
+from textback.db.provisioning import Row
 from textback.db.session import transaction
+from textback.db.webhooks import Secret, secret_of, stored_secrets
+from textback.flows import webhooks
 from textback.flows.manage_shown import SAME, Managing, Same
 
 
@@ -55,20 +61,35 @@ async def update(
         return await _load(c, m)
 
 
-async def new_webhook_secret(m: Managing) -> str:
-    """Make another, from now on; this is the one time it is shown. Raises Unavailable."""
-    secret = signing.PREFIX + b64encode(token_bytes(32)).decode()
+async def new_webhook_secret(
+    m: Managing, secret: str | None = None, *, grace: timedelta = GRACE
+) -> str:
+    """Another (None: we make one); the one before signs as well until `grace` is over.
+
+    This is the one time it is shown. Raises BadRequest (its form), UnknownResource, Unavailable.
+    """
+    new = webhooks.given_secret(secret) or signing.PREFIX + b64encode(token_bytes(32)).decode()
     async with transaction(m.db) as c:
         await provisioning.alone(c)
-        await managed.change_account(c, m.account_id, webhook_secret=m.vault.seal(secret))
-    return secret
+        row = await _row(c, m)
+        columns = replaced(row, m.vault.seal(new), vault=m.vault, grace=grace, now=m.now)
+        await managed.change_account(c, m.account_id, **columns)
+    return new
+
+
+def replaced(
+    there: Row, sealed: str, *, vault: Vault, grace: timedelta, now: datetime
+) -> dict[str, object]:
+    """The columns of an account whose webhook secret becomes `sealed`."""
+    row = cast("dict[str, Any]", there)
+    signed = [] if row["webhook_secret"] is None else [Secret(sealed=row["webhook_secret"])]
+    signed += [secret_of(each) for each in row["previous_webhook_secrets"]]
+    before = webhooks.superseded(signed, vault=vault, until=now + grace, now=now)
+    return {"webhook_secret": sealed, "previous_webhook_secrets": stored_secrets(before)}
 
 
 async def _load(c: AsyncConnection, m: Managing) -> AccountShown:
-    found = await managed.account(c, m.account_id)
-    if found is None:
-        raise UnknownResource(f'There is no account "{m.account_id}".')
-    row = cast("dict[str, Any]", found)
+    row = await _row(c, m)
     return AccountShown(
         id=AccountId(row["id"]),
         name=row["name"],
@@ -76,3 +97,10 @@ async def _load(c: AsyncConnection, m: Managing) -> AccountShown:
         has_webhook_secret=row["webhook_secret"] is not None,
         managed_by=row["source"],
     )
+
+
+async def _row(c: AsyncConnection, m: Managing) -> dict[str, Any]:
+    found = await managed.account(c, m.account_id)
+    if found is None:
+        raise UnknownResource(f'There is no account "{m.account_id}".')
+    return cast("dict[str, Any]", found)

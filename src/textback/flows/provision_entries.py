@@ -26,8 +26,10 @@ from textback.core.plan import (
 )
 from textback.core.policy import AgentLabel, ProjectPolicy
 from textback.core.ports import Vault
+from textback.core.webhook import GRACE
 from textback.db.provisioning import Key, Kind, Row
 from textback.db.tenants import POLICY
+from textback.flows.manage_account import replaced
 from textback.flows.provision_access import Sealing, app_row, key_row, webhook_row
 from textback.flows.provision_agents import LABELS, Reread, Versions
 from textback.flows.provision_ledger import Ledger
@@ -102,15 +104,17 @@ class Comparison(Ledger):
 
     def _account(self, new: Account) -> None:
         there = self._there["account"].get((new.id,))
-        sealed = there["webhook_secret"] if there is not None else None
+        sealed = cast("str | None", there["webhook_secret"] if there is not None else None)
         if new.webhook_secret is not None:
             sealed = self._sealing.sealed(sealed, new.webhook_secret)
-        columns = {
+        columns: dict[str, object] = {
             "id": new.id,
             "name": new.name,
             "agent_template": new.agent_template,
             "webhook_secret": sealed,
         }
+        if there is not None and sealed is not None and sealed != there["webhook_secret"]:
+            columns |= replaced(there, sealed, vault=self._vault, grace=GRACE, now=self._now)
         self._settle("account", columns)
 
     def _api_key(self, new: ApiKey) -> tuple[Key, object]:

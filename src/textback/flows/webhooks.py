@@ -76,7 +76,7 @@ async def create(
 ) -> Made:
     """Raises BadRequest, UnknownResource (project, conversation), Conflict (too many)."""
     url = None if wanted.url is None else checked_url(wanted.url, private=private)
-    secret = _given_secret(wanted.secret) or new_secret()
+    secret = given_secret(wanted.secret) or new_secret()
     if wanted.temporary and url is not None:
         raise BadRequest("temporary is for an endpoint without a url, which is polled.")
     endpoint = Endpoint(
@@ -160,16 +160,11 @@ async def rotate(
 
     Raises UnknownResource, BadRequest (the secret's form).
     """
-    new = _given_secret(secret) or new_secret()
+    new = given_secret(secret) or new_secret()
     async with transaction(db) as c:
         endpoint = await locked(c, account_id, endpoint_id)
-        until = now + grace
-        older = [
-            Secret(sealed=each.sealed, until=min(each.until or until, until))
-            for each in endpoint.secrets
-        ]
-        good = [each for each in older if each.until is not None and each.until > now]
-        found = [Secret(sealed=vault.seal(new)), *good[: MOST_SECRETS - 1]]
+        before = superseded(endpoint.secrets, vault=vault, until=now + grace, now=now)
+        found = [Secret(sealed=vault.seal(new)), *before]
         await webhooks.keep_secrets(c, endpoint.id, found)
     return Made(endpoint=replace(endpoint, secrets=found), secret=new)
 
@@ -199,6 +194,19 @@ async def resume(
         await events.append(c, [_event("webhook.resumed", before, {})], now=now)
         await events.wake(c, "webhooks")
     return replace(before, state="active", paused_at=None, why_paused=None, health=rule.WELL)
+
+
+def superseded(
+    secrets: Sequence[Secret], *, vault: Vault, until: datetime, now: datetime
+) -> list[Secret]:
+    """Those, the newest first, as they sign beside another that takes their place."""
+    older = [Secret(sealed=each.sealed, until=min(each.until or until, until)) for each in secrets]
+    good = [
+        each
+        for each in older
+        if each.until is not None and each.until > now and _opens(vault, each.sealed)
+    ]
+    return good[: MOST_SECRETS - 1]
 
 
 def new_secret() -> str:
@@ -242,13 +250,23 @@ def _known_kinds(kinds: Sequence[str], style: WebhookFormat) -> list[str]:
     return known if kinds else sorted(style.kinds)
 
 
-def _given_secret(secret: str | None) -> str | None:
+def given_secret(secret: str | None) -> str | None:
+    """As it was given. Raises BadRequest."""
     if secret is not None:
         try:
             signing.secret_bytes(secret)
         except ValueError as error:
             raise BadRequest(f"secret: {error}.") from None
     return secret
+
+
+def _opens(vault: Vault, sealed: str) -> bool:
+    """One that no key of ours opens would only keep the new one from signing."""
+    try:
+        vault.open(sealed)
+    except ValueError:
+        return False
+    return True
 
 
 def _event(

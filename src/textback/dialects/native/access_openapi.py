@@ -3,6 +3,7 @@
 from textback.dialects.native import access_wire as wire
 from textback.dialects.native.describing import path_id, route
 from textback.dialects.native.paging import Page, Query
+from textback.dialects.native.webhook_wire import Rotate
 
 _KEY = [path_id("key_id", wire.KEY, "key_01kk2v5m7xq1t8c9d0e2f3g4h5")]
 _PAIR = [path_id("pair_id", wire.PAIR, "nxf_0123456789abcdef0123456789abcdef")]
@@ -165,7 +166,9 @@ WEBHOOK_SECRET = route(
     "renewWebhookSecret",
     "Another secret for the webhooks of single conversations",
     "From now on it signs what dialects post to the URL that a send named, and to webhooks without "
-    "a secret of their own. It is shown this once.",
+    "a secret of their own. It is shown this once. The one before signs as well for "
+    "`grace_seconds` (a day, if not said otherwise); in Bland's format, which has room for one "
+    "signature, the new one alone.",
     wire.WebhookSecret,
-    wire.Nothing,
+    Rotate,
 )

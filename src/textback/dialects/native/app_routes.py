@@ -1,5 +1,6 @@
 """JWT apps, and the account's own settings."""
 
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from textback.dialects.native.access_routes import managed_of, name_of, scopes_o
 from textback.dialects.native.admin_routes import by, place
 from textback.dialects.native.paging import Page, Query
 from textback.dialects.native.serving import Asked
+from textback.dialects.native.webhook_wire import Rotate
 from textback.flows import manage_account, manage_apps
 from textback.flows.manage_account import AccountShown
 from textback.flows.manage_apps import App
@@ -122,8 +124,9 @@ async def change_account(request: Request) -> Response:
 @router.post(openapi.ACCOUNT + "/webhook-secret", **openapi.WEBHOOK_SECRET)
 async def webhook_secret(request: Request) -> Response:
     async def act(asked: Asked) -> Response:
-        asked.body(wire.Nothing)
-        made = await manage_account.new_webhook_secret(by(asked))
+        it = asked.body(Rotate)
+        grace = timedelta(seconds=it.grace_seconds)
+        made = await manage_account.new_webhook_secret(by(asked), it.secret, grace=grace)
         return serving.shown(wire.WebhookSecret(webhook_secret=made))
 
     return await serving.answer(request, "manage", act)
