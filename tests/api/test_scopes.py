@@ -1,6 +1,7 @@
 """What a key may do: every route of our own asks for its scope, and for no other."""
 
 import re
+from datetime import datetime, timedelta
 from typing import Any, get_args
 
 import httpx
@@ -71,3 +72,25 @@ async def test_every_route_asks_for_its_scope_and_for_no_other(
         assert allowed.status_code < 500, (method, route.path)
         assert allowed.status_code != 401, (method, route.path)
         assert "lacks the scope" not in allowed.text, (method, route.path)
+
+
+async def test_a_key_with_an_end_cannot_put_it_off(http: httpx.AsyncClient, rt: Runtime) -> None:
+    by = Holder(account_id=AccountId("acme"), key_id="", scopes=None)
+    end = rt.now() + timedelta(days=1)
+    m = managing.managing(rt, by)
+    made = await manage_keys.create(m, name="passing", scopes=["manage"], expires_at=end)
+    given = {"Authorization": f"Bearer {made.secret}"}
+    admin = "/v1/admin"
+    own = f"{admin}/api-keys/{made.key.id}"
+    for method, url, body in (
+        ("PATCH", own, {"expires_at": None}),
+        ("PATCH", own, {"expires_at": (end + timedelta(days=1)).isoformat()}),
+        ("POST", f"{admin}/api-keys", {"name": "on", "scopes": ["manage"]}),
+        ("POST", f"{admin}/key-pairs", {"name": "on", "scopes": ["manage"]}),
+        ("POST", f"{admin}/jwt-apps", {"name": "on", "scopes": ["manage"]}),
+    ):
+        refused = await http.request(method, url, headers=given, json=body)
+        assert (refused.status_code, refused.json()["status"]) == (403, 403), (method, url)
+        assert "works longer than itself" in refused.json()["detail"]
+    rotated = await http.post(f"{own}/rotate", headers=given)
+    assert datetime.fromisoformat(rotated.json()["expires_at"]) == end

@@ -131,6 +131,37 @@ async def test_no_key_makes_one_that_may_do_more_than_itself(m: Managing) -> Non
     assert not await opens(m, whole.secret)
 
 
+async def test_no_key_makes_or_changes_one_that_works_longer_than_itself(m: Managing) -> None:
+    passing = managing(m.db, expires_at=NOW + DAY)
+    mine = await manage_keys.create(passing, name="mine", expires_at=NOW + DAY)
+    lasting = await manage_keys.create(m, name="lasting")
+    pair, app = await manage_keys.create_pair(m), await manage_apps.create(m, name="kore")
+    for too_long in (
+        manage_keys.create(passing, name="more"),
+        manage_keys.create(passing, name="more", expires_at=NOW + DAY + timedelta(seconds=1)),
+        manage_keys.create_pair(passing),
+        manage_keys.rotate(passing, lasting.key.id),
+        manage_keys.rotate(passing, pair.key.id),
+        manage_keys.update(passing, mine.key.id, expires_at=None),
+        manage_keys.update(passing, mine.key.id, expires_at=NOW + 2 * DAY),
+        manage_keys.update(passing, lasting.key.id, scopes=None),
+        manage_apps.create(passing, name="more"),
+        manage_apps.rotate(passing, app.app.client_id),
+        manage_apps.update(passing, app.app.client_id, scopes=None),
+    ):
+        with pytest.raises(MissingScope, match="works longer than itself: until 2026-03-03 09:00"):
+            await too_long
+    then = await manage_keys.rotate(passing, mine.key.id)
+    assert then.key.expires_at == NOW + DAY
+    assert not await opens(m, then.secret, DAY)
+    sooner = NOW + timedelta(hours=1)
+    for each in (mine, lasting):  # that a longer one ends is no more than revoking it
+        after = await manage_keys.update(passing, each.key.id, expires_at=sooner)
+        assert after.expires_at == sooner
+    await manage_keys.revoke(passing, pair.key.id)
+    assert (await manage_keys.update(m, mine.key.id, expires_at=None)).expires_at is None
+
+
 async def test_the_files_keys_are_changed_over_and_not_revoked(m: Managing) -> None:
     ci = await manage_keys.called(m, "ci")
     assert ci.managed_by == "file"

@@ -21,6 +21,7 @@ def managing(
     *,
     now: datetime = NOW,
     scopes: frozenset[str] | None = None,
+    expires_at: datetime | None = None,
     private: bool = False,
 ) -> Managing:
     return Managing(
@@ -29,5 +30,6 @@ def managing(
         provisioner=OneEntry(KINDS, private=private),
         account_id=AccountId(account),
         scopes=scopes,
+        expires_at=expires_at,
         now=now,
     )

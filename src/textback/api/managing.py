@@ -13,5 +13,6 @@ def managing(rt: Runtime, by: Holder) -> Managing:
         provisioner=rt.provisioner,
         account_id=by.account_id,
         scopes=by.scopes,
+        expires_at=by.expires_at,
         now=rt.now(),
     )

@@ -118,6 +118,7 @@ async def _managing(found: Settings, account: str) -> AsyncGenerator[Managing]:
         provisioner=OneEntry(KINDS, private=found.private_webhooks),
         account_id=AccountId(account),
         scopes=None,
+        expires_at=None,
         now=wiring.clock(),
     )
     try:

@@ -36,6 +36,8 @@ class Holder:
     """None: everything."""
     until: datetime | None = None
     """When it ends; None: never."""
+    expires_at: datetime | None = None
+    """As its owner said: what takes its place ends then, too."""
 
     def need(self, scope: Scope) -> None:
         """Raises MissingScope."""
@@ -194,6 +196,7 @@ async def _holder(look: Look, key: str, *, now: datetime) -> Holder:
         account_id=found.account_id,
         key_id=found.id,
         scopes=found.scopes,
+        expires_at=found.expires_at,
         until=min(ends, default=None),
     )
 

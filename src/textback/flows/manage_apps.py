@@ -15,7 +15,7 @@ from textback.core.ids import new_key_id, to_uuid
 from textback.db import managed, provisioning
 from textback.db.provisioning import Row
 from textback.db.session import transaction
-from textback.flows.manage_keys import MOST_LISTED, may_grant
+from textback.flows.manage_keys import MOST_LISTED, may_grant, may_last
 from textback.flows.manage_shown import SAME, Managing, Same
 from textback.flows.provision_access import new_app_secret
 
@@ -48,8 +48,9 @@ async def create(
     scopes: Collection[Scope] | None = None,
     require_jti: bool = False,
 ) -> AppSecret:
-    """Raises MissingScope (more than the asking key may)."""
+    """Raises MissingScope (more than the asking key may, or that one has an end)."""
     may_grant(m, scopes)
+    may_last(m)
     secret, client_id = new_app_secret(), "cs-" + to_uuid(new_key_id(m.now))
     columns: Row = {
         "client_id": client_id,
@@ -83,6 +84,7 @@ async def update(
         may_grant(m, before.scopes)
         wanted = before.scopes if isinstance(scopes, Same) else scopes
         may_grant(m, wanted)
+        may_last(m)
         await managed.change_app(
             c,
             client_id,
@@ -103,6 +105,7 @@ async def rotate(m: Managing, client_id: str) -> AppSecret:
         await provisioning.alone(c)
         before = _live(await _load(c, m, client_id))
         may_grant(m, before.scopes)
+        may_last(m)
         await managed.change_app(c, client_id, secret=m.vault.seal(secret))
         return AppSecret(app=_app(await _load(c, m, client_id)), secret=secret)
 

@@ -57,7 +57,7 @@ async def create(
     scopes: Collection[Scope] | None = None,
     expires_at: datetime | None = None,
 ) -> Secret:
-    """Raises Conflict (the name), MissingScope (more than the asking key may), BadRequest."""
+    """Raises Conflict (the name), MissingScope (more, or longer than its maker), BadRequest."""
     if expires_at is not None and expires_at <= m.now:
         raise BadRequest("expires_at is over already.")
     return await _add(m, name, scopes, new_key(), expires_at=expires_at)
@@ -85,6 +85,7 @@ async def rotate(
         row = await _load(c, m, key_id)
         key = _key(row)
         may_grant(m, key.scopes)
+        may_last(m, key.expires_at)
         is_over = key.expires_at is not None and key.expires_at <= m.now
         if key.revoked_at is not None or is_over:
             why = "expired" if key.revoked_at is None else "revoked"
@@ -126,6 +127,8 @@ async def update(
         wanted = before.scopes if isinstance(scopes, Same) else scopes
         may_grant(m, before.scopes)
         may_grant(m, wanted)
+        end = before.expires_at if isinstance(expires_at, Same) else expires_at
+        may_last(m, end)
         if before.revoked_at is not None:
             raise Conflict("This key is revoked: make another one.")
         if name is not None and name != before.name:
@@ -137,7 +140,7 @@ async def update(
             str(row["id"]),
             name=name or before.name,
             scopes=None if wanted is None else sorted(set(wanted)),
-            expires_at=before.expires_at if isinstance(expires_at, Same) else expires_at,
+            expires_at=end,
         )
         return _key(await _load(c, m, key_id))
 
@@ -191,6 +194,16 @@ def may_grant(m: Managing, scopes: Collection[str] | None) -> None:
     raise MissingScope(f"Your key may not make one that may do more than itself: {mine}.")
 
 
+def may_last(m: Managing, expires_at: datetime | None = None) -> None:
+    """Nobody hands out what works longer than they do; None: without end. Raises MissingScope."""
+    if m.expires_at is None or (expires_at is not None and expires_at <= m.expires_at):
+        return
+    raise MissingScope(
+        "Your key may not make or change one that works longer than itself:"
+        f" until {m.expires_at:%Y-%m-%d %H:%M:%S} UTC."
+    )
+
+
 async def _add(
     m: Managing,
     name: str,
@@ -201,6 +214,7 @@ async def _add(
     expires_at: datetime | None = None,
 ) -> Secret:
     may_grant(m, scopes)
+    may_last(m, expires_at)
     columns: Row = {
         "id": new_key_id(m.now),
         "account_id": m.account_id,

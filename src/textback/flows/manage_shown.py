@@ -35,6 +35,8 @@ class Managing:
     account_id: AccountId
     scopes: frozenset[str] | None
     """Of the key that asks: no key it makes may do more. None: everything."""
+    expires_at: datetime | None
+    """Of the key that asks: no key it makes may work longer. None: it has no end."""
     now: datetime
 
 

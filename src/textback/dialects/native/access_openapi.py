@@ -16,7 +16,10 @@ _ROTATED = {
     409: "It is revoked, or expired; or the one before the old one works yet, and nobody insists "
     "(`again`)."
 }
-_MORE = {403: "Your key lacks the scope manage, or would make one that may do more than itself."}
+_MORE = {
+    403: "Your key lacks the scope manage, or would make one that may do more, or works longer, "
+    "than itself."
+}
 _FILE = {409: "The provisioning file manages it."}
 _NAMED = {409: "There is one of that name already, or there was."}
 
