@@ -159,6 +159,37 @@ async def test_a_body_is_bounded_and_json_has_no_query(http: httpx.AsyncClient):
     is_problem(await http.post(BATCHES, content=b"<a/>", headers=xml), 400, "JSON")
 
 
+async def test_a_row_with_what_no_text_can_hold_is_refused_by_itself(http: httpx.AsyncClient):
+    bad = (
+        rb'{"to": "%b", "text": "a\u0000b"}',
+        rb'{"to": "%b", "text": "\ud800"}',
+        rb'{"to": "%b", "variables": {"name": "\\\udc00\ud83d"}}',
+        rb'{"to": "%b", "metadata": {"a\u0000": {"b": [1]}}}',
+        rb'{"to": "%b", "no\u0000where": 1}',
+        rb'{"to": "%b\u0000"}',
+    )
+    good = rb'{"to": "%b", "text": "\\ud800 \ud83d\ude00"}'
+    rows = b",".join(row % user(n).encode() for n, row in enumerate([good, *bad], start=1))
+
+    async def post(body: bytes) -> httpx.Response:
+        json = {**BEARER, "Content-Type": "application/json", "Idempotency-Key": "rows"}
+        return await http.post(BATCHES, content=body, headers=json)
+
+    body = rb'{"from": "%b", "text": "Hi.", "rows": [%b]}' % (AGENT.encode(), rows)
+    answer = await post(body)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert [each["row"] for each in made["errors"]] == [2, 3, 4, 5, 6, 7]
+    for each in made["errors"]:
+        assert "no text can hold (NUL, or half of a surrogate pair)" in each["detail"]
+    assert (await post(body)).json()["id"] == made["id"]
+    listed = await http.get(f"{BATCHES}/{made['id']}/rows", headers=BEARER)
+    assert len(listed.json()["data"]) == 7
+    for text in (rb"a\u0000", rb"a\ud800"):  # what is every row's is nobody's fault alone
+        is_problem(await post(body.replace(b"Hi.", text)), 400, "text holds a character")
+    is_problem(await post(body + b"}"), 400, "not valid JSON")
+
+
 async def test_a_repeated_request_is_one_batch(http: httpx.AsyncClient):
     keyed = BEARER | {"Idempotency-Key": "k1"}
     first = await http.post(BATCHES, json=BODY, headers=keyed)

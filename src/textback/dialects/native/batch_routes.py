@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from textback import metrics
+from textback.api.body import unstorable
 from textback.core.batch import Row, read_csv
 from textback.core.commands import Idempotency
 from textback.core.errors import BadRequest, TooLarge, UnknownResource
@@ -198,9 +199,9 @@ def _wanted(asked: Asked) -> _Wanted:
     if media_type.strip().lower() != "text/csv":
         if asked.request.query_params:
             raise BadRequest("With JSON, say everything in the body; the query is for CSV.")
-        body = asked.json()
+        body = asked.json(apart="rows")
         it = reading.read(wire.OfJson, body)
-        rows = [wire.row_of(each) for each in it.rows]
+        rows = [wire.row_of(each, wrong=unstorable(each)) for each in it.rows]
         return _Wanted(it, rows, reading.idempotency(asked.key, wire.BATCHES, body))
     if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
         raise BadRequest("Send the file in UTF-8.")

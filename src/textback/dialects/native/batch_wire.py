@@ -194,16 +194,19 @@ class Recipient(BaseModel):
     metadata: dict[str, Any] = {}
 
 
-def row_of(given: object) -> Row:
-    """Whatever was given for a row; one that cannot be read says why."""
+def row_of(given: object, *, wrong: str | None = None) -> Row:
+    """Whatever was given for a row; one that cannot be read says why. `wrong`: known already."""
     if not isinstance(given, dict):
         return Row(to="", wrong="A row is an object, with to in it.")
     fields = cast("dict[str, Any]", given)
+    to = fields.get("to")
+    shown = to if isinstance(to, str) else ""
+    if wrong is not None:
+        return Row(to=shown, wrong=wrong)
     try:
         it = reading.read(Recipient, fields)
     except BadRequest as refusal:
-        to = fields.get("to")
-        return Row(to=to if isinstance(to, str) else "", wrong=refusal.sentence)
+        return Row(to=shown, wrong=refusal.sentence)
     return Row(to=it.to, text=it.text, variables=it.variables, metadata=it.metadata)
 
 

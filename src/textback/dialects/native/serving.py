@@ -69,9 +69,9 @@ class Asked:
     def path(self, name: str) -> str:
         return str(self.request.path_params[name])
 
-    def json(self) -> dict[str, Any]:
-        """Raises BadRequest, TooLarge. No body at all is an empty object."""
-        return parse_json(self.request, self.raw, at_most=self.at_most, empty={})
+    def json(self, *, apart: str | None = None) -> dict[str, Any]:
+        """Raises BadRequest, TooLarge. No body at all is an empty object. `apart`: of `parse`."""
+        return parse_json(self.request, self.raw, at_most=self.at_most, empty={}, apart=apart)
 
     def body(self, model: type[Model]) -> Model:
         """Raises BadRequest, TooLarge."""
