@@ -77,6 +77,7 @@ async def create(
     """Raises BadRequest, UnknownResource (project, conversation), Conflict (too many)."""
     url = None if wanted.url is None else checked_url(wanted.url, private=private)
     secret = given_secret(wanted.secret) or new_secret()
+    _is_told_so(_known_format(wanted.format, formats), url)
     if wanted.temporary and url is not None:
         raise BadRequest("temporary is for an endpoint without a url, which is polled.")
     endpoint = Endpoint(
@@ -87,7 +88,7 @@ async def create(
             None if wanted.conversation_id is None else ConversationId(wanted.conversation_id)
         ),
         url=url,
-        format=_known_format(wanted.format, formats),
+        format=wanted.format,
         kinds=_known_kinds(wanted.kinds, formats[wanted.format]),
         description=wanted.description,
         state="active",
@@ -125,6 +126,8 @@ async def update(
             if values["url"] is not None:
                 values["url"] = checked_url(values["url"], private=private)
         style = formats[_known_format(values.get("format", before.format), formats)]
+        if "format" in values:
+            _is_told_so(style.name, before.url)
         if "kinds" in values or "format" in values:
             values["kinds"] = _known_kinds(values.get("kinds", before.kinds), style)
         if values:
@@ -240,6 +243,12 @@ def _known_format(name: str, formats: Mapping[str, WebhookFormat]) -> str:
     if name not in formats:
         raise BadRequest(f"format must be one of {', '.join(sorted(formats))}.")
     return name
+
+
+def _is_told_so(format_: str, url: str | None) -> None:
+    """Raises BadRequest: who polls is answered in our own shape."""
+    if url is None and format_ != "native":
+        raise BadRequest(f"format must be native without a url: {format_} is for what is posted.")
 
 
 def _known_kinds(kinds: Sequence[str], style: WebhookFormat) -> list[str]:

@@ -334,3 +334,22 @@ async def test_an_account_is_told_once_a_minute_that_its_limit_is_reached(
     nobody = replace(caller, account_id=AccountId("nobody"), project_id=ProjectId("none"))
     await deps.count(rt, nobody)
     assert (await deps.count(rt, nobody)).refusal is not None
+
+
+async def test_who_polls_is_answered_in_our_own_shape_and_no_other_can_be_asked_for(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    wrong = "format must be native without a url: bland is for what is posted."
+    asked = {"url": None, "format": "bland"}
+    refused = await http.post("/v1/webhooks", json=asked)
+    assert (refused.status_code, refused.json()["detail"]) == (400, wrong)
+    polled = await made(http, url=None)
+    at = f"/v1/webhooks/{polled['id']}"
+    refused = await http.patch(at, json={"format": "bland"})
+    assert (refused.status_code, refused.json()["detail"]) == (400, wrong)
+    # One that was made so once can still be changed, and be set right.
+    await execute(engine, "update webhook_endpoints set format = 'bland'")
+    for change in ({"description": "mine"}, {"format": "native"}):
+        answer = await http.patch(at, json=change)
+        assert answer.status_code == 200, answer.text
+    assert answer.json()["format"] == "native"

@@ -55,7 +55,12 @@ Secret = Annotated[
     Field(max_length=200, description="`whsec_` and base64 of 24 to 64 bytes; null: we make one."),
 ]
 Format = Annotated[
-    str, Field(min_length=1, max_length=40, description="In whose shape: native, or a dialect's.")
+    str,
+    Field(
+        min_length=1,
+        max_length=40,
+        description="In whose shape: native, or a dialect's; without a url native alone.",
+    ),
 ]
 
 
