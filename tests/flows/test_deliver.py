@@ -1,9 +1,14 @@
 """Events to the endpoints that want them: once each if all is well, again if not, in order."""
 
 import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 import pytest
+from sqlalchemy import CursorResult, Executable
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.support.deployment import ACME, NEIGHBOUR, NOW, USER, hour, minute, second
 from tests.support.managed import managing
@@ -16,8 +21,9 @@ from textback.core.commands import Notify
 from textback.core.events import Event
 from textback.core.ids import ConversationId, MessageId
 from textback.core.webhook import LADDER, Answered
-from textback.db import erasing
-from textback.flows import deliver, manage_account, webhooks
+from textback.db import erasing, webhook_claim_queries, webhook_deliveries
+from textback.db.webhook_deliveries import Round
+from textback.flows import deliver, manage_account, redeliver, webhooks
 from textback.flows.deliver import Recorded
 from textback.wiring import FORMATS
 
@@ -162,6 +168,45 @@ async def test_two_workers_never_have_two_of_one_conversation(
     theirs = await postman.claim()
     assert len(theirs) == 1
     assert theirs[0].event_id == mine[0].event_id + 1
+
+
+@dataclass
+class Meanwhile:
+    """A claim's connection: between what it finds and what it locks, somebody else does this."""
+
+    c: AsyncConnection
+    act: Callable[[], Awaitable[None]]
+
+    async def execute(self, statement: Executable, given: Any = None) -> CursorResult[Any]:
+        if statement is webhook_claim_queries.LOCK:
+            await self.act()
+        return await self.c.execute(statement, given)
+
+
+async def test_what_was_found_lets_an_older_one_go_first_that_is_asked_for_again_meanwhile(
+    world: World, postman: Postman
+) -> None:
+    await postman.endpoint(kinds=["message.queued"])
+    accepted = await world.accept("First")
+    postman.answers = [answered(404)]
+    assert await postman.round() == ["failed"]
+    await world.say(accepted.conversation_id, "Second")
+    (first, second) = await postman.rows("select id from webhook_deliveries order by id")
+
+    async def replay() -> None:
+        await redeliver.replay(postman.db, ACME, first["id"], now=NOW)
+
+    async with world.transaction() as c:
+        claiming = cast("AsyncConnection", Meanwhile(c, replay))
+        held, _ = await webhook_deliveries.claim_due(
+            claiming, Round(), now=NOW, lease=deliver.LEASE, limit=10, share=4, under_way={}
+        )
+    assert held == []
+    again = await postman.claim()
+    assert [each.id for each in again] == [first["id"]]
+    assert await postman.claim() == []
+    assert (await postman.handle(again[0])).came == "delivered"
+    assert [each.id for each in await postman.claim()] == [second["id"]]
 
 
 async def test_a_worker_that_dies_after_the_post_makes_it_come_twice_with_the_same_id(

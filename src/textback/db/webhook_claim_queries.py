@@ -194,7 +194,8 @@ STILL: Final = text(f"""
             and {_IS_OLDEST.format(d="d", endpoint="d.endpoint_id")}))
     order by d.id
 """)  # noqa: S608 - our own words
-"""Of those that were found, those that can still be taken, now that their endpoints are locked."""
+"""Of those that were found, those that can still be taken, now that their endpoints are locked.
+Also an older one may wait by now that was done when they were found: it was asked for again."""
 
 TAKE: Final = text("""
     update webhook_deliveries set state = 'delivering', due_at = null, tries = tries + 1,
