@@ -20,6 +20,7 @@ from textback.core import signing
 from textback.core.commands import Notify
 from textback.core.events import Event
 from textback.core.ids import ConversationId, MessageId
+from textback.core.phone import Phone
 from textback.core.webhook import LADDER, Answered
 from textback.db import erasing, webhook_claim_queries, webhook_deliveries
 from textback.db.webhook_deliveries import Round
@@ -434,6 +435,28 @@ async def test_an_accounts_old_secret_signs_beside_the_new_one_until_its_grace_i
     own = "whsec_" + "b3VyIG93biBzZWNyZXQsIHRvbGQgYmVmb3JlIQ=="
     assert await manage_account.new_webhook_secret(m, own, grace=timedelta(0)) == own
     assert await signs(third, own, at=NOW) == [False, True]
+
+
+async def test_an_accounts_secret_signs_beside_the_first_that_an_endpoint_has_of_its_own(
+    world: World, postman: Postman
+) -> None:
+    accounts = await manage_account.new_webhook_secret(managing(world.db))
+    await postman.rows(
+        "insert into webhook_endpoints (id, account_id, url, format, created_at)"
+        " values ('whe_1', 'acme', 'https://a.example/', 'native', :now) returning id",
+        now=NOW,
+    )
+    made = await webhooks.rotate(
+        world.db, ACME, "whe_1", secret=None, grace=timedelta(hours=1), vault=VAULT, now=NOW
+    )
+    for at, old in ((minute(59), True), (minute(60), False)):
+        await world.accept(user=Phone(f"+1415555030{old:d}"))
+        await postman.run(now=at)
+        p = postman.posted[-1]
+        signs = [
+            signing.fault(s, p.headers, p.body, now=at) is None for s in (accounts, made.secret)
+        ]
+        assert signs == [old, True]
 
 
 async def test_an_accounts_secret_that_no_key_opens_stops_nothing_once_it_is_replaced(

@@ -19,7 +19,7 @@ from textback.core.webhook import DOWN_AFTER, Answered, Health, NotAnswered
 from textback.db import webhook_claim_queries as q
 from textback.db.tables import webhook_attempts
 from textback.db.tables import webhook_deliveries as t
-from textback.db.webhooks import Secret, secret_of
+from textback.db.webhooks import Secret, of_account, secret_of
 
 Ended = Literal["delivered", "failed", "skipped"]
 
@@ -290,8 +290,5 @@ async def _set(c: AsyncConnection, held: Held, **values: object) -> bool:
 
 def _signing(entry: RowMapping, *, now: datetime) -> list[Secret]:
     """Its own, or else its account's."""
-    secrets = [secret_of(each) for each in entry["secrets"]]
-    if not secrets and entry["webhook_secret"] is not None:
-        before = [secret_of(each) for each in entry["previous_webhook_secrets"]]
-        secrets = [Secret(sealed=entry["webhook_secret"]), *before]
+    secrets = [secret_of(each) for each in entry["secrets"]] or of_account(entry)
     return [each for each in secrets if each.until is None or each.until > now]

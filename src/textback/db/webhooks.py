@@ -15,7 +15,7 @@ from textback.core.events import Event
 from textback.core.frozen import frozen
 from textback.core.ids import AccountId, ConversationId, EndpointId, ProjectId
 from textback.core.webhook import WELL, Health
-from textback.db.tables import conversations, events, projects, webhook_deliveries
+from textback.db.tables import accounts, conversations, events, projects, webhook_deliveries
 from textback.db.tables import webhook_endpoints as t
 
 State = Literal["active", "paused", "removed"]
@@ -112,6 +112,13 @@ async def lock(
 async def change(c: AsyncConnection, endpoint_id: EndpointId, **values: object) -> None:
     """Of a locked one: `url`, `format`, `kinds`, `description`, `polled_at`."""
     await c.execute(update(t).where(t.c.id == endpoint_id).values(**values))
+
+
+async def account_secrets(c: AsyncConnection, account_id: AccountId) -> list[Secret]:
+    """The newest first."""
+    columns = accounts.c.webhook_secret, accounts.c.previous_webhook_secrets
+    found = await c.execute(select(*columns).where(accounts.c.id == account_id))
+    return of_account(found.mappings().one())
 
 
 async def keep_secrets(
@@ -217,6 +224,14 @@ def secret_of(stored: Mapping[str, Any]) -> Secret:
     return Secret(
         sealed=stored["sealed"], until=None if until is None else datetime.fromisoformat(until)
     )
+
+
+def of_account(row: RowMapping | Mapping[str, Any]) -> list[Secret]:
+    """Of a row with both columns: they sign where an endpoint has none of its own."""
+    if row["webhook_secret"] is None:
+        return []
+    before = [secret_of(each) for each in row["previous_webhook_secrets"]]
+    return [Secret(sealed=row["webhook_secret"]), *before]
 
 
 def stored_secrets(secrets: Sequence[Secret]) -> list[dict[str, str | None]]:

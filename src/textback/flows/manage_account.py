@@ -17,7 +17,7 @@ from textback.core.webhook import GRACE
 from textback.db import managed, provisioning
 from textback.db.provisioning import Row
 from textback.db.session import transaction
-from textback.db.webhooks import Secret, secret_of, stored_secrets
+from textback.db.webhooks import of_account, stored_secrets
 from textback.flows import webhooks
 from textback.flows.manage_shown import SAME, Managing, Same
 
@@ -81,9 +81,7 @@ def replaced(
     there: Row, sealed: str, *, vault: Vault, grace: timedelta, now: datetime
 ) -> dict[str, object]:
     """The columns of an account whose webhook secret becomes `sealed`."""
-    row = cast("dict[str, Any]", there)
-    signed = [] if row["webhook_secret"] is None else [Secret(sealed=row["webhook_secret"])]
-    signed += [secret_of(each) for each in row["previous_webhook_secrets"]]
+    signed = of_account(there)
     before = webhooks.superseded(signed, vault=vault, until=now + grace, now=now)
     return {"webhook_secret": sealed, "previous_webhook_secrets": stored_secrets(before)}
 

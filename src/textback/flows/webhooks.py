@@ -166,7 +166,8 @@ async def rotate(
     new = given_secret(secret) or new_secret()
     async with transaction(db) as c:
         endpoint = await locked(c, account_id, endpoint_id)
-        before = superseded(endpoint.secrets, vault=vault, until=now + grace, now=now)
+        signed = endpoint.secrets or await webhooks.account_secrets(c, account_id)
+        before = superseded(signed, vault=vault, until=now + grace, now=now)
         found = [Secret(sealed=vault.seal(new)), *before]
         await webhooks.keep_secrets(c, endpoint.id, found)
     return Made(endpoint=replace(endpoint, secrets=found), secret=new)
