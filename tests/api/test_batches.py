@@ -162,13 +162,12 @@ async def test_a_body_is_bounded_and_json_has_no_query(http: httpx.AsyncClient):
 async def test_a_row_with_what_no_text_can_hold_is_refused_by_itself(http: httpx.AsyncClient):
     bad = (
         rb'{"to": "%b", "text": "a\u0000b"}',
-        rb'{"to": "%b", "text": "\ud800"}',
-        rb'{"to": "%b", "variables": {"name": "\\\udc00\ud83d"}}',
+        rb'{"to": "%b", "variables": {"name": "a\u0000b"}}',
         rb'{"to": "%b", "metadata": {"a\u0000": {"b": [1]}}}',
         rb'{"to": "%b", "no\u0000where": 1}',
         rb'{"to": "%b\u0000"}',
     )
-    good = rb'{"to": "%b", "text": "\\ud800 \ud83d\ude00"}'
+    good = rb'{"to": "%b", "text": "\\u0000 \ud83d\ude00"}'
     rows = b",".join(row % user(n).encode() for n, row in enumerate([good, *bad], start=1))
 
     async def post(body: bytes) -> httpx.Response:
@@ -179,15 +178,16 @@ async def test_a_row_with_what_no_text_can_hold_is_refused_by_itself(http: httpx
     answer = await post(body)
     assert answer.status_code == 201, answer.text
     made = answer.json()
-    assert [each["row"] for each in made["errors"]] == [2, 3, 4, 5, 6, 7]
+    assert [each["row"] for each in made["errors"]] == [2, 3, 4, 5, 6]
     for each in made["errors"]:
-        assert "no text can hold (NUL, or half of a surrogate pair)" in each["detail"]
+        assert "no text can hold (NUL)" in each["detail"]
     assert (await post(body)).json()["id"] == made["id"]
     listed = await http.get(f"{BATCHES}/{made['id']}/rows", headers=BEARER)
-    assert len(listed.json()["data"]) == 7
-    for text in (rb"a\u0000", rb"a\ud800"):  # what is every row's is nobody's fault alone
-        is_problem(await post(body.replace(b"Hi.", text)), 400, "text holds a character")
-    is_problem(await post(body + b"}"), 400, "not valid JSON")
+    assert len(listed.json()["data"]) == 6
+    # What is every row's is nobody's fault alone; and half of a surrogate pair is no JSON.
+    every = body.replace(b"Hi.", rb"a\u0000")
+    is_problem(await post(every), 400, "text holds a character")
+    is_problem(await post(body.replace(rb"\ude00", b"")), 400, "not valid JSON")
 
 
 async def test_a_repeated_request_is_one_batch(http: httpx.AsyncClient):

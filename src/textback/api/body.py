@@ -1,22 +1,14 @@
 """The body of a request, read as JSON by every dialect in the same way."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from pydantic_core import from_json
 from starlette.requests import Request
 
 from textback.api import deps
 from textback.core.errors import BadRequest, TooLarge
-
-_HIGH: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
-_LOW: Final = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_HALF: Final = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
-"""Of a pair of surrogates, without the other."""
-_NEVER: Final = b"\xff"
-"""In no UTF-8."""
 
 
 def parse_json(
@@ -47,7 +39,7 @@ def parse(
     Raises BadRequest, TooLarge. Postgres can hold it whole, without a NUL or half of a pair of
     surrogates; not `storable`: where most of it is ignored, and what is not is looked at by itself.
     `apart`: the field of which each entry is looked at by itself (`unstorable`), so that one that
-    is wrong stops no other; half of a pair is a NUL there.
+    is wrong stops no other.
     """
     if body is None:
         raise TooLarge(f"The body may have {at_most // 1024} KB at most.")
@@ -59,7 +51,7 @@ def parse(
     if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
         raise BadRequest("Send the body in UTF-8.")
     try:
-        parsed = _parsed(body, halves=apart is not None)
+        parsed: object = from_json(body, allow_inf_nan=False)
         if storable:
             json.dumps(parsed, allow_nan=False)  # no number is too long to be written again
     except ValueError:
@@ -80,22 +72,7 @@ def unstorable(entry: object) -> str | None:
     held = _holds_nul(entry, "The row")
     if held is None:
         return None
-    return (
-        f"{held[:60]} holds a character that no text can hold (NUL, or half of a surrogate pair)."
-    )
-
-
-def _parsed(body: bytes, *, halves: bool) -> object:
-    """Raises ValueError. `halves`: half of a pair of surrogates is read, as a NUL."""
-    try:
-        return from_json(body, allow_inf_nan=False)
-    except ValueError:
-        if not halves or _NEVER in body:
-            raise
-        # A backslash that is written as two begins no escape.
-        single = body.replace(rb"\\", _NEVER)
-        whole = _HALF.sub(rb"\\u0000", single).replace(_NEVER, rb"\\")
-        return from_json(whole, allow_inf_nan=False)
+    return f"{held[:60]} holds a character that no text can hold (NUL)."
 
 
 def _holds_nul(value: object, where: str = "The body") -> str | None:
