@@ -4,12 +4,13 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.aftermath import Aftermath, FarPace, user_of
+from tests.support.aftermath import Aftermath, FarCarrier, FarPace, user_of
 from tests.support.crash import Mortal, at_every_point
 from tests.support.deployment import minute, second
 from tests.support.doubles import LATER, NEVER, NO_ANSWER, OPTED_OUT, SLOW_DOWN
-from tests.support.world import World
+from tests.support.world import WithText, World
 from textback.core.errors import NotUncertain
+from textback.core.phone import Phone
 from textback.core.ports import Outgoing, SendError, Taken
 from textback.flows import operate
 
@@ -108,6 +109,17 @@ async def test_a_text_past_its_validity_is_dropped_once(world: World, doomed: Wo
     await at_every_point(doomed.db, story, more_than=19)
 
 
+async def in_doubt(world: World, carrier: FarCarrier | None, user: Phone) -> WithText:
+    """One that got no answer, with another behind it. `carrier`: it arrived there."""
+    first = await world.accept("One.", user=user)
+    await world.accept("Two.", user=user)
+    (job,) = await world.claim()
+    if carrier is not None:
+        await world.hand_over(job, carrier=carrier)
+    await world.record(job, NO_ANSWER)
+    return first
+
+
 @pytest.mark.parametrize("arrived", [True, False])
 async def test_a_text_in_doubt_is_settled_wherever_who_looks_it_up_dies(
     world: World, doomed: World, *, arrived: bool
@@ -116,12 +128,7 @@ async def test_a_text_in_doubt_is_settled_wherever_who_looks_it_up_dies(
 
     async def story(mortal: Mortal, n: int) -> None:
         user = user_of(n)
-        first = await world.accept("One.", user=user)
-        await world.accept("Two.", user=user)
-        (job,) = await world.claim()
-        if arrived:
-            await world.hand_over(job, carrier=others.carrier)
-        await world.record(job, NO_ANSWER)
+        first = await in_doubt(world, others.carrier if arrived else None, user)
 
         async def look_until_it_is_known() -> None:
             for at in (second(10), second(60), minute(5)):
@@ -162,12 +169,7 @@ async def test_an_operators_word_takes_effect_once_wherever_its_command_dies(
 
     async def story(mortal: Mortal, n: int) -> None:
         user = user_of(n)
-        first = await world.accept("One.", user=user)
-        await world.accept("Two.", user=user)
-        (job,) = await world.claim()
-        if arrived:
-            await world.hand_over(job, carrier=others.carrier)
-        await world.record(job, NO_ANSWER)
+        first = await in_doubt(world, others.carrier if arrived else None, user)
 
         async def settle(by: World) -> None:
             if arrived:

@@ -379,6 +379,17 @@ async def test_events_of_no_conversation_wait_for_nobody(world: World, postman: 
     assert sorted(await postman.round()) == ["again", "delivered", "delivered"]
 
 
+async def url_of(conversation: ConversationId, postman: Postman) -> None:
+    """Its own, as a send gave it."""
+    await postman.rows(
+        "insert into webhook_endpoints (id, account_id, conversation_id, url, format, state,"
+        " created_at, source) values ('whe_1', 'acme', :c, 'https://a.example/', 'native',"
+        " 'active', :now, 'send') returning id",
+        c=conversation,
+        now=NOW,
+    )
+
+
 async def test_a_conversations_own_url_hears_of_it_signed_with_its_accounts_secret(
     world: World, postman: Postman
 ) -> None:
@@ -388,13 +399,7 @@ async def test_a_conversations_own_url_hears_of_it_signed_with_its_accounts_secr
         "update accounts set webhook_secret = :s where id = 'acme' returning id",
         s=VAULT.seal(secret),
     )
-    await postman.rows(
-        "insert into webhook_endpoints (id, account_id, conversation_id, url, format, state,"
-        " created_at, source) values ('whe_1', 'acme', :c, 'https://a.example/', 'native',"
-        " 'active', :now, 'send') returning id",
-        c=accepted.conversation_id,
-        now=NOW,
-    )
+    await url_of(accepted.conversation_id, postman)
     await world.say(accepted.conversation_id, "For you")
     # A newer send names another URL: what happened before still goes to this one.
     await postman.rows(
@@ -412,13 +417,7 @@ async def test_an_accounts_old_secret_signs_beside_the_new_one_until_its_grace_i
     m = managing(world.db)
     first = await manage_account.new_webhook_secret(m)
     accepted = await world.accept()
-    await postman.rows(
-        "insert into webhook_endpoints (id, account_id, conversation_id, url, format, state,"
-        " created_at, source) values ('whe_1', 'acme', :c, 'https://a.example/', 'native',"
-        " 'active', :now, 'send') returning id",
-        c=accepted.conversation_id,
-        now=NOW,
-    )
+    await url_of(accepted.conversation_id, postman)
 
     async def signs(*secrets: str, at: datetime) -> list[bool]:
         await world.say(accepted.conversation_id, "For you")
