@@ -1,7 +1,7 @@
 """However many deliveries wait or were made, a claim reads about what it takes, and misses none."""
 
 from collections.abc import AsyncGenerator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text as sql
@@ -123,6 +123,22 @@ async def test_a_claim_does_not_read_what_was_delivered(one: AsyncConnection, wo
     taken, read = await read_by_a_claim(one)
     assert taken == 20
     assert read < 200
+
+
+async def test_when_to_look_again_is_known_without_reading_what_was_delivered(
+    one: AsyncConnection,
+) -> None:
+    await endpoints(one, 5)
+    await put(one, OF_FIVE, "'past_' || n", state="delivered")
+    await put(one, "'h0001'", "'a'", times=1, due="2026-03-02 12:00Z")
+    before = await rows_read(one, "webhook_deliveries")
+    held, _ = await webhook_deliveries.claim_due(
+        one, Round(), now=second(9), lease=hour(1) - second(0), limit=32, share=4, under_way=NONE
+    )
+    upcoming = await webhook_deliveries.next_due(one, now=second(9))
+    await one.commit()
+    assert (held, upcoming) == ([], datetime(2026, 3, 2, 12, tzinfo=UTC))
+    assert await rows_read(one, "webhook_deliveries") - before < 100
 
 
 async def test_a_conversation_with_a_long_line_holds_up_no_other(one: AsyncConnection) -> None:

@@ -168,6 +168,12 @@ BEHIND: Final = text(f"""
     ) f on true
 """).columns(last=ARRAY(TEXT))  # noqa: S608 - our own words
 
+# The state is no parameter: its index is of those that wait, and the plan is for any parameter.
+NEXT_DUE: Final = text("""
+    select min(due_at) from webhook_deliveries
+    where state = 'waiting' and due_at > cast(:now as timestamptz)
+""")
+
 LOCK: Final = text("""
     select w.id, w.url, w.format, w.secrets, w.failures,
         a.webhook_secret, a.previous_webhook_secrets

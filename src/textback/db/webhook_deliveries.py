@@ -201,8 +201,8 @@ def _held(
 
 
 async def next_due(c: AsyncConnection, *, now: datetime) -> datetime | None:
-    later = select(func.min(t.c.due_at)).where(t.c.state == "waiting", t.c.due_at > now)
-    return await c.scalar(later)
+    """Call after `claim_due`, if that found nothing."""
+    return await c.scalar(q.NEXT_DUE, {"now": now})
 
 
 async def keep_body(c: AsyncConnection, held: Held, body: str) -> bool:
