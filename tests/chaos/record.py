@@ -188,5 +188,5 @@ class Record:
     """At the receiver of the account's webhook, in their order."""
     deliveries: Sequence[Delivery] = ()
     has_webhook: bool = False
-    has_to_tell: bool = False
-    """Whether nothing may be under way to it any more."""
+    untold: int = 0
+    """What was under way to it when nothing became less any more."""

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -73,13 +73,14 @@ async def run(folder: Path, wanted: Wanted, chronicle: Chronicle) -> Verdict:
                 group.create_task(mayhem.Mayhem(deployment, chronicle).run(steps))
             going.lose_no_more()
             chronicle.say("all is well again; waiting until everything is settled")
-            await _settled(deployment, going, planning, wanted, chronicle)
+            left = await _settled(deployment, going, planning, wanted, chronicle)
             watching.cancel()
             chronicle.say("stopping everything")
             async with asyncio.TaskGroup() as group:
                 for part in deployment.processes:
                     group.create_task(part.stop())
-            return judge(await _record(deployment, going, planning, wanted, chronicle))
+            record = await _record(deployment, going, planning, wanted, chronicle)
+            return judge(replace(record, untold=left.get("webhook", 0)))
         finally:
             watching.cancel()
             await asyncio.wait([watching])
@@ -97,8 +98,11 @@ async def _settled(
     planning: later.Later,
     wanted: Wanted,
     chronicle: Chronicle,
-) -> None:
-    """Until nothing is under way, twice in a row, or nothing became less for too long."""
+) -> Mapping[str, int]:
+    """Until nothing is under way, twice in a row, or nothing became less for too long.
+
+    Gives what is left then. What a timer brings after that may be under way again.
+    """
     ends = time.monotonic() + HEAL_SECONDS
     calm, least = 0, math.inf
     left: dict[str, int] = {}
@@ -121,6 +125,7 @@ async def _settled(
         await c.close()
     if calm < 2:
         chronicle.say(f"not settled, and no less for {HEAL_SECONDS:.0f} s: {left}")
+    return left
 
 
 async def _record(
@@ -163,7 +168,6 @@ async def _record(
             arrivals=deployment.receiver.arrivals,
             deliveries=await evidence.deliveries(c),
             has_webhook=True,
-            has_to_tell=wanted.tell,
         )
     finally:
         await c.close()

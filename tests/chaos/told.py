@@ -45,8 +45,8 @@ def judge(record: Record) -> Judged:
         for d in record.deliveries
         if d.state == "failed"
     ]
-    if record.has_to_tell and undone:
-        wrong.append(f"webhooks never told: {len(undone)}")
+    if record.untold:
+        wrong.append(f"webhooks never told: {record.untold}")
     taken = [arrival for arrival in record.arrivals if arrival.taken]
     inverted = list(dict.fromkeys([*_inverted(record.arrivals), *_inverted(taken)]))
     wrong += [f"webhooks out of order: {each}" for each in inverted]
