@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,18 @@ MINE = "+447700900123"
 async def url(rt: Runtime) -> AsyncGenerator[str]:
     async with served(rt) as found:
         yield found
+
+
+def refused(ask: Callable[[], object]) -> nixflex.NixflexAuthenticationError:
+    """A process hears of a change a moment after it was made, its own too."""
+    ends = time.monotonic() + 10
+    while time.monotonic() < ends:
+        try:
+            ask()
+        except nixflex.NixflexAuthenticationError as refusal:
+            return refusal
+        time.sleep(0.01)
+    pytest.fail("the old key is still good")
 
 
 def use_all_that_is_served(url: str, twilio: FakeTwilio) -> None:
@@ -68,9 +81,7 @@ def use_all_that_is_served(url: str, twilio: FakeTwilio) -> None:
         assert client.phone_numbers.delete(MINE)["phone_number"]["deleted"] is True
         assert client.agents.delete(agent_id) == {"agent_id": agent_id, "deleted": True}
         rotated = client.keys.rotate()
-        with pytest.raises(nixflex.NixflexAuthenticationError) as old:
-            client.agents.list()
-        assert old.value.code == "invalid_api_key"
+        assert refused(client.agents.list).code == "invalid_api_key"
     key = f"{rotated['key_id']}:{rotated['key_secret']}"
     with Nixflex(api_key=key, base_url=url) as client:
         assert client.agents.list()
